@@ -1,0 +1,48 @@
+"""Recipes to start from: what a user gets who says nothing but which scenario and how long."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from AutoRegLib.recipe import LossWeights, Network, Preprocessing, Recipe, Search, Stage, Training
+from AutoRegLib.scenario import Scenario
+
+PresetName = Literal["quick", "standard", "thorough"]
+#: what each preset allows: most voxels of the working grid, steps of a search stage, steps of training
+SCALES: dict[str, tuple[int, int, int]] = {
+    "quick": (400_000, 120, 2_000),
+    "standard": (1_500_000, 400, 20_000),
+    "thorough": (8_000_000, 2_000, 100_000),
+}
+
+
+def preset_recipe(
+    scenario: Scenario, preset: PresetName = "standard", *, network: str = "autoreg",
+    spacing: tuple[float, ...] = (), same_space: bool = False, seed: int = 0,
+) -> Recipe:
+    """The default recipe for a scenario. ``spacing``: the working grid, mm, chosen by the caller from the images
+    (see :func:`AutoRegLib.learning.data.working_spacing`); ``same_space``: all images lie on one grid already.
+    """
+    _, stage_steps, train_steps = SCALES[preset]
+    modalities = {case.modality for case in scenario.cases}
+    several = len(modalities) > 1
+    # LNCC assumes a locally linear relation of intensities: between modalities MIND has to carry more
+    weights = LossWeights(similarity_mix=0.1) if several else LossWeights()
+    default = Search()
+    return Recipe(
+        spatial_dims=scenario.spatial_dims,
+        structures=scenario.structures,
+        network=Network(name=network),
+        loss_weights=weights,
+        preprocessing=Preprocessing(
+            spacing=spacing, affine="none" if same_space else "auto", modality="" if several else next(iter(modalities), ""),
+        ),
+        training=Training(steps=train_steps),
+        search=replace(default, stages=tuple(_with_steps(stage, stage_steps) for stage in default.stages)),
+        seed=seed,
+    )
+
+
+def _with_steps(stage: Stage, steps: int) -> Stage:
+    return replace(stage, steps=steps)
