@@ -1,0 +1,32 @@
+"""What every registration network returns: one type, always the same parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from AutoRegLib.fields.resample import resize_displacement
+from AutoRegLib.fields.velocity import exponentiate
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Fields from fixed to moving (pull-back), components in axis order (z, y, x), in voxels of their own grid.
+
+    Shape: ``displacement (B, d, *spatial)``; ``velocity (B, d, *spatial / 2)`` or None where the network has
+    none; ``scales``: displacements at 1/2, 1/4 ... as far as the network has them.
+    """
+
+    displacement: Tensor
+    velocity: Tensor | None
+    scales: tuple[Tensor, ...] = ()
+
+
+def integrate(velocity: Tensor, shape: Sequence[int], *, squarings: int) -> Tensor:
+    """The full-grid displacement of a stationary velocity; of its negative: the inverse displacement.
+
+    Shape: ``velocity (B, d, *coarse)`` to ``(B, d, *shape)``. Unit: voxels of each grid.
+    """
+    return resize_displacement(exponentiate(velocity, squarings=squarings), shape)

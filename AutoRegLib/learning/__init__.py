@@ -1,0 +1,1 @@
+"""Data, the one bilevel algorithm, search, training, checkpoints."""

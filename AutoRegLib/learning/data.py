@@ -1,0 +1,238 @@
+"""Scenario to tensors: every case prepared once on one grid, pairs drawn by pure functions of the step."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from random import Random
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from AutoRegLib.bridge import to_tensor
+from AutoRegLib.errors import CancelledError, InputError
+from AutoRegLib.fields.resample import downsample
+from AutoRegLib.fields.warp import warp
+from AutoRegLib.imaging.cache import cached_alignment
+from AutoRegLib.imaging.files import read_volume
+from AutoRegLib.imaging.geometry import Geometry, working_grid
+from AutoRegLib.imaging.headers import read_geometry
+from AutoRegLib.imaging.preprocess import to_grid
+from AutoRegLib.imaging.volume import Volume, resample
+from AutoRegLib.jobs import Monitor
+from AutoRegLib.learning.determinism import generator
+from AutoRegLib.recipe import Recipe
+from AutoRegLib.scenario import Case, Scenario, Split
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pairs on one grid; images ``(B, 1, *spatial)`` float32, labels the same shape or None."""
+
+    moving: Tensor
+    fixed: Tensor
+    labels: tuple[Tensor, Tensor] | None  # (moving, fixed)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """All prepared cases of some splits on one grid, and the pairs of each split (moving id, fixed id)."""
+
+    grid: Geometry
+    images: dict[str, Tensor]  # (1, 1, *spatial) float32
+    labels: dict[str, Tensor]  # (1, 1, *spatial) uint8 or int16; cases without labels are absent
+    pairs: dict[str, tuple[tuple[str, str], ...]]
+    structures: tuple[int, ...]
+    device: str = "cpu"
+
+    def labelled_pairs(self, split: str) -> tuple[tuple[str, str], ...]:
+        """Pairs of a split in which both cases have labels."""
+        return tuple(p for p in self.pairs[split] if p[0] in self.labels and p[1] in self.labels)
+
+    def batch(self, pairs: Sequence[tuple[str, str]]) -> Batch:
+        """Stack pairs; labels only where every case has them."""
+        images = [torch.cat([self.images[pair[side]] for pair in pairs]).to(self.device) for side in (0, 1)]
+        labels = None
+        if all(name in self.labels for pair in pairs for name in pair):
+            moving, fixed = (torch.cat([self.labels[p[side]] for p in pairs]).to(self.device) for side in (0, 1))
+            labels = (moving, fixed)
+        return Batch(images[0], images[1], labels)
+
+    def draw(
+        self, split: str, *, size: int, seed: int, stream: str, step: int, augment: float = 0.0, labelled: bool = False
+    ) -> Batch:
+        """The random batch of one step. ``augment``: see :func:`jitter`; ``labelled``: only pairs with labels."""
+        pairs = self.labelled_pairs(split) if labelled else self.pairs[split]
+        rng = generator(seed, stream, step)
+        batch = self.batch([pairs[rng.randrange(len(pairs))] for _ in range(size)])
+        return jitter(batch, rng, strength=augment) if augment > 0.0 else batch
+
+    def sample(self, split: str, count: int, *, seed: int = 0) -> tuple[tuple[str, str], ...]:
+        """A fixed set of at most ``count`` pairs to validate on; labelled ones where there are any."""
+        pairs = self.labelled_pairs(split) or self.pairs[split]
+        return pairs if len(pairs) <= count else tuple(Random(seed).sample(pairs, count))
+
+
+def prepare(
+    scenario: Scenario, recipe: Recipe, splits: Sequence[Split], *, device: str = "cpu", monitor: Monitor | None = None
+) -> Cohort:
+    """Read, align, resample and scale every case of ``splits`` onto the grid of one reference case.
+
+    Unit: the working spacing of the recipe (mm). Raises InputError (files, labels on another grid, no pairs),
+    CancelledError.
+    """
+    monitor = monitor or Monitor()
+    cases = [c for c in scenario.cases if c.split in splits or c.id == scenario.atlas]
+    pairs = {
+        split: tuple((p.moving.id, p.fixed.id) for p in scenario.pairs_of(split)) for split in splits
+    }
+    reference_case = choose_reference(scenario)
+    reference = read_volume(reference_case.image, "intensity")
+    if reference.geometry.dims != scenario.spatial_dims:
+        raise InputError(
+            f"case '{reference_case.id}' has other dimensions than the scenario", expected=scenario.spatial_dims,
+            got=reference.geometry.dims, remedy="correct spatial_dims",
+        )
+    spacing = recipe.preprocessing.spacing or reference.geometry.spacing
+    grid = working_grid(reference.geometry, spacing=spacing, multiple=4)
+    align = recipe.preprocessing.affine == "auto"
+    monitor.event("stage", name="prepare data", index=0, count=1)
+
+    def one(case: Case) -> tuple[str, Tensor, Tensor | None]:
+        image = read_volume(case.image, "intensity")
+        transform = None
+        if align and case.id != reference_case.id:
+            transform = cached_alignment(reference, image, (reference_case.image, case.image))
+        prepared = to_tensor(to_grid(image, grid, transform, modality=case.modality))
+        labels = None
+        if case.labels is not None:
+            there = read_labels(case, image)
+            labels = to_tensor(resample(there, grid, transform)).to(torch.int16)
+        return case.id, prepared, labels
+
+    images: dict[str, Tensor] = {}
+    labels: dict[str, Tensor] = {}
+    # SimpleITK releases the interpreter while it registers: plain threads, no worker processes
+    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
+        for done, (name, image, label) in enumerate(pool.map(one, cases), start=1):
+            images[name] = image
+            if label is not None:
+                labels[name] = label
+            monitor.event("progress", done=done, total=len(cases))
+            if monitor.wish() == "cancel":
+                pool.shutdown(cancel_futures=True)
+                raise CancelledError("stopped while preparing the data")
+    structures = tuple(sorted(scenario.structures)) or tuple(
+        sorted({int(v) for label in labels.values() for v in label.unique()} - {0})
+    )
+    return Cohort(grid, images, labels, pairs, structures, device)
+
+
+def read_labels(case: Case, image: Volume) -> Volume:
+    """The case's label map, which must lie on its image's grid. Raises InputError."""
+    labels = read_volume(case.labels or "", "labels")
+    if not labels.geometry.close_to(image.geometry, tolerance=1e-3):
+        raise InputError(
+            f"the labels of case '{case.id}' lie on another grid than its image",
+            expected="the same size, spacing, origin and direction",
+            got=image.geometry.difference(labels.geometry), remedy="resample the labels onto the image",
+        )
+    return labels
+
+
+def working_spacing(scenario: Scenario, *, most_voxels: int) -> tuple[float, ...]:
+    """The working grid's spacing (mm, LPS axes): the median of the training images', coarsened to ``most_voxels``.
+
+    Read from headers, along the LPS axis closest to each image axis. Raises InputError.
+    """
+    grids = [_canonical(read_geometry(c.image)) for c in _some_training_cases(scenario)]
+    spacing = [median(g.spacing[axis] for g in grids) for axis in range(scenario.spatial_dims)]
+    extent = [median(g.size[axis] * g.spacing[axis] for g in grids) for axis in range(scenario.spatial_dims)]
+    finest = min(spacing)
+    # thick slices stay thick (nothing lies between them), but no axis is finer than it needs to be
+    while math.prod(e / s for e, s in zip(extent, spacing, strict=True)) > most_voxels:
+        finest *= 1.02
+        spacing = [max(s, finest) for s in spacing]
+    return tuple(round(s, 3) for s in spacing)
+
+
+def same_space(scenario: Scenario) -> bool:
+    """Whether all training images share size, spacing, origin and direction: a cohort aligned already."""
+    first, *others = (read_geometry(c.image) for c in _some_training_cases(scenario))
+    return bool(others) and all(first.close_to(other, tolerance=1e-3) for other in others)
+
+
+def _some_training_cases(scenario: Scenario) -> list[Case]:
+    cases = scenario.split("train")
+    if not cases:
+        raise InputError(f"scenario '{scenario.name}' has no training cases", remedy="add cases with split 'train'")
+    return list(cases[:: max(1, len(cases) // 40)])
+
+
+def _canonical(geometry: Geometry) -> Geometry:
+    """The geometry with axes in LPS order at its own spacing."""
+    axes = abs(geometry.direction_matrix).argmax(axis=1)
+    return working_grid(geometry, spacing=[geometry.spacing[a] for a in axes], multiple=1)
+
+
+def choose_reference(scenario: Scenario) -> Case:
+    """The case whose grid all others are brought to: the atlas, else a training image of median file size."""
+    if scenario.atlas is not None:
+        return scenario.case(scenario.atlas)
+    train = sorted(scenario.split("train"), key=lambda c: (os.path.getsize(c.image), c.id))
+    if not train:
+        raise InputError(f"scenario '{scenario.name}' has no training cases", remedy="add cases with split 'train'")
+    return train[len(train) // 2]
+
+
+def jitter(batch: Batch, rng: Random, *, strength: float) -> Batch:
+    """Random affine changes: one common to a pair, a smaller one to the moving image alone.
+
+    ``strength``: standard deviation of the matrix entries about the identity (and, as a part of the field of
+    view, of the shift); the pair's own share is half of it, the size of what affine alignment leaves over.
+    """
+    shape = batch.fixed.shape[2:]
+    common = [_random_affine(rng, len(shape), strength) for _ in range(len(batch.fixed))]
+    own = [_random_affine(rng, len(shape), strength / 2) for _ in range(len(batch.fixed))]
+    for_fixed = _affine_displacement(common, shape).to(batch.fixed)
+    for_moving = _affine_displacement([a @ b for a, b in zip(common, own, strict=True)], shape).to(batch.fixed)
+    labels = batch.labels
+    if labels is not None:
+        labels = (
+            warp(labels[0].float(), for_moving, mode="nearest").to(labels[0].dtype),
+            warp(labels[1].float(), for_fixed, mode="nearest").to(labels[1].dtype),
+        )
+    return Batch(warp(batch.moving, for_moving), warp(batch.fixed, for_fixed), labels)
+
+
+def _random_affine(rng: Random, dims: int, strength: float) -> Tensor:
+    """A homogeneous matrix in coordinates that run from -1 to 1 over the field of view."""
+    matrix = torch.eye(dims + 1)
+    for row in range(dims):
+        for column in range(dims + 1):
+            matrix[row, column] += rng.gauss(0.0, strength)
+    return matrix
+
+
+def _affine_displacement(matrices: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
+    """Displacements (voxels) of homogeneous matrices given in coordinates -1 to 1. Shape: (B, d, *shape)."""
+    axes = [torch.linspace(-1.0, 1.0, size) for size in shape]
+    points = torch.stack([*torch.meshgrid(*axes, indexing="ij"), torch.ones(tuple(shape))])
+    half = torch.tensor([(size - 1) / 2 for size in shape]).view(-1, *([1] * len(shape)))
+    fields = [(torch.tensordot(m[:-1], points, dims=1) - points[:-1]) * half for m in matrices]
+    return torch.stack(fields)
+
+
+def coarser(batch: Batch, factor: int) -> Batch:
+    """The batch on a grid ``factor`` times coarser: images averaged, labels picked."""
+    if factor == 1:
+        return batch
+    sizes = [size // factor * factor for size in batch.fixed.shape[2:]]
+    crop = (slice(None), slice(None), *(slice(0, size) for size in sizes))
+    pick = (slice(None), slice(None), *(slice(factor // 2, size, factor) for size in sizes))
+    labels = None if batch.labels is None else (batch.labels[0][pick], batch.labels[1][pick])
+    return Batch(downsample(batch.moving[crop], factor), downsample(batch.fixed[crop], factor), labels)

@@ -1,0 +1,176 @@
+"""The training loop: a page to be read from top to bottom. Recipe and scenario in, bundle out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from AutoRegLib.bundle import ModelBundle, load_bundle, save_bundle
+from AutoRegLib.errors import DivergedError
+from AutoRegLib.fields.jacobian import jacobian_determinant
+from AutoRegLib.jobs import Monitor
+from AutoRegLib.learning.checkpoint import load_checkpoint, save_checkpoint
+from AutoRegLib.learning.clock import Clock, heed
+from AutoRegLib.learning.data import Cohort, prepare
+from AutoRegLib.learning.determinism import identity, provenance
+from AutoRegLib.losses.objective import as_weights, label_overlap, registration_loss
+from AutoRegLib.networks.registry import build_network, count_parameters
+from AutoRegLib.recipe import Recipe
+from AutoRegLib.records import make_folder
+from AutoRegLib.scenario import Scenario
+
+CHECKPOINT_SECONDS = 60.0
+VALIDATIONS = 20  # how often, over the whole budget, the average is judged
+
+
+def train(
+    recipe: Recipe,
+    scenario: Scenario,
+    *,
+    output: Path,
+    minutes: float | None = None,
+    resume: bool = False,
+    device: str = "cpu",
+    monitor: Monitor | None = None,
+) -> ModelBundle:
+    """Train the recipe's network on the scenario's training pairs and write the bundle folder.
+
+    The budget is ``recipe.training.steps``, or ``minutes`` (data preparation included) where given. The
+    delivered weights are the average over the last steps that did best on the validation split.
+    Raises InputError, CancelledError (state kept), DivergedError (last good checkpoint kept).
+    """
+    monitor = monitor or Monitor()
+    output = make_folder(output)
+    path = output / "checkpoint.pt"
+    seconds = None if minutes is None else 60.0 * minutes
+    mark = identity(recipe, scenario, device)
+    saved = load_checkpoint(path, identity=mark) if resume else None
+    clock = Clock(recipe.training.steps, seconds=seconds, **(saved["clock"] if saved else {}))
+    cohort = prepare(scenario, recipe, ("train", "val"), device=device, monitor=monitor)
+
+    network = build_network(recipe).to(device)
+    optimiser = torch.optim.Adam(network.parameters(), lr=recipe.training.learning_rate)
+    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    best: dict[str, Any] = {"score": -math.inf, "step": 0, "state": average}
+    history: list[dict[str, float]] = []
+    if saved:
+        network.load_state_dict(saved["network"])
+        optimiser.load_state_dict(saved["optimiser"])
+        average, best, history = saved["average"], saved["best"], saved["history"]
+
+    def keep() -> None:
+        save_checkpoint(path, {
+            "identity": mark, "clock": {"step": clock.step, "used": clock.used}, "network": network.state_dict(),
+            "optimiser": optimiser.state_dict(), "average": average, "best": best, "history": history,
+        })
+
+    def judge() -> None:
+        nonlocal best
+        figures = validate(recipe, cohort, average)
+        history.append({"step": clock.step, "seconds": round(clock.used, 1), **running, **figures})
+        for name, value in figures.items():
+            monitor.event("metric", name=name, value=value, step=clock.step)
+        if figures["score"] > best["score"]:
+            state = {name: value.clone() for name, value in average.items()}
+            best = {"score": figures["score"], "step": clock.step, "state": state}
+
+    monitor.event("stage", name="train", index=0, count=1)
+    running: dict[str, float] = {}
+    checks, kept = int(clock.progress * VALIDATIONS), clock.used
+    while not clock.over:
+        running = train_step(recipe, cohort, network, optimiser, step=clock.step, progress=clock.progress)
+        clock.step += 1
+        if not math.isfinite(running["total"]):
+            raise DivergedError(
+                f"training diverged at step {clock.step}", expected="a finite loss", got=running["total"],
+                remedy="lower training.learning_rate in the recipe, or resume from the last checkpoint",
+            )
+        update_average(average, network, step=clock.step, decay=recipe.training.average)
+        if int(clock.progress * VALIDATIONS) > checks:
+            checks = int(clock.progress * VALIDATIONS)
+            judge()
+        if clock.used - kept > CHECKPOINT_SECONDS:
+            kept = clock.used
+            keep()
+        clock.tell(monitor)
+        if heed(monitor, keep=keep):
+            judge()
+            break
+
+    if not history:
+        judge()
+    facts = provenance(
+        recipe, scenario, device, steps=clock.step, seconds=round(clock.used, 1), best_step=best["step"],
+        parameters=count_parameters(network),
+    )
+    metrics = {"validation": history[-1] if history else {}, "best_score": best["score"]}
+    save_bundle(output, recipe=recipe, state=best["state"], metrics=metrics, history=history, provenance=facts)
+    path.unlink(missing_ok=True)
+    monitor.event("artifact", role="bundle", path=str(output))
+    return load_bundle(output, device=device)
+
+
+def train_step(
+    recipe: Recipe, cohort: Cohort, network: nn.Module, optimiser: torch.optim.Optimizer, *, step: int, progress: float
+) -> dict[str, float]:
+    """One gradient step on the batch that belongs to this step; returns the loss and its parts."""
+    settings = recipe.training
+    batch = cohort.draw(
+        "train", size=settings.batch, seed=recipe.seed, stream="train", step=step, augment=settings.augment
+    )
+    for group in optimiser.param_groups:
+        group["lr"] = settings.learning_rate * schedule(progress, step, final=settings.final_rate)
+    optimiser.zero_grad(set_to_none=True)
+    terms = registration_loss(
+        network(batch.moving, batch.fixed), batch.moving, batch.fixed, as_weights(recipe.loss_weights),
+        objective=recipe.objective, labels=batch.labels, structures=cohort.structures,
+    )
+    terms["total"].backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
+    optimiser.step()
+    return {name: float(value.detach()) for name, value in terms.items()}
+
+
+def schedule(progress: float, step: int, *, final: float) -> float:
+    """A short linear warm-up, then half a cosine down to ``final``: the factor on the learning rate."""
+    warm = min(1.0, (step + 1) / 50.0)
+    return warm * (final + (1.0 - final) * 0.5 * (1.0 + math.cos(math.pi * progress)))
+
+
+def update_average(average: dict[str, Tensor], network: nn.Module, *, step: int, decay: float) -> None:
+    """Exponential moving average of the weights, in place; short at first so that the start is forgotten."""
+    share = 1.0 - min(decay, (1.0 + step) / (10.0 + step))
+    with torch.no_grad():
+        for name, value in network.state_dict().items():
+            average[name].lerp_(value, share)
+
+
+def validate(recipe: Recipe, cohort: Cohort, state: Mapping[str, Tensor]) -> dict[str, float]:
+    """Dice (or, without labels, minus the loss) and folds of these weights on the fixed validation pairs.
+
+    ``score`` is what the best is chosen by: higher is better.
+    """
+    network = build_network(recipe).to(cohort.device).eval()
+    network.load_state_dict(state)
+    sums: dict[str, float] = {}
+    pairs = cohort.sample("val", recipe.training.validation_pairs, seed=recipe.seed)
+    with torch.inference_mode():
+        for pair in pairs:
+            batch = cohort.batch([pair])
+            prediction = network(batch.moving, batch.fixed)
+            terms = registration_loss(
+                prediction, batch.moving, batch.fixed, as_weights(recipe.loss_weights), objective=recipe.objective
+            )
+            figures = {"val_loss": terms["total"], "val_similarity": terms["similarity"]}
+            figures["val_folds"] = (jacobian_determinant(prediction.displacement) <= 0).sum()
+            if batch.labels is not None:
+                figures["val_dice"] = label_overlap(prediction, *batch.labels, structures=cohort.structures)
+            for name, value in figures.items():
+                sums[name] = sums.get(name, 0.0) + float(value) / len(pairs)
+    sums["score"] = sums.get("val_dice", -sums["val_loss"])
+    return sums

@@ -1,0 +1,135 @@
+"""L_reg and L_seg: the objectives of training and search, and the free form of their weights.
+
+Reference: METHOD 1.3; AutoReg paper, Eq. 1 to 4.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from AutoRegLib.fields.prediction import Prediction
+from AutoRegLib.fields.resample import downsample
+from AutoRegLib.fields.warp import warp
+from AutoRegLib.losses.dice import one_hot, soft_dice
+from AutoRegLib.losses.diffusion import diffusion
+from AutoRegLib.losses.folding import fold_penalty
+from AutoRegLib.losses.lncc import lncc_loss
+from AutoRegLib.losses.mind import mind_loss
+from AutoRegLib.recipe import LossWeights, Objective
+
+Weights = Mapping[str, Tensor | float]
+Labels = tuple[Tensor, Tensor]  # (moving, fixed), each (B, 1, *spatial) integers
+_SMALLEST = 1e-4  # a weight of zero has no logarithm; below this it does nothing anyway
+
+
+def to_free(weights: LossWeights) -> dict[str, Tensor]:
+    """Unconstrained lambda: logit of the mix, logarithm of the others, so that every step is relative."""
+    mix = min(max(weights.similarity_mix, _SMALLEST), 1.0 - _SMALLEST)
+    free = {"similarity_mix": torch.tensor(math.log(mix / (1.0 - mix)))}
+    for name in ("smoothness", "half_scale", "quarter_scale"):
+        free[name] = torch.tensor(math.log(max(getattr(weights, name), _SMALLEST)))
+    return free
+
+
+def to_constrained(free: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Lambda as the loss uses it, differentiable: sigmoid for the mix, exponential for the others."""
+    return {name: torch.sigmoid(v) if name == "similarity_mix" else torch.exp(v) for name, v in free.items()}
+
+
+def to_record(free: Mapping[str, Tensor]) -> LossWeights:
+    """The constrained values as a record."""
+    return LossWeights(**{name: float(value) for name, value in to_constrained(free).items()})
+
+
+def as_weights(record: LossWeights) -> Weights:
+    """A record as plain numbers: parts of weight exactly 0 are then not computed at all."""
+    return {
+        "similarity_mix": record.similarity_mix,
+        "smoothness": record.smoothness,
+        "half_scale": record.half_scale,
+        "quarter_scale": record.quarter_scale,
+    }
+
+
+def similarity(warped: Tensor, fixed: Tensor, *, mix: Tensor | float, window: int) -> Tensor:
+    """``mix * LNCC + (1 - mix) * MIND``; a part whose plain-number weight is 0 is skipped. Shape: scalar."""
+    total = fixed.new_zeros(())
+    if not isinstance(mix, float) or mix > 0.0:
+        total = total + mix * lncc_loss(fixed, warped, window=window)
+    if not isinstance(mix, float) or mix < 1.0:
+        total = total + (1.0 - mix) * mind_loss(warped, fixed)
+    return total
+
+
+def registration_loss(
+    prediction: Prediction,
+    moving: Tensor,
+    fixed: Tensor,
+    weights: Weights,
+    *,
+    objective: Objective,
+    labels: Labels | None = None,
+    structures: Sequence[int] = (),
+) -> dict[str, Tensor]:
+    """L_reg with its parts: ``sim_1 + l2 smooth + l3 sim_1/2 + l4 sim_1/4`` (+ folds, + labels where asked).
+
+    Shape: images ``(B, 1, *spatial)``; every returned value is a scalar tensor, ``total`` the loss.
+    Reference: METHOD 1.3.
+    """
+    mix = weights["similarity_mix"]
+    names = ("similarity", "half_scale", "quarter_scale")
+    fields = (prediction.displacement, *prediction.scales)
+    terms: dict[str, Tensor] = {}
+    total = fixed.new_zeros(())
+    for i, (name, displacement, window) in enumerate(zip(names, fields, objective.windows, strict=False)):
+        weight = 1.0 if i == 0 else weights[name]
+        if isinstance(weight, float) and weight == 0.0:
+            continue
+        if i > 0:  # the warped image at 1/2 and 1/4: average-pooled moving, that scale's own field
+            moving_here, fixed_here = _pooled(moving, displacement, 2**i), _pooled(fixed, displacement, 2**i)
+        else:
+            moving_here, fixed_here = moving, fixed
+        terms[name] = similarity(warp(moving_here, displacement), fixed_here, mix=mix, window=window)
+        total = total + weight * terms[name]
+    on_velocity = objective.regularise == "velocity" and prediction.velocity is not None
+    terms["smoothness"] = diffusion(prediction.velocity if on_velocity else prediction.displacement)  # type: ignore[arg-type]
+    total = total + weights["smoothness"] * terms["smoothness"]
+    if objective.fold_weight > 0.0:
+        terms["folds"] = fold_penalty(prediction.displacement)
+        total = total + objective.fold_weight * terms["folds"]
+    if objective.label_weight > 0.0 and labels is not None:
+        terms["labels"] = 1.0 - label_overlap(prediction, *labels, structures=structures)
+        total = total + objective.label_weight * terms["labels"]
+    terms["total"] = total
+    return terms
+
+
+def segmentation_loss(
+    prediction: Prediction, labels: Labels, *, objective: Objective, structures: Sequence[int]
+) -> Tensor:
+    """L_seg: soft Dice over foreground structures, plus the fold term that Dice alone lacks. Shape: scalar."""
+    loss = 1.0 - label_overlap(prediction, *labels, structures=structures)
+    if objective.upper_fold_weight > 0.0:
+        loss = loss + objective.upper_fold_weight * fold_penalty(prediction.displacement)
+    return loss
+
+
+def label_overlap(prediction: Prediction, moving: Tensor, fixed: Tensor, *, structures: Sequence[int]) -> Tensor:
+    """Soft Dice of the linearly warped one-hot moving labels with the fixed ones. Shape: scalar."""
+    wanted = tuple(structures)
+    warped = warp(one_hot(moving, wanted), prediction.displacement, padding="zeros")
+    return soft_dice(warped, one_hot(fixed, wanted))
+
+
+def _pooled(image: Tensor, displacement: Tensor, factor: int) -> Tensor:
+    """The image at the scale of ``displacement``: padded like the network's input, then average-pooled."""
+    shape = [size * factor for size in displacement.shape[2:]]
+    missing = [want - have for want, have in zip(shape, image.shape[2:], strict=True)]
+    if any(missing):
+        pads = [amount for size in reversed(missing) for amount in (0, size)]
+        image = torch.nn.functional.pad(image, pads, mode="replicate")
+    return downsample(image, factor)

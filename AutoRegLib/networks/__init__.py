@@ -1,0 +1,1 @@
+"""The registration networks: operators, cells, and the table of named networks."""

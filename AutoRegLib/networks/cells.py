@@ -1,0 +1,64 @@
+"""A cell is a chain of three edges; "searched" is a property of an edge, not a second class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from AutoRegLib.errors import InputError
+from AutoRegLib.networks.operators import OPERATORS
+
+
+class Edge(nn.Module):
+    """One or several operators side by side: a derived edge holds one, a searched edge holds all candidates."""
+
+    def __init__(self, names: Sequence[str], dims: int, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        for name in names:
+            if name not in OPERATORS:
+                raise InputError(f"unknown operator '{name}'", expected=", ".join(OPERATORS), got=name)
+        self.candidates = nn.ModuleDict({n: OPERATORS[n](dims, inputs, outputs, stride) for n in names})
+
+    def forward(self, x: Tensor, mixture: Tensor | None = None) -> Tensor:
+        """``mixture`` (candidates,): weights of the sum; None only where there is a single candidate."""
+        operators = list(self.candidates.values())
+        if mixture is None:
+            if len(operators) > 1:
+                raise InputError("a searched edge needs its mixture", expected=f"{len(operators)} weights")
+            result: Tensor = operators[0](x)
+            return result
+        total = mixture[0] * operators[0](x)
+        for weight, operator in zip(mixture[1:], operators[1:], strict=True):
+            total = torch.addcmul(total, weight, operator(x))
+        return total
+
+
+class Cell(nn.Module):
+    """Three edges in a row.
+
+    Shape: ``(B, channels[0], *spatial)`` to ``(B, channels[-1], *spatial / stride)``; the stride sits on
+    edge ``stride_at`` (METHOD 1.1: first by default, the paper's text says last).
+    """
+
+    def __init__(
+        self,
+        edges: Sequence[Sequence[str]],
+        dims: int,
+        channels: Sequence[int],
+        *,
+        stride: int = 1,
+        stride_at: int = 0,
+    ) -> None:
+        super().__init__()
+        self.edges = nn.ModuleList(
+            Edge(names, dims, channels[i], channels[i + 1], stride if i == stride_at else 1)
+            for i, names in enumerate(edges)
+        )
+
+    def forward(self, x: Tensor, mixture: Tensor | None = None) -> Tensor:
+        """``mixture`` (edges, candidates) or None for a derived cell."""
+        for i, edge in enumerate(self.edges):
+            x = edge(x, None if mixture is None else mixture[i])
+        return x

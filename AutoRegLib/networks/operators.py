@@ -1,0 +1,85 @@
+"""The candidates of the search: a table of named constructors (METHOD 1.2).
+
+Each operator maps ``(B, in, *spatial)`` to ``(B, out, *spatial / stride)`` and ends in LeakyReLU(0.2);
+there are no normalisation layers. Reference: AutoReg paper, Sec. III-B and Fig. 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+SLOPE = 0.2
+Constructor = Callable[[int, int, int, int], nn.Module]  # (dims, in channels, out channels, stride)
+
+
+def convolution(dims: int, *args: int, **options: int) -> nn.Module:
+    """A plain 2-D or 3-D convolution layer."""
+    kind = {2: nn.Conv2d, 3: nn.Conv3d}[dims]
+    return kind(*args, **options)  # type: ignore[arg-type]
+
+
+class Every(nn.Module):
+    """Every ``stride``-th voxel of each axis: what a strided 1-wide convolution reads.
+
+    torch 2.13 corrupts memory in the backward pass of such a convolution on the CPU (2-D, channels last).
+    """
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[(..., *[slice(None, None, self.stride)] * (x.dim() - 2))]
+
+
+def _regular(kernel: int, dilation: int = 1) -> Constructor:
+    def build(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
+        reach = dilation * (kernel - 1) // 2
+        if kernel == 1 and stride > 1:
+            return nn.Sequential(Every(stride), *_regular(1)(dims, inputs, outputs, 1).children())
+        return nn.Sequential(
+            convolution(dims, inputs, outputs, kernel, stride=stride, padding=reach, dilation=dilation),
+            nn.LeakyReLU(SLOPE),
+        )
+
+    return build
+
+
+def _separable(kernel: int) -> Constructor:
+    def build(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
+        return nn.Sequential(
+            convolution(dims, inputs, inputs, kernel, stride=stride, padding=kernel // 2, groups=inputs),
+            convolution(dims, inputs, outputs, 1),
+            nn.LeakyReLU(SLOPE),
+        )
+
+    return build
+
+
+def _full_separable(kernel: int) -> Constructor:
+    """The operator the authors released under the name separable: far costlier, twice the reach."""
+
+    def build(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
+        return nn.Sequential(
+            convolution(dims, inputs, inputs, kernel, padding=kernel // 2),
+            nn.LeakyReLU(SLOPE),
+            _separable(kernel)(dims, inputs, outputs, stride),
+        )
+
+    return build
+
+
+OPERATORS: dict[str, Constructor] = {
+    "conv1": _regular(1),
+    "conv3": _regular(3),
+    "conv5": _regular(5),
+    "sep3": _separable(3),
+    "sep5": _separable(5),
+    "dil3": _regular(3, dilation=2),
+    "dil5": _regular(5, dilation=2),
+    "dil7": _regular(7, dilation=2),
+    "fullsep3": _full_separable(3),  # not among the default eight
+    "fullsep5": _full_separable(5),
+}

@@ -1,0 +1,53 @@
+"""The table of networks by name: the second of the two extension points (the first: operators)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from AutoRegLib.errors import InputError
+from AutoRegLib.genotype import Genotype
+from AutoRegLib.networks.autoreg import AutoRegNet
+from AutoRegLib.networks.voxelmorph import VoxelMorph
+from AutoRegLib.recipe import Recipe
+
+
+def _autoreg(recipe: Recipe, searched: Sequence[str]) -> nn.Module:
+    genotype = recipe.genotype or Genotype()
+    return AutoRegNet(recipe.spatial_dims, config=recipe.network, genotype=genotype, searched=searched)
+
+
+def _voxelmorph(recipe: Recipe, searched: Sequence[str]) -> nn.Module:
+    return VoxelMorph(recipe.spatial_dims, recipe.network.name, squarings=recipe.network.squarings)
+
+
+NETWORKS: dict[str, Callable[[Recipe, Sequence[str]], nn.Module]] = {
+    "autoreg": _autoreg,
+    "voxelmorph1": _voxelmorph,
+    "voxelmorph2": _voxelmorph,
+    "voxelmorph_diff": _voxelmorph,
+}
+#: networks that have a space of architectures to search
+SEARCHABLE = ("autoreg",)
+
+
+def build_network(recipe: Recipe, *, searched: Sequence[str] = (), seed: int | None = None) -> nn.Module:
+    """The recipe's network, freshly initialised (by ``seed``, leaving the global generator as it was).
+
+    ``searched`` names the cells whose edges hold all candidates. Raises InputError on an unknown name.
+    """
+    name = recipe.network.name
+    if name not in NETWORKS:
+        raise InputError(f"unknown network '{name}'", expected=", ".join(NETWORKS), got=name)
+    if searched and name not in SEARCHABLE:
+        raise InputError(f"network '{name}' has no architecture to search", expected=", ".join(SEARCHABLE))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed if seed is None else seed)
+        return NETWORKS[name](recipe, searched)
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Number of trainable values."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
