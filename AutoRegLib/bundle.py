@@ -218,7 +218,8 @@ def _card(name: str, recipe: Recipe, metrics: Mapping[str, Any], facts: Mapping[
             for cell in ("feature_half", "feature_quarter", "deformation_quarter", "deformation_half")
         ]
     if validation:
-        figures = ", ".join(f"{key.removeprefix('val_')} {validation[key]:.4g}" for key in validation if key.startswith("val_"))
+        known = {key.removeprefix("val_"): value for key, value in validation.items() if key.startswith("val_")}
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in known.items())
         lines += ["", f"On the validation split: {figures}."]
     lines += [
         "", "Not a medical device. Made for images like those it was trained on; on others check the report's "

@@ -36,7 +36,8 @@ def preset_recipe(
         network=Network(name=network),
         loss_weights=weights,
         preprocessing=Preprocessing(
-            spacing=spacing, affine="none" if same_space else "auto", modality="" if several else next(iter(modalities), ""),
+            spacing=spacing, affine="none" if same_space else "auto",
+            modality="" if several else next(iter(modalities), ""),
         ),
         training=Training(steps=train_steps),
         search=replace(default, stages=tuple(_with_steps(stage, stage_steps) for stage in default.stages)),

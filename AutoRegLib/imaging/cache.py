@@ -7,7 +7,7 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from AutoRegLib.imaging.align import affine_align
+from AutoRegLib.imaging import align
 from AutoRegLib.imaging.files import file_sha256
 from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.records import digest, read_json, write_json
@@ -17,7 +17,8 @@ SCHEMA = "autoreg-alignment/1"
 
 def cached_alignment(reference: Volume, image: Volume, files: tuple[str, str]) -> sitk.Transform:
     """Affine from reference to image points, remembered between runs by the files' contents."""
-    key = digest([SCHEMA, sitk.Version_VersionString(), *(file_sha256(f) for f in files)])
+    method = file_sha256(align.__file__)  # another version of the method is another alignment
+    key = digest([SCHEMA, sitk.Version_VersionString(), method, *(file_sha256(f) for f in files)])
     path = cache_folder() / f"{key}.json"
     dims = reference.geometry.dims
     transform = sitk.AffineTransform(dims)
@@ -26,7 +27,7 @@ def cached_alignment(reference: Volume, image: Volume, files: tuple[str, str]) -
         transform.SetParameters(stored["parameters"])
         transform.SetFixedParameters(stored["centre"])
         return transform
-    found = affine_align(reference, image, threads=1).transform
+    found = align.affine_align(reference, image, threads=1).transform
     stored = {"parameters": list(found.GetParameters()), "centre": list(found.GetFixedParameters())}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, stored, schema=SCHEMA)

@@ -66,7 +66,8 @@ def hypergradient(
     for batch in train:
         slope, _ = gradients(problem.lower_loss, path[-1], fixed_upper, batch)
         path.append(_shifted(path[-1], slope, -rate))
-    loss, adjoint, direct = 0.0, None, None
+    loss: Tensor | float = 0.0
+    adjoint, direct = None, None
     for batch in validation:
         value, by_weights, by_upper = value_and_gradients(problem.upper_loss, path[-1], fixed_upper, batch)
         loss = loss + value / len(validation)

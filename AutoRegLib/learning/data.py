@@ -87,7 +87,7 @@ def prepare(
     """
     monitor = monitor or Monitor()
     cases = [c for c in scenario.cases if c.split in splits or c.id == scenario.atlas]
-    pairs = {
+    pairs: dict[str, tuple[tuple[str, str], ...]] = {
         split: tuple((p.moving.id, p.fixed.id) for p in scenario.pairs_of(split)) for split in splits
     }
     reference_case = choose_reference(scenario)

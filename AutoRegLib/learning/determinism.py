@@ -12,8 +12,8 @@ import numpy
 import torch
 
 import AutoRegLib
-from AutoRegLib.records import digest, to_plain
 from AutoRegLib.recipe import Recipe
+from AutoRegLib.records import digest, to_plain
 from AutoRegLib.scenario import Scenario
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ def search_figures(history: Sequence[dict[str, Any]], recipe: Recipe, folder: Pa
         return []
     make_folder(folder)
     drawn = []
-    for name, figure in (("architecture.png", _architecture(history, Figure)), ("loss_weights.png", _weights(history, Figure))):
+    for name, draw in (("architecture.png", _architecture), ("loss_weights.png", _weights)):
+        figure = draw(history, Figure)
         if figure is not None:
             path = folder / name
             write_whole(path, lambda temporary, figure=figure: figure.savefig(temporary, dpi=150))  # type: ignore[misc]
@@ -67,7 +67,7 @@ def _weights(history: Sequence[dict[str, Any]], new_figure: Any) -> Any:
         left.plot(steps, [row[name] for row in rows], marker=".", label=name.replace("_", " "))
     left.set(title="Loss weights", xlabel="step", ylabel="value")
     left.legend(frameon=False)
-    known = [(s, row["upper_loss"]) for s, row in zip(steps, rows, strict=True) if not math.isnan(row["upper_loss"])]
+    known = [(row["step"], row["upper_loss"]) for row in rows if "upper_loss" in row]
     right.plot([s for s, _ in known], [v for _, v in known], marker=".", color="tab:gray")
     right.set(title="What judges them: validation loss", xlabel="step", ylabel="1 - Dice + folds")
     return figure

@@ -23,7 +23,12 @@ from AutoRegLib.learning.data import Batch, Cohort, coarser, prepare
 from AutoRegLib.learning.determinism import identity, provenance
 from AutoRegLib.learning.pictures import search_figures
 from AutoRegLib.losses.objective import (
-    as_weights, registration_loss, segmentation_loss, to_constrained, to_free, to_record,
+    as_weights,
+    registration_loss,
+    segmentation_loss,
+    to_constrained,
+    to_free,
+    to_record,
 )
 from AutoRegLib.networks.autoreg import searched_cells
 from AutoRegLib.networks.registry import SEARCHABLE, build_network
@@ -71,7 +76,9 @@ def _architecture(kind: str) -> Upper:
         settle=settle,
         row=lambda alpha: {
             f"{c}.{edge + 1}.{name}": round(float(share), 5)
-            for c in cells for edge, shares in enumerate(alpha[c].softmax(1)) for name, share in zip(OPERATORS, shares, strict=True)
+            for c in cells
+            for edge, shares in enumerate(alpha[c].softmax(1))
+            for name, share in zip(OPERATORS, shares, strict=True)
         },
         change=change,
     )
@@ -140,10 +147,10 @@ def search(
             if saved and index == first:
                 seconds = saved["seconds"]
 
-        def keep(state: dict[str, Any], index: int = index, seconds: float | None = seconds) -> None:
+        def keep(inside: dict[str, Any], index: int = index, seconds: float | None = seconds) -> None:
             save_checkpoint(path, {
-                "identity": mark, "used": whole.used, "stage": index, "seconds": seconds, "settled": settled,
-                "history": history, **state,
+                "identity": mark, "used": whole.used, "stage": index, "seconds": seconds,
+                "settled": settled, "history": history, "inside": inside,  # noqa: B023 (called within this pass)
             })
 
         upper, finished = run_stage(
@@ -174,7 +181,7 @@ def runnable_stages(recipe: Recipe, cohort: Cohort, monitor: Monitor) -> tuple[l
             text = f"network '{recipe.network.name}' has no architecture to search: stage '{stage.name}' is left out"
             monitor.event("warning", code="no-search-space", text=text)
         elif stage.judge == "segmentation" and not (cohort.labelled_pairs("val") and cohort.structures):
-            text = f"no validation pair has labels on both sides: stage '{stage.name}' is left out, default weights stay"
+            text = f"no validation pair has labels on both sides: stage '{stage.name}' is left out"
             monitor.event("warning", code="no-labels", text=text)
         else:
             stages.append(stage)
@@ -189,7 +196,7 @@ def run_stage(
     stage: Stage,
     cohort: Cohort,
     *,
-    history: list[dict[str, float]],
+    history: list[dict[str, Any]],
     seconds: float | None,
     keep: Callable[[dict[str, Any]], None],
     monitor: Monitor,
@@ -226,13 +233,13 @@ def run_stage(
         return coarser(batch, stage.coarsen)
 
     def state() -> None:
-        keep({"inside": {
+        keep({
             "weights": _copied(weights), "upper": _copied(upper), "lower": lower_optimiser.state_dict(),
             "upper_optimiser": upper_optimiser.state_dict(), "still": still, "before": before,
             "clock": {"step": clock.step, "used": clock.used},
-        }})
+        })
 
-    kept, upper_loss = clock.used, math.nan
+    kept, upper_loss = clock.used, None
     while not clock.over and still < settings.stable_checks:
         step = clock.step
         if clock.progress >= settings.warmup:
@@ -252,13 +259,15 @@ def run_stage(
         _step(weights, slope, lower_optimiser)
         clock.step += 1
         if clock.step % settings.check_every == 0:
-            moved = kind.change(before, upper)
-            before = _copied(upper)
+            now = _copied(upper)
+            moved, before = kind.change(before, now), now
             started = clock.progress > settings.warmup
             still = still + 1 if started and moved < settings.tolerance else 0
-            history.append({"stage": stage.name, "step": clock.step, "seconds": round(clock.used, 1),  # type: ignore[dict-item]
-                            "lower_loss": float(loss), "upper_loss": upper_loss, **kind.row(upper)})
-            monitor.event("metric", name="upper_loss", value=upper_loss, step=clock.step)
+            judged = {} if upper_loss is None else {"upper_loss": upper_loss}
+            history.append({"stage": stage.name, "step": clock.step, "seconds": round(clock.used, 1),
+                            "lower_loss": float(loss), **judged, **kind.row(now)})
+            for name, value in {"lower_loss": float(loss), **judged}.items():
+                monitor.event("metric", name=name, value=value, step=clock.step)
         if clock.used - kept > CHECKPOINT_SECONDS:
             kept = clock.used
             state()

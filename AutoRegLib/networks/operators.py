@@ -31,7 +31,8 @@ class Every(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        return x[(..., *[slice(None, None, self.stride)] * (x.dim() - 2))]
+        each = slice(None, None, self.stride)
+        return x[..., each, each] if x.dim() == 4 else x[..., each, each, each]
 
 
 def _regular(kernel: int, dilation: int = 1) -> Constructor:

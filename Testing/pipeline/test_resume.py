@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import torch
+from pipeline.scenes import make_scenario
 from safetensors.torch import load_file
-from scenes import make_scenario
 
 from AutoRegLib.jobs import Monitor
 from AutoRegLib.learning.search import search

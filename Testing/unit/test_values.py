@@ -135,7 +135,7 @@ def test_a_wrong_scenario_is_refused(tmp_path: Path, changes: dict[str, Any], me
 def test_a_subject_in_two_splits_and_a_missing_file_are_refused(tmp_path: Path) -> None:
     data = scenario_data()
     data["cases"][3]["subject"] = "a"
-    with pytest.raises(InputError, match="subject 'a' is in two splits.*'a1' in train, 'c1' in val"):
+    with pytest.raises(InputError, match=r"subject 'a' is in two splits.*'a1' in train, 'c1' in val"):
         read_scenario(written(tmp_path, data))
     path = written(tmp_path, scenario_data())
     (tmp_path / "d1.nii.gz").unlink()
@@ -147,7 +147,7 @@ def test_an_empty_split_is_refused(tmp_path: Path) -> None:
     data = scenario_data()
     data["cases"] = data["cases"][:3]
     scenario = read_scenario(written(tmp_path, data))
-    with pytest.raises(InputError, match="split 'test'.*has no pairs"):
+    with pytest.raises(InputError, match=r"split 'test'.*has no pairs"):
         scenario.pairs_of("test")
 
 
