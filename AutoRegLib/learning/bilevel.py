@@ -31,10 +31,16 @@ class BilevelProblem:
 
 @dataclass(frozen=True)
 class Hypergradient:
-    """The upper loss at the unrolled weights and its total derivative with respect to the upper variable."""
+    """The upper loss at the unrolled weights and its total derivative with respect to the upper variable.
+
+    ``lower_loss`` and ``slope``: the first unrolled step's loss and gradient with respect to the weights, for
+    the caller's own step, which would compute them again.
+    """
 
     loss: Tensor
     gradient: Tensors
+    lower_loss: Tensor
+    slope: Tensors
 
 
 def hypergradient(
@@ -63,8 +69,10 @@ def hypergradient(
     # forward: w_0 -> w_1 -> ... -> w_K, keeping each (K is 1 to 3)
     path = [{name: value.detach() for name, value in weights.items()}]
     fixed_upper = {name: value.detach() for name, value in upper.items()}
+    steps: list[tuple[Tensor, Tensors]] = []
     for batch in train:
-        slope, _ = gradients(problem.lower_loss, path[-1], fixed_upper, batch)
+        lower, slope, _ = value_and_gradients(problem.lower_loss, path[-1], fixed_upper, batch)
+        steps.append((lower, slope))
         path.append(_shifted(path[-1], slope, -rate))
     loss: Tensor | float = 0.0
     adjoint, direct = None, None
@@ -88,7 +96,7 @@ def hypergradient(
                 adjoint = {
                     name: g - rate * (ahead[0][name] - behind[0][name]) / (2.0 * step) for name, g in adjoint.items()
                 }
-    return Hypergradient(torch.as_tensor(loss), total)
+    return Hypergradient(torch.as_tensor(loss), total, *steps[0])
 
 
 def value_and_gradients(
@@ -131,9 +139,11 @@ def _exact(
     leaves = {name: value.detach().requires_grad_() for name, value in upper.items()}
     with torch.enable_grad():
         current: Mapping[str, Tensor] = {name: value.detach().requires_grad_() for name, value in weights.items()}
+        steps = []
         for batch in train:
             lower = problem.lower_loss(current, leaves, batch)
             slopes = torch.autograd.grad(lower, list(current.values()), create_graph=True, allow_unused=True)
+            steps.append((lower.detach(), slopes))
             current = {
                 name: value if g is None else value - rate * g
                 for (name, value), g in zip(current.items(), slopes, strict=True)
@@ -144,7 +154,11 @@ def _exact(
     gradient = {
         name: torch.zeros_like(leaf) if g is None else g for (name, leaf), g in zip(leaves.items(), found, strict=True)
     }
-    return Hypergradient(value.detach(), gradient)
+    lower, slopes = steps[0]
+    slope = {
+        n: torch.zeros_like(w) if g is None else g.detach() for (n, w), g in zip(weights.items(), slopes, strict=True)
+    }
+    return Hypergradient(value.detach(), gradient, lower, slope)
 
 
 def _shifted(point: Mapping[str, Tensor], direction: Mapping[str, Tensor], step: float) -> Tensors:

@@ -169,7 +169,10 @@ def same_space(scenario: Scenario) -> bool:
 def _some_training_cases(scenario: Scenario) -> list[Case]:
     cases = scenario.split("train")
     if not cases:
-        raise InputError(f"scenario '{scenario.name}' has no training cases", remedy="add cases with split 'train'")
+        raise InputError(
+            f"scenario '{scenario.name}' has no training cases", expected="cases with split 'train'",
+            got=f"{len(scenario.cases)} cases", remedy="move some into this split",
+        )
     return list(cases[:: max(1, len(cases) // 40)])
 
 
@@ -185,7 +188,10 @@ def choose_reference(scenario: Scenario) -> Case:
         return scenario.case(scenario.atlas)
     train = sorted(scenario.split("train"), key=lambda c: (os.path.getsize(c.image), c.id))
     if not train:
-        raise InputError(f"scenario '{scenario.name}' has no training cases", remedy="add cases with split 'train'")
+        raise InputError(
+            f"scenario '{scenario.name}' has no training cases", expected="cases with split 'train'",
+            got=f"{len(scenario.cases)} cases", remedy="move some into this split",
+        )
     return train[len(train) // 2]
 
 

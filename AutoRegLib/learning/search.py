@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch.func import functional_call
 
 from AutoRegLib.bundle import table_text
 from AutoRegLib.errors import DivergedError, InputError
-from AutoRegLib.genotype import OPERATORS, Genotype
+from AutoRegLib.genotype import Genotype
 from AutoRegLib.jobs import Monitor
 from AutoRegLib.learning.bilevel import BilevelProblem, Tensors, hypergradient, value_and_gradients
 from AutoRegLib.learning.checkpoint import load_checkpoint, save_checkpoint
@@ -22,15 +21,12 @@ from AutoRegLib.learning.clock import Clock, heed
 from AutoRegLib.learning.data import Batch, Cohort, coarser, prepare
 from AutoRegLib.learning.determinism import identity, provenance
 from AutoRegLib.learning.pictures import search_figures
+from AutoRegLib.learning.upper import UPPERS
 from AutoRegLib.losses.objective import (
     as_weights,
     registration_loss,
     segmentation_loss,
-    to_constrained,
-    to_free,
-    to_record,
 )
-from AutoRegLib.networks.autoreg import searched_cells
 from AutoRegLib.networks.registry import SEARCHABLE, build_network
 from AutoRegLib.recipe import Recipe, Stage, write_recipe
 from AutoRegLib.records import make_folder, write_json, write_text
@@ -38,72 +34,6 @@ from AutoRegLib.scenario import Scenario
 
 CHECKPOINT_SECONDS = 60.0
 GENOTYPE_SCHEMA = "autoreg-genotype/1"
-
-
-@dataclass(frozen=True)
-class Upper:
-    """One kind of upper variable: how it starts, what it does to the loss, what is written down of it.
-
-    ``start(recipe)`` the free variable; ``use(upper)`` (mixture, loss weights or None) for the loss;
-    ``settle(recipe, upper)`` the recipe with the found values; ``row(upper)`` figures for the history;
-    ``change(before, after)`` how far it moved between two checks (for the stability rule).
-    """
-
-    searched: tuple[str, ...]
-    start: Callable[[Recipe], Tensors]
-    use: Callable[[Mapping[str, Tensor]], tuple[dict[str, Tensor], dict[str, Tensor] | None]]
-    settle: Callable[[Recipe, Tensors], Recipe]
-    row: Callable[[Tensors], dict[str, float]]
-    change: Callable[[Tensors, Tensors], float]
-
-
-def _architecture(kind: str) -> Upper:
-    cells = searched_cells(kind)
-
-    def settle(recipe: Recipe, alpha: Tensors) -> Recipe:
-        names = {c: tuple(OPERATORS[int(i)] for i in alpha[c].argmax(dim=1)) for c in cells}
-        return replace(recipe, genotype=replace(recipe.genotype or Genotype(), **names))  # type: ignore[arg-type]
-
-    def change(before: Tensors, after: Tensors) -> float:
-        if any(bool((before[c].argmax(1) != after[c].argmax(1)).any()) for c in cells):
-            return math.inf
-        return max(float((before[c].softmax(1) - after[c].softmax(1)).abs().max()) for c in cells)
-
-    return Upper(
-        searched=cells,
-        start=lambda recipe: {c: torch.zeros(3, len(OPERATORS)) for c in cells},
-        use=lambda alpha: ({c: torch.softmax(alpha[c], dim=1) for c in cells}, None),
-        settle=settle,
-        row=lambda alpha: {
-            f"{c}.{edge + 1}.{name}": round(float(share), 5)
-            for c in cells
-            for edge, shares in enumerate(alpha[c].softmax(1))
-            for name, share in zip(OPERATORS, shares, strict=True)
-        },
-        change=change,
-    )
-
-
-def _loss_weights() -> Upper:
-    def change(before: Tensors, after: Tensors) -> float:
-        return max(float((after[n] - before[n]).abs()) for n in before)  # free values: a relative change
-
-    return Upper(
-        searched=(),
-        start=lambda recipe: to_free(recipe.loss_weights),
-        use=lambda free: ({}, to_constrained(free)),
-        settle=lambda recipe, free: replace(recipe, loss_weights=to_record(free)),
-        row=lambda free: {name: round(float(v), 5) for name, v in to_constrained(free).items()},
-        change=change,
-    )
-
-
-#: the upper variables a stage can name
-UPPERS: dict[str, Upper] = {
-    "feature": _architecture("feature"),
-    "deformation": _architecture("deformation"),
-    "lambda": _loss_weights(),
-}
 
 
 def search(
@@ -239,19 +169,31 @@ def run_stage(
             "clock": {"step": clock.step, "used": clock.used},
         })
 
-    kept, upper_loss = clock.used, None
-    while not clock.over and still < settings.stable_checks:
+    def note() -> Tensors:
+        now = _copied(upper)
+        figures = {"lower_loss": float(loss), **({} if upper_loss is None else {"upper_loss": upper_loss})}
+        history.append(
+            {"stage": stage.name, "step": clock.step, "seconds": round(clock.used, 1), **figures, **kind.row(now)}
+        )
+        for name, value in figures.items():
+            monitor.event("metric", name=name, value=value, step=clock.step)
+        return now
+
+    kept, upper_loss, finish = clock.used, None, False
+    while not finish and not clock.over and still < settings.stable_checks:
         step = clock.step
-        if clock.progress >= settings.warmup:
+        batch = draw("train", "lower", step)
+        if clock.progress < settings.warmup:
+            loss, slope, _ = value_and_gradients(problem.lower_loss, weights, upper, batch)
+        else:
             result = hypergradient(
                 problem, weights, upper, validation=[draw("val", "upper", step)],
-                train=[draw("train", f"inner{i}", step) for i in range(stage.inner_steps)],
+                train=[batch, *(draw("train", f"inner{i}", step) for i in range(1, stage.inner_steps))],
                 rate=settings.learning_rate if stage.inner_rate is None else stage.inner_rate,
                 method="difference" if settings.second_order else "first", epsilon=settings.epsilon,
             )
             _step(upper, result.gradient, upper_optimiser)
-            upper_loss = float(result.loss)
-        loss, slope, _ = value_and_gradients(problem.lower_loss, weights, upper, draw("train", "lower", step))
+            upper_loss, loss, slope = float(result.loss), result.lower_loss, result.slope
         if not math.isfinite(float(loss)):
             raise DivergedError(f"the search diverged in stage '{stage.name}'", got=float(loss),
                                 remedy="lower search.learning_rate in the recipe")
@@ -259,22 +201,18 @@ def run_stage(
         _step(weights, slope, lower_optimiser)
         clock.step += 1
         if clock.step % settings.check_every == 0:
-            now = _copied(upper)
+            now = note()
             moved, before = kind.change(before, now), now
             started = clock.progress > settings.warmup
             still = still + 1 if started and moved < settings.tolerance else 0
-            judged = {} if upper_loss is None else {"upper_loss": upper_loss}
-            history.append({"stage": stage.name, "step": clock.step, "seconds": round(clock.used, 1),
-                            "lower_loss": float(loss), **judged, **kind.row(now)})
-            for name, value in {"lower_loss": float(loss), **judged}.items():
-                monitor.event("metric", name=name, value=value, step=clock.step)
         if clock.used - kept > CHECKPOINT_SECONDS:
             kept = clock.used
             state()
         clock.tell(monitor)
-        if heed(monitor, keep=state):
-            return _copied(upper), True
-    return _copied(upper), False
+        finish = heed(monitor, keep=state)
+    if clock.step % settings.check_every != 0:
+        note()  # the history ends with what was found
+    return _copied(upper), finish
 
 
 def build_problem(recipe: Recipe, stage: Stage, cohort: Cohort, network: torch.nn.Module) -> BilevelProblem:

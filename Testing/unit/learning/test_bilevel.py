@@ -59,6 +59,8 @@ def test_difference_equals_the_exact_second_order_value(steps: int, epsilon: Any
     exact = hypergradient(problem, weights, upper, method="exact", **common)
     found = hypergradient(problem, weights, upper, method="difference", epsilon=epsilon, **common)
     assert abs(float(found.loss - exact.loss)) < 1e-12
+    close(found.slope, exact.slope, relative=1e-12)
+    assert abs(float(found.lower_loss - exact.lower_loss)) < 1e-12
     close(found.gradient, exact.gradient, relative=1e-3)
     first = hypergradient(problem, weights, upper, method="first", **common)
     assert float(first.gradient["decay"]) == 0.0  # lambda has no direct term: all of it is second order

@@ -1,0 +1,106 @@
+"""The deformation as users get it: a displacement in mm on a lattice, pulling back from fixed to moving."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+
+from AutoRegLib.errors import InputError
+from AutoRegLib.imaging.geometry import Geometry
+from AutoRegLib.imaging.volume import Volume, array_to_image, image_to_array
+
+
+@dataclass(frozen=True, eq=False)
+class DisplacementField:
+    """Displacement vectors on a lattice.
+
+    Shape: ``vectors`` (z, y, x, d) or (y, x, d), float32.
+    Unit/Direction: mm, LPS components in the order (x, y, z) whatever the lattice's direction; pull-back: the
+    fixed point x lies in the moving image at ``x + u(x)``. Beyond the lattice the displacement is zero.
+    Raises: InputError when vectors and geometry disagree or a vector is not finite.
+    """
+
+    vectors: np.ndarray
+    geometry: Geometry
+
+    def __post_init__(self) -> None:
+        expected = (*self.geometry.shape, self.geometry.dims)
+        if self.vectors.shape != expected:
+            raise InputError("vectors and geometry disagree", expected=f"vectors of shape {expected}",
+                             got=self.vectors.shape)
+        if not np.isfinite(self.vectors).all():
+            raise InputError("a displacement field with values that are not finite", expected="finite mm")
+        object.__setattr__(self, "vectors", np.ascontiguousarray(self.vectors, dtype=np.float32))
+
+    def __repr__(self) -> str:
+        longest = float(np.linalg.norm(self.vectors, axis=-1).max())
+        return f"DisplacementField({'x'.join(map(str, self.geometry.size))} vectors, longest {longest:.4g} mm)"
+
+    def to_image(self) -> sitk.Image:
+        """The vectors as a SimpleITK vector image (float32)."""
+        return array_to_image(self.vectors, self.geometry, vectors=True)
+
+    def to_transform(self) -> sitk.DisplacementFieldTransform:
+        """The SimpleITK transform of points, fixed to moving, linear between the lattice points."""
+        # SimpleITK wants float64 and empties the image it is given.
+        return sitk.DisplacementFieldTransform(sitk.Cast(self.to_image(), sitk.sitkVectorFloat64))
+
+    def warp_points(self, points: np.ndarray) -> np.ndarray:
+        """Where fixed points lie in the moving image. Shape: (n, d). Unit: mm LPS."""
+        return transform_points(self.to_transform(), points)
+
+
+def transform_points(transform: sitk.Transform, points: np.ndarray) -> np.ndarray:
+    """Points through any transform. Shape: (n, d). Unit/Direction: mm LPS, the transform's own direction."""
+    points = np.asarray(points, dtype=float)
+    dims = transform.GetDimension()
+    if points.ndim != 2 or points.shape[1] != dims:
+        raise InputError("points to transform", expected=f"shape (n, {dims})", got=points.shape)
+    moved = [transform.TransformPoint(point) for point in points.tolist()]
+    return np.array(moved, dtype=float).reshape(-1, dims)
+
+
+def compose_on(geometry: Geometry, *transforms: sitk.Transform) -> DisplacementField:
+    """A chain of transforms as one field on ``geometry``, so that the image is interpolated once.
+
+    Direction: the first transform given is applied to the fixed point first.
+    Unit: mm LPS.
+    Raises: InputError when a transform has another dimension.
+    """
+    for transform in transforms:
+        if transform.GetDimension() != geometry.dims:
+            raise InputError("a transform of another dimension", expected=f"{geometry.dims}-D",
+                             got=f"{transform.GetDimension()}-D")
+    # SimpleITK applies the transform that was added last first.
+    chain = sitk.CompositeTransform(list(reversed(transforms))) if transforms else sitk.Transform(
+        geometry.dims, sitk.sitkIdentity)
+    image = sitk.TransformToDisplacementField(
+        chain, sitk.sitkVectorFloat32, geometry.size, geometry.origin, geometry.spacing, geometry.direction)
+    return DisplacementField(image_to_array(image), geometry)
+
+
+def from_transform(transform: sitk.Transform, geometry: Geometry) -> DisplacementField:
+    """One transform sampled on ``geometry``. Unit/Direction: mm LPS, fixed to moving. Raises InputError."""
+    return compose_on(geometry, transform)
+
+
+def jacobian_determinant(field: DisplacementField) -> Volume:
+    """Determinant of the map ``x + u(x)`` in physical space; a fold is a value of 0 or less.
+
+    SimpleITK's filter differentiates along the index axes but takes the vectors' components as they stand,
+    which is right only for an identity direction. So the vectors are turned into the lattice's own axes and
+    the filter sees a lattice without direction. Central differences; the border value is repeated beyond the
+    border, as in the filter.
+
+    Shape: the field's lattice. Unit: 1.
+    Reference: itk::DisplacementFieldJacobianDeterminantFilter.
+    """
+    geometry = field.geometry
+    along_axes = field.vectors.astype(np.float64) @ geometry.direction_matrix  # rows: D^T u
+    straight = Geometry(geometry.size, geometry.spacing, (0.0,) * geometry.dims,
+                        tuple(np.eye(geometry.dims).ravel().tolist()))
+    image = array_to_image(along_axes, straight, vectors=True)
+    determinant = image_to_array(sitk.DisplacementFieldJacobianDeterminant(image, True))
+    return Volume(determinant.astype(np.float32), geometry, "intensity")

@@ -1,0 +1,290 @@
+"""Images and displacement fields on disk, in the formats and conventions of ITK and 3D Slicer."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from AutoRegLib.errors import InputError
+from AutoRegLib.imaging.displacement import DisplacementField
+from AutoRegLib.imaging.geometry import Geometry
+from AutoRegLib.imaging.points import read_points, write_points
+from AutoRegLib.imaging.volume import Kind, Volume, geometry_of, image_to_array, to_sitk
+from AutoRegLib.records import write_whole
+
+__all__ = ["file_sha256", "read_displacement", "read_points", "read_transform", "read_volume",
+           "write_displacement", "write_points", "write_volume"]
+
+_IMAGES = (".nii.gz", ".nii", ".nrrd", ".mha")  # one file each, lossless, with a geometry
+_TRANSFORMS = (".h5", ".hdf5", ".tfm", ".txt", ".mat", ".xfm")
+_NIFTI_DISPLACEMENT = 1006
+
+
+def read_volume(path: str | Path, kind: Kind) -> Volume:
+    """Read one scalar image: NIfTI, NRRD, MetaImage, or a 2-D PNG, JPEG or TIFF.
+
+    Trailing axes of one voxel are dropped, so a one-slice file is 2-D. Labels come back as integers.
+    Unit/Direction: mm LPS (a picture without a header has 1 mm pixels).
+    Raises: InputError when the file is missing, is no image, has more than 3 axes or several values per
+    voxel, a damaged geometry, voxels that are not finite, constant intensity, or labels that are not integers.
+    """
+    path = _existing(path, "an image")
+    image = _read_image(path)
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError(f"{path} has several values per voxel", expected="one value per voxel",
+                         got=f"{image.GetNumberOfComponentsPerPixel()} components",
+                         remedy="convert colour to grey, or name the image instead of a displacement field")
+    array = image_to_array(image)
+    if array.dtype.kind == "c":
+        raise InputError(f"{path} holds complex numbers", expected="real voxels", remedy="save its magnitude")
+    geometry = _squeezed_geometry(image, path)
+    array = array.reshape(geometry.shape)
+    if array.dtype.kind == "f":
+        wrong = int(array.size - np.isfinite(array).sum())
+        if wrong:
+            raise InputError(f"{path} has voxels that are not finite", expected="finite numbers",
+                             got=f"{wrong} of {array.size} are NaN or infinite", remedy="replace them, e.g. by 0")
+    if kind == "labels":
+        array = _as_labels(array, path)
+    elif array.min() == array.max():
+        raise InputError(f"{path} is constant", expected="an image with contrast",
+                         got=f"every voxel is {array.flat[0]}", remedy="check that this is the right file")
+    return Volume(array, geometry, kind)
+
+
+def write_volume(volume: Volume, path: str | Path) -> None:
+    """Write ``.nii.gz``, ``.nii``, ``.nrrd`` or ``.mha``, or ``.png`` for 2-D whole numbers; compressed.
+
+    Raises: InputError for another suffix or values a PNG cannot hold, DiskError when it cannot be written.
+    """
+    path = Path(path)
+    image = to_sitk(volume)
+    if path.name.lower().endswith(".png"):
+        image = _as_picture(volume, path)
+    elif not path.name.lower().endswith(_IMAGES):
+        raise InputError(f"cannot write an image as {path.name}", expected=f"one of {', '.join(_IMAGES)}",
+                         remedy="choose another suffix")
+    _write_checked(path, volume.array.nbytes, lambda name: sitk.WriteImage(image, name, True),
+                   lambda name: np.array_equal(image_to_array(sitk.ReadImage(name)), image_to_array(image)))
+
+
+def read_transform(path: str | Path) -> sitk.Transform:
+    """Read any transform of points from fixed to moving: ITK's files, or a displacement field image.
+
+    Unit/Direction: mm LPS, resampling ("from parent" in Slicer).
+    Raises: InputError when the file is missing, is no transform, or holds a modelling field ("to parent").
+    """
+    path = _existing(path, "a transform")
+    if not path.name.lower().endswith(_TRANSFORMS):
+        return sitk.DisplacementFieldTransform(_read_field_image(path))
+    try:
+        return sitk.ReadTransform(str(path))
+    except RuntimeError as problem:
+        if "InverseDisplacementField" in str(problem):
+            raise _modelling(path) from None
+        raise InputError(f"{path} is not a transform that SimpleITK can read", expected="an ITK transform file",
+                         got=_brief(problem), remedy="export it again as .nrrd, .h5 or .tfm") from None
+
+
+def read_displacement(path: str | Path) -> DisplacementField:
+    """Read a displacement field with its own lattice. Unit/Direction: mm LPS, fixed to moving. Raises InputError."""
+    transform = read_transform(path)
+    if transform.GetName() != "DisplacementFieldTransform":
+        raise InputError(f"{path} holds no displacement field", expected="a DisplacementFieldTransform",
+                         got=transform.GetName(), remedy="sample it on a geometry with from_transform")
+    image = sitk.DisplacementFieldTransform(transform).GetDisplacementField()
+    return DisplacementField(image_to_array(image).astype(np.float32), geometry_of(image))
+
+
+def write_displacement(field: DisplacementField, path: str | Path) -> None:
+    """Write a displacement field so that SimpleITK and Slicer move points alike; the suffix decides the format.
+
+    ``.nrrd``: float32, compressed, marked as a resampling displacement field (Slicer 5.10 and newer read the mark).
+    ``.nii.gz``, ``.nii``: intent 1006, whose vectors are RAS-signed on disk. ``.h5``, ``.tfm``, ``.mat``:
+    ITK's DisplacementFieldTransform.
+
+    Raises: InputError for another suffix, DiskError when it cannot be written.
+    """
+    path = Path(path)
+    writers = {".nii": _write_nifti_field, ".nii.gz": _write_nifti_field, ".nrrd": _write_field_image,
+               ".mha": _write_field_image} | dict.fromkeys(_TRANSFORMS, _write_field_transform)
+    suffix = next((s for s in writers if path.name.lower().endswith(s)), None)
+    if suffix is None:
+        raise InputError(f"cannot write a displacement field as {path.name}",
+                         expected=f"one of {', '.join(writers)}", remedy="choose another suffix")
+    _write_checked(path, 10 * field.vectors.nbytes, lambda name: writers[suffix](field, name),
+                   lambda name: np.allclose(read_displacement(name).vectors, field.vectors, atol=1e-3))
+
+
+def file_sha256(path: str | Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal. Raises InputError."""
+    with _existing(path, "a file").open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _existing(path: str | Path, what: str) -> Path:
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder", expected=f"{what} in one file",
+                         remedy="convert a DICOM folder to NIfTI or NRRD first")
+    if not path.is_file():
+        raise InputError(f"no such file: {path}", expected=what, remedy="check the path")
+    return path
+
+
+def _read_image(path: Path) -> sitk.Image:
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        _check_nifti(path)
+    try:
+        return sitk.ReadImage(str(path))
+    except RuntimeError as problem:
+        text = str(problem)
+        if "spacing" in text.lower():
+            raise InputError(f"{path} has a voxel spacing of zero", expected="mm above 0",
+                             remedy="repair the image header") from None
+        if "orthonormal" in text:
+            raise InputError(f"{path} has sheared axes", expected="perpendicular image axes",
+                             remedy="resample it to a regular grid (in Slicer: harden its transform)") from None
+        raise InputError(f"{path} is not an image that can be read", expected="NIfTI, NRRD, MetaImage, PNG or JPEG",
+                         got=_brief(problem), remedy="check the file, or convert it to NIfTI") from None
+
+
+def _check_nifti(path: Path) -> None:
+    """What ITK repairs without a word: it reads a spacing of 0 as 1 mm, and voxels that are not finite as 0."""
+    import nibabel
+
+    try:
+        image: Any = nibabel.load(path)
+        header = image.header
+        spacing = np.asarray(header["pixdim"][1:1 + int(header["dim"][0])])[:3]
+        floats = header.get_data_dtype().kind == "f"
+        wrong = int((~np.isfinite(image.dataobj.get_unscaled())).sum()) if floats else 0
+    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError, zlib.error):
+        return  # not a readable NIfTI: ITK's own message is the better one
+    if not np.all(np.isfinite(spacing)) or np.any(spacing == 0):
+        raise InputError(f"{path} has a voxel spacing of zero", expected="mm above 0",
+                         got=tuple(spacing.tolist()), remedy="repair the image header")
+    if wrong:
+        raise InputError(f"{path} has voxels that are not finite", expected="finite numbers",
+                         got=f"{wrong} voxels are NaN or infinite", remedy="replace them, e.g. by 0")
+
+
+def _squeezed_geometry(image: sitk.Image, path: Path) -> Geometry:
+    """The geometry without trailing axes of one voxel."""
+    size, dims = image.GetSize(), image.GetDimension()
+    kept = dims
+    while kept > 2 and size[kept - 1] == 1:
+        kept -= 1
+    if kept > 3:
+        raise InputError(f"{path} has {dims} axes", expected="one 2-D or 3-D image", got=f"size {size}",
+                         remedy="extract one volume of the series")
+    direction = np.array(image.GetDirection()).reshape(dims, dims)
+    inner, origin = direction[:kept, :kept], np.array(image.GetOrigin())
+    if kept < dims and np.abs(inner.T @ inner - np.eye(kept)).max() > 1e-3:
+        # A slice that is tilted in space has no 2-D direction: use coordinates within its own plane.
+        inner, origin = np.eye(kept), direction.T @ origin
+    return Geometry(size[:kept], image.GetSpacing()[:kept], tuple(origin[:kept]), tuple(inner.ravel()))
+
+
+def _as_labels(array: np.ndarray, path: Path) -> np.ndarray:
+    if array.dtype.kind in "iu":
+        return array
+    rounded = np.rint(array)
+    if not np.array_equal(rounded, array):
+        value = float(array[rounded != array].flat[0])
+        raise InputError(f"{path} is not a label map", expected="whole numbers", got=f"a voxel of {value:g}",
+                         remedy="save it without interpolation, or name a label map")
+    return rounded.astype(np.int32)
+
+
+def _as_picture(volume: Volume, path: Path) -> sitk.Image:
+    values = np.rint(volume.array.astype(np.float64))  # rint of 8-bit integers would give 16-bit floats
+    if volume.geometry.dims != 2 or values.min() < 0 or values.max() > 65535:
+        raise InputError(f"cannot write this image as {path.name}", expected="2-D values from 0 to 65535",
+                         got=repr(volume), remedy="write .nii.gz instead")
+    return sitk.GetImageFromArray(values.astype(np.uint8 if values.max() < 256 else np.uint16))
+
+
+def _read_field_image(path: Path) -> sitk.Image:
+    image = _read_image(path)
+    keys = image.GetMetaDataKeys()
+    mark = image.GetMetaData("displacement field type").strip().lower() if "displacement field type" in keys else ""
+    if mark.startswith("model"):
+        raise _modelling(path)
+    dims, components = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
+    if dims not in (2, 3) or components != dims:
+        raise InputError(f"{path} is not a displacement field", expected="one vector of 2 or 3 components per voxel",
+                         got=f"{dims} axes with {components} components",
+                         remedy="a NIfTI field needs intent code 1006 (displacement) or 1007 (vector)")
+    return sitk.Cast(image, sitk.sitkVectorFloat64)
+
+
+def _write_field_image(field: DisplacementField, name: str) -> None:
+    image = field.to_image()
+    image.SetMetaData("intent_code", str(_NIFTI_DISPLACEMENT))
+    image.SetMetaData("displacement field type", "resampling")
+    sitk.WriteImage(image, name, True)
+
+
+def _write_field_transform(field: DisplacementField, name: str) -> None:
+    sitk.WriteTransform(field.to_transform(), name)
+
+
+def _write_nifti_field(field: DisplacementField, name: str) -> None:
+    """NIfTI (x, y, z, 1, d) with intent 1006, which SimpleITK cannot set; its vectors are in RAS."""
+    import nibabel
+
+    dims = field.geometry.dims
+    to_ras = np.diag([-1.0, -1.0, 1.0, 1.0])
+    affine = np.eye(4)
+    affine[:dims, :dims] = field.geometry.index_to_physical[:dims, :dims]
+    affine[:dims, 3] = field.geometry.origin
+    vectors = field.vectors * np.array([-1.0, -1.0, 1.0], dtype=np.float32)[:dims]
+    spatial = vectors.transpose(*range(dims - 1, -1, -1), dims)  # (z, y, x, d) to (x, y, z, d)
+    vectors = spatial.reshape(*field.geometry.size, *(1,) * (4 - dims), dims)
+    image = nibabel.Nifti1Image(vectors, to_ras @ affine)
+    image.header.set_intent(_NIFTI_DISPLACEMENT)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(to_ras @ affine, code=1)
+    image.set_qform(to_ras @ affine, code=1)
+    nibabel.save(image, name)
+
+
+def _write_checked(path: Path, size: int, write: Callable[[str], Any], same: Callable[[str], bool]) -> None:
+    """Write in one step; ``size`` bounds the bytes, ``same`` tells whether the file reads back as it should.
+
+    ITK's NIfTI and text writers do not notice a full disk, so with little room left the file is read back.
+    """
+    def attempt(name: str) -> None:
+        try:
+            write(name)
+        except RuntimeError as problem:
+            raise OSError(_brief(problem)) from None
+        if shutil.disk_usage(Path(name).parent).free < size + 2**20:
+            try:
+                whole = same(name)
+            except (InputError, RuntimeError):
+                whole = False
+            if not whole:
+                raise OSError("no space left on the disk")
+
+    write_whole(path, attempt)
+
+
+def _modelling(path: Path) -> InputError:
+    return InputError(f"{path} is a modelling field: it maps moving points to fixed ones",
+                      expected="a resampling field (fixed to moving, 'from parent' in Slicer)", got="modelling",
+                      remedy="in Slicer invert the transform, convert it to a grid, and save that")
+
+
+def _brief(problem: Exception) -> str:
+    """The last line of ITK's message, which says what went wrong."""
+    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+    return lines[-1] if lines else type(problem).__name__

@@ -1,0 +1,86 @@
+"""From a scanner's numbers to what a network sees: intensities in [0, 1] on a working grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+
+from AutoRegLib.errors import InputError
+from AutoRegLib.imaging.geometry import Geometry
+from AutoRegLib.imaging.volume import Volume, resample
+
+# Air to dense bone. HU mean the same in every scan, so the window must not depend on the image: percentiles
+# would move with the share of air in the field of view, and metal or padding (-3024) would swallow the contrast.
+_CT_WINDOW = (-1000.0, 1000.0)
+
+
+@dataclass(frozen=True)
+class IntensityScaling:
+    """The intensities that become 0 and 1. Unit: the image's own."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low < self.high):
+            raise InputError("intensity window", expected="two finite numbers, the lower one first",
+                             got=(self.low, self.high), remedy="check that the image has contrast")
+
+
+def intensity_scaling(volume: Volume, *, modality: str = "") -> IntensityScaling:
+    """The robust intensity range of an image: percentiles 0.5 and 99.5, or a fixed window for ``modality`` CT.
+
+    Voxels equal to the image's minimum do not count: in a skull-stripped or padded image they are background,
+    and enough of them would push the upper percentile into the tissue.
+
+    Raises: InputError when the image is constant.
+    """
+    if modality.strip().upper() == "CT":
+        return IntensityScaling(*_CT_WINDOW)
+    values = volume.array[volume.array > volume.array.min()]
+    if values.size == 0:
+        raise InputError("a constant image has no intensity range", expected="an image with contrast",
+                         got=repr(volume), remedy="check that this is the right file")
+    low, high = np.percentile(values.astype(np.float64), (0.5, 99.5))
+    if high <= low:  # two-valued images: the background is all the contrast there is
+        low, high = float(volume.array.min()), float(values.max())
+    elif np.mean(volume.array == volume.array.min()) > 0.05:
+        low = float(volume.array.min())  # keep the background distinct from the darkest tissue
+    return IntensityScaling(float(low), float(high))
+
+
+def scale_intensity(volume: Volume, scaling: IntensityScaling) -> Volume:
+    """Intensities as float32 in [0, 1], clipped. Raises InputError for labels."""
+    if volume.kind != "intensity":
+        raise InputError("labels have no intensity to scale", expected="an intensity volume", got=repr(volume))
+    scaled = (volume.array.astype(np.float32) - np.float32(scaling.low)) / np.float32(scaling.high - scaling.low)
+    return Volume(np.clip(scaled, 0, 1), volume.geometry, "intensity")
+
+
+def to_grid(
+    volume: Volume, geometry: Geometry, transform: sitk.Transform | None = None, *, modality: str = "",
+) -> Volume:
+    """An image as a network sees it: scaled to [0, 1], smoothed if the grid is coarser, resampled once.
+
+    Where the image does not reach, its border is repeated: a black margin would be an edge to register.
+
+    Shape: ``geometry.shape``, float32. Direction: ``transform`` maps points of ``geometry`` into the image.
+    Raises: InputError for a constant image or another dimension.
+    """
+    scaled = scale_intensity(volume, intensity_scaling(volume, modality=modality))
+    return resample(scaled, geometry, transform, outside=None, antialias=True)
+
+
+def pad_to_multiple(array: np.ndarray, multiple: int) -> tuple[np.ndarray, tuple[slice, ...]]:
+    """Repeat the border until every axis is a multiple; ``padded[slices]`` is the array again, bit for bit.
+
+    Shape: (z, y, x) or (y, x). Raises: InputError for a multiple below 1.
+    """
+    if multiple < 1:
+        raise InputError("multiple to pad to", expected="at least 1", got=multiple)
+    missing = [-n % multiple for n in array.shape]
+    widths = [(m // 2, m - m // 2) for m in missing]
+    slices = tuple(slice(before, before + n) for (before, _), n in zip(widths, array.shape, strict=True))
+    return np.pad(array, widths, mode="edge"), slices

@@ -1,0 +1,35 @@
+"""The diffusion regulariser: how fast a field changes from voxel to voxel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from AutoRegLib.errors import InputError
+
+
+def diffusion(displacement: Tensor, *, spacing: float | Sequence[float] = 1.0) -> Tensor:
+    """The mean over axes of the mean squared forward difference.
+
+    With the field in voxels and spacing 1 the differences are strains, which mean the same at every scale;
+    give the grid's spacing when the vectors are in another unit (mm).
+
+    Shape: (B, d, *spatial) -> scalar. Unit: that of ``spacing`` (one, or one per axis in axis order) -> none.
+    By hand: the field u(x) = 0, 1, 3 along one of two axes (constant along the other, other component 0)
+        has squared differences 1 and 4, mean 2.5 in one of two components: 1.25; mean over the two axes:
+        0.625.
+    Raises: InputError if there is not one spacing per axis.
+    Reference: METHOD section 1.3.
+    """
+    dims = displacement.ndim - 2
+    steps = [float(spacing)] * dims if isinstance(spacing, (int, float)) else [float(s) for s in spacing]
+    if len(steps) != dims:
+        raise InputError("The spacing does not fit the field", expected=f"{dims} values", got=steps)
+    total = displacement.new_zeros(())
+    for axis, step in enumerate(steps, start=2):
+        size = displacement.shape[axis]
+        if size > 1:
+            slope = displacement.narrow(axis, 1, size - 1) - displacement.narrow(axis, 0, size - 1)
+            total = total + slope.square().mean() / step**2
+    return total / dims

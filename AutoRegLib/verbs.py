@@ -1,0 +1,318 @@
+"""The one place that turns a request into a computation: device, threads and seed are decided here, once.
+
+Used by the command line and by the worker of a job folder. Importing this module loads neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from AutoRegLib.arguments import (
+    ARGUMENTS,
+    ApplyArguments,
+    DemoArguments,
+    EvaluateArguments,
+    RegisterArguments,
+    SearchArguments,
+    TrainArguments,
+    check_arguments,
+)
+from AutoRegLib.errors import EnvironmentProblem, InputError
+from AutoRegLib.jobs import JobRequest, Monitor
+from AutoRegLib.recipe import read_recipe
+from AutoRegLib.records import from_plain, make_folder, to_plain
+from AutoRegLib.scenario import read_scenario
+
+#: what each verb leaves in its output folder: the sign that another run's results are there
+RESULTS: dict[str, tuple[str, ...]] = {
+    "search": ("recipe.json", "genotype.json", "history.csv", "checkpoint.pt"),
+    "train": (
+        "recipe.json",
+        "weights.safetensors",
+        "card.md",
+        "provenance.json",
+        "metrics.json",
+        "history.csv",
+        "checkpoint.pt",
+    ),
+    "register": (
+        "transform.nrrd",
+        "transform.nii.gz",
+        "transform.h5",
+        "transform.tfm",
+        "warped.nii.gz",
+        "warped_labels.nii.gz",
+        "jacobian.nii.gz",
+        "inverse_transform.nrrd",
+        "report.json",
+        "report.png",
+    ),
+    "evaluate": ("metrics.csv", "pairs.csv", "summary.json"),
+    "demo": ("demo_report.json", "demo_report.png", "data", "search", "model", "evaluation", "pair", "templates"),
+}
+
+
+def perform(request: JobRequest, *, monitor: Monitor | None = None) -> dict[str, Any]:
+    """Do what is asked and return the result as plain JSON values.
+
+    Raises InputError (the request or its files), and what the computation raises.
+    """
+    monitor = monitor or Monitor()
+    arguments = from_plain(ARGUMENTS[request.verb], request.arguments, where=f"arguments of '{request.verb}'")
+    check_arguments(arguments)
+    use_threads(arguments.threads)
+    device = decide_device(arguments.device)
+    return VERBS[request.verb](arguments, device, monitor)
+
+
+def claim_output(
+    folder: str | Path, results: Sequence[str], *, overwrite: bool, resume: bool | None = None, monitor: Monitor
+) -> Path:
+    """The output folder, created; one rule for all verbs: another run's results are never replaced silently.
+
+    Results in the folder need ``resume`` (only where the verb offers it: not None) or ``overwrite``, which says
+    what it replaces. Other files in the folder are left alone. Raises InputError, DiskError.
+    """
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file", expected="an output folder", remedy="choose another --output")
+    found = [name for name in results if (path / name).exists()]
+    if found and not resume:
+        if not overwrite:
+            ways = ["choose a new --output"]
+            if resume is not None and "checkpoint.pt" in found:
+                ways.append("go on with --resume")
+            ways.append("replace them with --overwrite")
+            raise InputError(
+                f"{path} holds results of another run",
+                expected="a new or empty folder",
+                got=", ".join(found),
+                remedy=", or ".join(ways),
+            )
+        monitor.event("warning", code="overwrite", text=f"Replacing in {path}: {', '.join(found)}.")
+        if "checkpoint.pt" in found:
+            (path / "checkpoint.pt").unlink()
+    return make_folder(path)
+
+
+def use_threads(count: int | None) -> None:
+    """Limit the threads of torch and of SimpleITK."""
+    if count is None:
+        return
+    # read when SimpleITK is first loaded, which is after this
+    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(count)
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def decide_device(wish: str) -> str:
+    """``cpu`` or ``cuda`` for ``auto``, ``cpu`` or ``cuda``. Raises EnvironmentProblem."""
+    import torch
+
+    if wish == "cpu":
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if wish == "cuda":
+        raise EnvironmentProblem(
+            "a GPU was asked for but torch sees none",
+            expected="a CUDA device",
+            got=f"torch {torch.__version__}",
+            remedy="use --device cpu, or install the CUDA build of torch and a driver",
+        )
+    return "cpu"
+
+
+def _search(arguments: SearchArguments, device: str, monitor: Monitor) -> dict[str, Any]:
+    from AutoRegLib.learning.data import same_space, working_spacing
+    from AutoRegLib.learning.search import search
+    from AutoRegLib.networks.registry import NETWORKS
+    from AutoRegLib.presets import SCALES, preset_recipe
+
+    if arguments.network not in NETWORKS:
+        raise InputError(
+            f"no network '{arguments.network}'",
+            expected=", ".join(sorted(NETWORKS)),
+            got=arguments.network,
+            remedy="see 'autoreg info'",
+        )
+    scenario = read_scenario(arguments.scenario)
+    recipe = preset_recipe(
+        scenario,
+        arguments.preset,
+        network=arguments.network,
+        spacing=working_spacing(scenario, most_voxels=SCALES[arguments.preset][0]),
+        same_space=same_space(scenario),
+        seed=arguments.seed,
+    )
+    output = claim_output(
+        arguments.output, RESULTS["search"], overwrite=arguments.overwrite, resume=arguments.resume, monitor=monitor
+    )
+    found = search(
+        recipe,
+        scenario,
+        output=output,
+        minutes=arguments.minutes,
+        resume=arguments.resume,
+        device=device,
+        monitor=monitor,
+    )
+    return {
+        "output": str(output),
+        "recipe": str(output / "recipe.json"),
+        "network": found.network.name,
+        "genotype": to_plain(found.genotype),
+        "loss_weights": to_plain(found.loss_weights),
+        "device": device,
+    }
+
+
+def _train(arguments: TrainArguments, device: str, monitor: Monitor) -> dict[str, Any]:
+    from AutoRegLib.bundle import describe_bundle
+    from AutoRegLib.learning.train import train
+
+    recipe = read_recipe(arguments.recipe)
+    if arguments.seed is not None:
+        recipe = replace(recipe, seed=arguments.seed)
+    scenario = read_scenario(arguments.scenario)
+    if Path(arguments.recipe).resolve().parent == Path(arguments.output).resolve():
+        raise InputError(
+            "the model would overwrite the recipe it is made from",
+            expected="another folder",
+            got=arguments.output,
+            remedy="choose another --output",
+        )
+    output = claim_output(
+        arguments.output, RESULTS["train"], overwrite=arguments.overwrite, resume=arguments.resume, monitor=monitor
+    )
+    bundle = train(
+        recipe,
+        scenario,
+        output=output,
+        minutes=arguments.minutes,
+        resume=arguments.resume,
+        device=device,
+        monitor=monitor,
+    )
+    return {"output": str(output), **describe_bundle(bundle), "device": device}
+
+
+def _register(arguments: RegisterArguments, device: str, monitor: Monitor) -> dict[str, Any]:
+    from AutoRegLib.bundle import load_bundle
+    from AutoRegLib.register import RegisterOptions, register
+
+    model = load_bundle(arguments.model, device=device)
+    output = claim_output(arguments.output, RESULTS["register"], overwrite=arguments.overwrite, monitor=monitor)
+    options = RegisterOptions(
+        moving_labels=arguments.moving_labels,
+        fixed_labels=arguments.fixed_labels,
+        fixed_landmarks=arguments.fixed_landmarks,
+        moving_landmarks=arguments.moving_landmarks,
+        fixed_mask=arguments.fixed_mask,
+        initial_transform=arguments.initial_transform,
+        affine=arguments.affine,
+        refine=arguments.refine,
+        inverse=arguments.inverse,
+        transform_format=arguments.transform_format,
+        seed=arguments.seed,
+    )
+    return register(
+        model, arguments.fixed, arguments.moving, output=output, options=options, device=device, monitor=monitor
+    )
+
+
+def _apply(arguments: ApplyArguments, device: str, monitor: Monitor) -> dict[str, Any]:
+    from AutoRegLib.register import apply_transform
+
+    output = Path(arguments.output)
+    if arguments.kind != "points" and arguments.reference is None:
+        raise InputError(
+            "no reference image", expected="--reference, whose grid the result gets", remedy="give the fixed image"
+        )
+    if output.is_dir():
+        raise InputError(f"{output} is a folder", expected="the name of the file to write", remedy="name a file")
+    if output.exists():
+        if not arguments.overwrite:
+            raise InputError(
+                f"{output} exists", expected="a new file",
+                remedy="choose a new --output, or replace it with --overwrite",
+            )
+        monitor.event("warning", code="overwrite", text=f"Replacing {output}.")
+    for given in (arguments.input, arguments.reference, arguments.transform):
+        if given is not None and Path(given).resolve() == output.resolve():
+            raise InputError(f"the result would overwrite an input: {given}", remedy="choose another --output")
+    return apply_transform(
+        arguments.transform, reference=arguments.reference, input=arguments.input, output=output, kind=arguments.kind
+    )
+
+
+def _evaluate(arguments: EvaluateArguments, device: str, monitor: Monitor) -> dict[str, Any]:
+    from AutoRegLib.bundle import load_bundle
+    from AutoRegLib.evaluate import evaluate
+
+    scenario = read_scenario(arguments.scenario)
+    model = load_bundle(arguments.model, device=device)
+    output = claim_output(arguments.output, RESULTS["evaluate"], overwrite=arguments.overwrite, monitor=monitor)
+    return evaluate(
+        model,
+        scenario,
+        output=output,
+        split=arguments.split,
+        limit=arguments.limit,
+        device=device,
+        seed=arguments.seed,
+        monitor=monitor,
+    )
+
+
+def _demo(arguments: DemoArguments, device: str, monitor: Monitor) -> dict[str, Any]:
+    from AutoRegLib.demo import demo
+
+    output = claim_output(arguments.output, RESULTS["demo"], overwrite=arguments.overwrite, monitor=monitor)
+    return demo(output, minutes=arguments.minutes, device=device, seed=arguments.seed, monitor=monitor)
+
+
+VERBS: dict[str, Callable[[Any, str, Monitor], dict[str, Any]]] = {
+    "search": _search,
+    "train": _train,
+    "register": _register,
+    "apply": _apply,
+    "evaluate": _evaluate,
+    "demo": _demo,
+}
+
+
+def describe() -> dict[str, Any]:
+    """``autoreg info``: version, devices, networks, operators, models; answers without torch, too."""
+    from AutoRegLib import __version__
+    from AutoRegLib.genotype import OPERATORS
+
+    facts: dict[str, Any] = {
+        "version": __version__,
+        "torch": None,
+        "devices": [],
+        "networks": [],
+        "operators": list(OPERATORS),
+        "models": [],
+    }
+    try:
+        import torch
+
+        from AutoRegLib.bundle import list_bundles
+        from AutoRegLib.networks.registry import NETWORKS
+    except ImportError:
+        return facts
+    cuda = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+    models = [model["name"] for model in list_bundles()]
+    return {
+        **facts,
+        "torch": torch.__version__,
+        "devices": ["cpu", *cuda],
+        "networks": list(NETWORKS),
+        "models": models,
+    }

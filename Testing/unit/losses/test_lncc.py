@@ -1,0 +1,116 @@
+"""LNCC: by hand, invariances, and inputs that break the textbook formula."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from AutoRegLib.errors import InputError
+from AutoRegLib.losses import box_sum, lncc, lncc_loss
+from AutoRegLib.losses.lncc import _lncc_plain
+
+
+@pytest.mark.parametrize("shape", [(7, 9), (6, 3, 11), (1, 8, 5)])
+@pytest.mark.parametrize("window", [1, 3, 5, 7, 9, 11])
+def test_box_sum_is_a_dense_box_convolution(shape: tuple[int, ...], window: int) -> None:
+    image = torch.randn(2, 3, *shape, dtype=torch.float64)
+    kernel = torch.ones(1, 1, *[window] * len(shape), dtype=torch.float64)
+    convolve = F.conv2d if len(shape) == 2 else F.conv3d
+    expected = convolve(image.flatten(0, 1)[:, None], kernel, padding=window // 2).view_as(image)
+    assert (box_sum(image, window) - expected).abs().max() < 1e-12
+
+
+def test_by_hand() -> None:
+    """The row 0 0 1 against 0 1 1, window 3: only the mask's centre column counts; cov 1/9, variances 2/9: 1/4."""
+    fixed = torch.tensor([0.0, 0.0, 1.0]).expand(1, 1, 3, 3)
+    moving = torch.tensor([0.0, 1.0, 1.0]).expand(1, 1, 3, 3)
+    centre = torch.tensor([0.0, 1.0, 0.0]).expand(1, 1, 3, 3)
+    assert lncc(fixed, moving, window=3, mask=centre).item() == pytest.approx(0.25, abs=1e-6)
+    # left: 0 0 against 0 1, flat; right: 0 1 against 1 1, flat
+    assert lncc(fixed, moving, window=3).item() == pytest.approx(0.25 / 3, abs=1e-6)
+
+
+def test_equal_and_affine_related_images_give_one_everywhere_textured() -> None:
+    image = torch.rand(2, 2, 10, 11, 12)
+    for other in (image, 3 * image + 7, -0.01 * image):
+        assert lncc(image, other, window=5).item() == pytest.approx(1, abs=1e-5)
+    assert lncc_loss(image, torch.rand(2, 2, 10, 11, 12), window=9).item() > 0.9
+
+
+def test_brightness_and_contrast_change_nothing_floor_included() -> None:
+    fixed, moving = torch.rand(1, 1, 14, 14, 14), torch.rand(1, 1, 14, 14, 14)
+    fixed[..., :7] = 0.2 + 1e-4 * fixed[..., :7]  # windows below the floor
+    value = lncc(fixed, moving, window=5)
+    assert abs(lncc(500 * fixed - 100, 0.002 * moving + 1, window=5) - value) < 1e-4
+
+
+@pytest.mark.parametrize("shape", [(11, 12), (9, 10, 11)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_fast_pass_is_the_plain_one(shape: tuple[int, ...], masked: bool) -> None:
+    torch.manual_seed(1)
+    fixed, moving = (torch.randn(2, 3, *shape, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    mask = torch.rand(2, 1, *shape, dtype=torch.float64) if masked else None
+    weights = None if mask is None else mask.expand_as(fixed) / mask.expand_as(fixed).sum()
+    fast = lncc(fixed, moving, window=5, mask=mask, floor=0.8)  # a floor that many windows fall below
+    plain = _lncc_plain(fixed, moving, weights, 5, 0.8)
+    assert abs(fast - plain) < 1e-12
+    for found, expected in zip(
+        torch.autograd.grad(fast, (fixed, moving)), torch.autograd.grad(plain, (fixed, moving)), strict=True
+    ):
+        assert (found - expected).abs().max() < 1e-14
+        assert expected.abs().max() > 1e-5
+
+
+def _awkward(name: str) -> torch.Tensor:
+    torch.manual_seed(2)
+    image = torch.zeros(1, 1, 20, 20, 20)
+    if name == "raw CT":
+        image = torch.randint(-1024, 3072, (1, 1, 20, 20, 20)).float()
+        image[..., :10] = -1024
+    elif name == "constant":
+        image += 0.1
+    elif name == "one voxel":
+        image[..., 3, 4, 5] = 1
+    elif name == "huge":
+        image = 1e12 + 1e10 * torch.rand(1, 1, 20, 20, 20)
+    elif name == "tiny":
+        image = 1e-12 * torch.rand(1, 1, 20, 20, 20)
+    elif name == "far from zero":
+        image = 1e4 + torch.rand(1, 1, 20, 20, 20)
+    return image
+
+
+@pytest.mark.parametrize("window", [5, 9])
+@pytest.mark.parametrize("name", ["raw CT", "constant", "zero", "one voxel", "huge", "tiny", "far from zero"])
+def test_awkward_images_are_finite_with_finite_gradients(name: str, window: int) -> None:
+    for other in (torch.rand(1, 1, 20, 20, 20), _awkward(name).flip(2).contiguous()):
+        fixed, moving = _awkward(name).requires_grad_(), other.clone().requires_grad_()
+        value = lncc(fixed, moving, window=window)
+        gradients = torch.autograd.grad(value, (fixed, moving))
+        assert 0 <= value.item() <= 1 + 1e-4
+        assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_raw_ct_in_single_precision_agrees_with_double() -> None:
+    fixed, moving = _awkward("raw CT"), _awkward("raw CT").roll(1, 4)
+    assert abs(lncc(fixed, moving) - lncc(fixed.double(), moving.double())) < 1e-5
+
+
+def test_constant_images_have_no_correlation_and_no_gradient() -> None:
+    moving = _awkward("constant").requires_grad_()
+    value = lncc(torch.rand(1, 1, 20, 20, 20), moving)
+    assert value == 0
+    assert torch.autograd.grad(value, moving)[0].abs().max() == 0
+
+
+def test_integers_and_halves_are_computed_in_single_precision() -> None:
+    image = torch.randint(0, 100, (1, 1, 12, 12))
+    assert lncc(image, image.half(), window=5).dtype == torch.float32
+
+
+def test_refusals() -> None:
+    with pytest.raises(InputError, match="odd"):
+        lncc(torch.rand(1, 1, 8, 8), torch.rand(1, 1, 8, 8), window=4)
+    with pytest.raises(InputError, match="do not fit"):
+        lncc(torch.rand(1, 1, 8, 8), torch.rand(1, 1, 8, 9))

@@ -1,0 +1,90 @@
+"""MIND-SSC: against its definition written out voxel by voxel, invariances, awkward images."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+import torch
+
+from AutoRegLib.errors import InputError
+from AutoRegLib.losses import mind_loss, mind_ssc
+from AutoRegLib.losses.mind import _mind_plain
+
+
+def _by_definition(image: torch.Tensor, at: tuple[int, ...], radius: int, dilation: int) -> torch.Tensor:
+    """Sorted patch distances around one interior voxel, the least subtracted, over their mean."""
+    dims = image.ndim
+    neighbours = [(axis, sign) for axis in range(dims) for sign in (-1, 1)]
+    patches = []
+    for axis, sign in neighbours:
+        centre = [position + sign * dilation * (axis == other) for other, position in enumerate(at)]
+        offsets = product(range(-radius, radius + 1), repeat=dims)
+        places = [tuple(c + o for c, o in zip(centre, offset, strict=True)) for offset in offsets]
+        patches.append(torch.stack([image[place] for place in places]))
+    distances = [
+        (patches[i] - patches[j]).square().mean()
+        for i in range(len(patches))
+        for j in range(i)
+        if neighbours[i][0] != neighbours[j][0]
+    ]
+    values = torch.stack(distances).sort().values
+    values = values - values[0]
+    return torch.exp(-values / values.mean()).flip(0)
+
+
+@pytest.mark.parametrize(("shape", "channels"), [((15, 16), 4), ((13, 14, 15), 12)])
+def test_definition(shape: tuple[int, ...], channels: int) -> None:
+    image = torch.rand(1, 1, *shape, dtype=torch.float64)
+    descriptor = mind_ssc(image)
+    assert descriptor.shape == (1, channels, *shape)
+    at = tuple(side // 2 for side in shape)
+    found = descriptor[(0, slice(None), *at)].sort().values
+    assert (found - _by_definition(image[0, 0], at, 2, 2)).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("shape", [(9, 10), (7, 8, 9)])
+def test_the_fast_pass_is_the_plain_one(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(1)
+    image = torch.rand(2, 1, *shape, dtype=torch.float64)
+    image[0, ..., :4] = image[0, ..., :4] * 1e-3  # distances below the bound of V, and equal ones
+    image[1, ..., :4] = 0.5
+    image.requires_grad_()
+    fast, plain = mind_ssc(image), _mind_plain(image, 2, 2)
+    assert (fast - plain).abs().max() < 1e-12
+    incoming = torch.randn_like(fast)
+    found, expected = (torch.autograd.grad(value, image, incoming)[0] for value in (fast, plain))
+    assert (found - expected).abs().max() < 1e-9 * expected.abs().max()
+
+
+def test_contrast_reversal_changes_nothing_and_structure_does() -> None:
+    image = torch.rand(1, 1, 12, 13, 14, dtype=torch.float64)
+    assert mind_loss(image, 5 - 20 * image) < 1e-20
+    assert mind_loss(image, image.roll(2, 3)) > 1e-3
+
+
+@pytest.mark.parametrize("image", [torch.zeros(1, 1, 9, 9, 9), torch.full((1, 1, 9, 9, 9), 0.1)])
+def test_constant_images_give_ones_and_finite_gradients(image: torch.Tensor) -> None:
+    image = image.clone().requires_grad_()
+    descriptor = mind_ssc(image)
+    assert (descriptor == 1).all()
+    loss = mind_loss(image, torch.rand(1, 1, 9, 9, 9))
+    assert torch.autograd.grad(loss, image)[0].isfinite().all()
+
+
+def test_raw_ct_with_flat_regions_is_finite() -> None:
+    torch.manual_seed(0)
+    image = torch.randint(-1024, 3072, (1, 1, 16, 16, 16)).float()
+    image[..., :8] = -1024
+    image.requires_grad_()
+    loss = mind_loss(image, image.detach().flip(2).contiguous())
+    gradient = torch.autograd.grad(loss, image)[0]
+    assert loss.isfinite() and loss > 0
+    assert gradient.isfinite().all() and gradient.abs().max() > 0
+
+
+def test_refusals() -> None:
+    with pytest.raises(InputError, match="one channel"):
+        mind_ssc(torch.rand(1, 2, 8, 8))
+    with pytest.raises(InputError, match="do not fit"):
+        mind_loss(torch.rand(1, 1, 8, 8), torch.rand(1, 1, 8, 9))
