@@ -82,21 +82,17 @@ def _sample(image: Tensor, where: Tensor, *, mode: Mode, padding: Padding, relat
             expected="mode linear or nearest, padding border or zeros",
             got=f"mode {mode}, padding {padding}",
         )
-    if not where.is_floating_point():
-        where = where.float()
-    dtype = torch.promote_types(where.dtype, image.dtype) if image.is_floating_point() else where.dtype
-    if dtype in (torch.float16, torch.bfloat16):  # a half-precision coordinate is wrong by up to a voxel
-        dtype = torch.float32
-    result: Tensor
-    if mode == "nearest":
-        return _nearest(image, where.to(dtype), zeros=padding == "zeros", relative=relative)
+    # at least single precision: a half-precision coordinate is wrong by up to a voxel
+    dtype = torch.promote_types(where.dtype, torch.float32)
+    if image.is_floating_point():
+        dtype = torch.promote_types(dtype, image.dtype)
     where = where.to(dtype)
+    if mode == "nearest":
+        return _nearest(image, where, zeros=padding == "zeros", relative=relative)
     values = image.to(dtype)
     if padding == "zeros":  # one voxel of zeros around, beyond which the border rule repeats zeros
-        values = F.pad(values, (1, 1) * (image.ndim - 2))
-        result = _LinearSample.apply(values, where + 1, relative)
-    else:
-        result = _LinearSample.apply(values, where, relative)
+        values, where = F.pad(values, (1, 1) * (image.ndim - 2)), where + 1
+    result: Tensor = _LinearSample.apply(values, where, relative)
     return result
 
 
@@ -145,7 +141,8 @@ def _locate(where: Tensor, shape: Sequence[int], *, relative: bool) -> tuple[Ten
         fractions.append(fraction.flatten())
         index.mul_(size).add_(low.long())
     # NaN positions would index outside the table: keep them inside, their NaN fraction marks the result
-    return index.flatten().clamp_(0, batch * math.prod(shape) - 1), fractions, free
+    last = batch * math.prod(shape) - 1 - sum(_steps(shape))
+    return index.flatten().clamp_(0, last), fractions, free
 
 
 def _steps(shape: Sequence[int]) -> list[int]:
@@ -248,7 +245,7 @@ class _LinearSample(torch.autograd.Function):
         steps, table, grad = _steps(shape), _table(image), _table(grads[0])
         index, fractions = rest[0], rest[1 : 1 + dims]
         free, kept = rest[1 + dims : 1 + 2 * dims], rest[1 + 2 * dims :]
-        grad_table = torch.zeros_like(table) if needed[0] else None
+        grad_table = torch.zeros_like(table, memory_format=torch.contiguous_format) if needed[0] else None
         grad_where = grad.new_zeros(dims, index.numel()) if needed[1] else None
         for channels, together in _groups(table, index):
             incoming = grad[channels]
@@ -262,14 +259,10 @@ class _LinearSample(torch.autograd.Function):
                 for axis, slope in zip(reversed(range(dims)), slopes, strict=True):
                     for part, weight in zip(slope, incoming, strict=True):
                         grad_where[axis].addcmul_(part, weight)
+        grad_image = None if grad_table is None else _untable(grad_table, batch, shape)
         if grad_where is not None:
-            for axis in range(dims):
-                grad_where[axis] *= free[axis]
-        return (
-            None if grad_table is None else _untable(grad_table, batch, shape),
-            None if grad_where is None else _untable(grad_where, batch, where.shape[2:]),
-            None,
-        )
+            grad_where = _untable(grad_where.mul_(torch.stack(free)), batch, where.shape[2:])
+        return grad_image, grad_where, None
 
 
 def _grid_sample(image: Tensor, where: Tensor, *, relative: bool) -> Tensor:
