@@ -72,7 +72,7 @@ class Training:
     learning_rate: float = 1e-3
     final_rate: float = 0.05  # cosine decay to this fraction of the rate
     clip: float = 1.0  # gradient norm
-    augment: float = 0.05  # standard deviation of random affine jitter, fraction of the field of view
+    augment: float = 0.02  # standard deviation of random affine jitter, fraction of the field of view
     average: float = 0.999  # decay of the moving average of the weights, which is what is delivered
     validation_pairs: int = 16
 

@@ -13,7 +13,7 @@ from AutoRegLib.fields.velocity import compose, exponentiate
 from AutoRegLib.fields.warp import warp
 from AutoRegLib.genotype import CELLS, EDGES_PER_CELL, OPERATORS, Genotype
 from AutoRegLib.networks.cells import Cell
-from AutoRegLib.networks.parts import Mixture, check_pair, crop_to, pad_to_multiple, velocity_head
+from AutoRegLib.networks.parts import Mixture, check_pair, crop_to, pad_to_multiple, standardise, velocity_head
 from AutoRegLib.recipe import Network
 
 
@@ -88,8 +88,8 @@ class AutoRegNet(nn.Module):
         check_pair(moving, fixed, self.dims)
         mixture = mixture or {}
         shape = fixed.shape[2:]
-        moving = pad_to_multiple(moving, 4).contiguous(memory_format=self.layout)
-        fixed = pad_to_multiple(fixed, 4).contiguous(memory_format=self.layout)
+        moving = pad_to_multiple(standardise(moving), 4).contiguous(memory_format=self.layout)
+        fixed = pad_to_multiple(standardise(fixed), 4).contiguous(memory_format=self.layout)
         (moving_half, fixed_half), (moving_quarter, fixed_quarter) = self._extract(moving, fixed, mixture)
         squarings = self.config.squarings
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from AutoRegLib.fields.prediction import Prediction, integrate
 from AutoRegLib.fields.resample import resize_image
 from AutoRegLib.networks.operators import SLOPE, convolution
-from AutoRegLib.networks.parts import check_pair, crop_to, pad_to_multiple, velocity_head
+from AutoRegLib.networks.parts import check_pair, crop_to, pad_to_multiple, standardise, velocity_head
 
 ENCODER = (16, 32, 32, 32)  # one strided convolution per halving of the grid
 #: convolutions of the decoder at 1/16, 1/8, 1/4, 1/2 and full size; each level but the first starts by
@@ -58,7 +58,8 @@ class VoxelMorph(nn.Module):
         """Predict the pull-back from fixed to moving. Raises InputError on different shapes."""
         check_pair(moving, fixed, self.dims)
         shape = fixed.shape[2:]
-        x = pad_to_multiple(torch.cat((moving, fixed), dim=1), 2 ** len(ENCODER)).contiguous(memory_format=self.layout)
+        pair = torch.cat((standardise(moving), standardise(fixed)), dim=1)
+        x = pad_to_multiple(pair, 2 ** len(ENCODER)).contiguous(memory_format=self.layout)
         padded = x.shape[2:]
         skips = []
         for down in self.encoder:
