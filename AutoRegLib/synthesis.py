@@ -18,7 +18,7 @@ from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.volume import Volume, resample
 
 #: smoothness (Gaussian sigma) and size (root mean square of each velocity component) of the two levels, mm
-LEVELS = ((22.0, 2.5), (10.0, 0.9))
+LEVELS = ((28.0, 2.8), (12.0, 0.8))
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +53,9 @@ def make_template(image: Volume, labels: Volume, groups: Mapping[int, int], *, s
     fractions = {}
     for structure in sorted(set(groups.values())):
         values = [value for value, group in groups.items() if group == structure]
-        part = Volume(np.isin(labels.array, values).astype(np.float32), labels.geometry, "intensity")
-        fractions[structure] = on(labels.geometry, part)
+        part = np.isin(labels.array, values)
+        if part.any():
+            fractions[structure] = on(labels.geometry, Volume(part.astype(np.float32), labels.geometry, "intensity"))
     return Template(on(image.geometry, image), fractions)
 
 
@@ -81,11 +82,11 @@ def truth_between(fixed: DisplacementField, moving: DisplacementField) -> Displa
     """
     first, second = (field_to_displacement(field) for field in (fixed, moving))
     found = first - second
-    for _ in range(200):
+    for _ in range(100):
         following = first - warp(second, found)
         change = float((following - found).abs().max())
         found = following
-        if change < 1e-4:  # voxels
+        if change < 1e-3:  # voxels
             break
     return displacement_to_field(found, fixed.geometry)
 

@@ -5,7 +5,6 @@ Used by the command line and by the worker of a job folder. Importing this modul
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,8 @@ from AutoRegLib.arguments import (
     TrainArguments,
     check_arguments,
 )
-from AutoRegLib.errors import EnvironmentProblem, InputError
+from AutoRegLib.environment import decide_device, use_threads
+from AutoRegLib.errors import InputError
 from AutoRegLib.jobs import JobRequest, Monitor
 from AutoRegLib.recipe import read_recipe
 from AutoRegLib.records import from_plain, make_folder, to_plain
@@ -97,35 +97,6 @@ def claim_output(
         if "checkpoint.pt" in found:
             (path / "checkpoint.pt").unlink()
     return make_folder(path)
-
-
-def use_threads(count: int | None) -> None:
-    """Limit the threads of torch and of SimpleITK."""
-    if count is None:
-        return
-    # read when SimpleITK is first loaded, which is after this
-    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(count)
-    import torch
-
-    torch.set_num_threads(count)
-
-
-def decide_device(wish: str) -> str:
-    """``cpu`` or ``cuda`` for ``auto``, ``cpu`` or ``cuda``. Raises EnvironmentProblem."""
-    import torch
-
-    if wish == "cpu":
-        return "cpu"
-    if torch.cuda.is_available():
-        return "cuda"
-    if wish == "cuda":
-        raise EnvironmentProblem(
-            "a GPU was asked for but torch sees none",
-            expected="a CUDA device",
-            got=f"torch {torch.__version__}",
-            remedy="use --device cpu, or install the CUDA build of torch and a driver",
-        )
-    return "cpu"
 
 
 def _search(arguments: SearchArguments, device: str, monitor: Monitor) -> dict[str, Any]:
@@ -285,34 +256,3 @@ VERBS: dict[str, Callable[[Any, str, Monitor], dict[str, Any]]] = {
     "evaluate": _evaluate,
     "demo": _demo,
 }
-
-
-def describe() -> dict[str, Any]:
-    """``autoreg info``: version, devices, networks, operators, models; answers without torch, too."""
-    from AutoRegLib import __version__
-    from AutoRegLib.genotype import OPERATORS
-
-    facts: dict[str, Any] = {
-        "version": __version__,
-        "torch": None,
-        "devices": [],
-        "networks": [],
-        "operators": list(OPERATORS),
-        "models": [],
-    }
-    try:
-        import torch
-
-        from AutoRegLib.bundle import list_bundles
-        from AutoRegLib.networks.registry import NETWORKS
-    except ImportError:
-        return facts
-    cuda = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
-    models = [model["name"] for model in list_bundles()]
-    return {
-        **facts,
-        "torch": torch.__version__,
-        "devices": ["cpu", *cuda],
-        "networks": list(NETWORKS),
-        "models": models,
-    }

@@ -16,10 +16,11 @@ from typing import Any
 
 from AutoRegLib import __version__
 from AutoRegLib.arguments import located
+from AutoRegLib.environment import decide_device
 from AutoRegLib.errors import AutoRegError
 from AutoRegLib.failures import explain
 from AutoRegLib.jobs import FolderMonitor, JobRequest, Wish, read_request, take_lock, write_state
-from AutoRegLib.verbs import decide_device, perform
+from AutoRegLib.verbs import perform
 
 __all__ = ["perform", "run_job"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -18,12 +20,12 @@ Level = Literal["none", "centre", "rigid", "affine"]
 
 _FINEST = {2: 128**2, 3: 80**3}  # voxels of the finest level: more did not improve the alignment
 _COARSEST = {2: 24**2, 3: 10**3}  # fewer leave too little for a histogram
-_STEADY = {2: 32**2, 3: 16**3}  # twice the freedom of rigid needs more voxels to be held by
 _SAMPLES = 12_000  # points per metric value; 20 % of a hippocampus crop did as well as all of it
 _BINS = 32
 _STEPS = 100
 _FIRST_STEP = 0.5  # voxels of the level
-_LAST_STEP = 0.02
+_LAST_STEP = 0.005
+_ROUGH_LAST_STEP = 0.02  # where another stage follows
 _SCALE_LIMITS = (0.5, 2.0)  # people do not differ by more; a fit that says so has lost the image
 _OVERLAP = 0.25  # mutual information of a sliver is high by chance
 
@@ -33,7 +35,7 @@ class Alignment:
     """A linear alignment and how far it can be trusted.
 
     Unit/Direction: ``transform`` maps fixed points to moving points, mm LPS. ``metric_before`` (headers as
-    they are) and ``metric_after`` are mutual information, higher is better, 0 where images do not overlap.
+    they are) and ``metric_after`` are mutual information, higher is better; 0 where images hardly overlap.
     """
 
     transform: sitk.AffineTransform
@@ -51,7 +53,9 @@ def affine_align(
     each over a pyramid of resolutions. A stage is kept only if it raises the metric and stays plausible (scales
     between 0.5 and 2, images still overlapping); otherwise the stage before it stands, with a warning.
 
-    ``threads`` is 1 if not given: sums over several threads may differ in the last bit between runs.
+    ``threads`` is 1 if not given: with several, ITK adds up in the order they finish, and the bits differ
+    between runs. The number is SimpleITK's global one during the call (its per-filter setting does not reach
+    the metric).
 
     Direction: the transform maps fixed points to moving points.
     Raises: InputError when the images differ in dimension, or do not overlap and ``level`` is "none".
@@ -63,31 +67,39 @@ def affine_align(
                          got=f"{moving.geometry.dims}-D", remedy="register images of the same dimension")
     if level not in ("none", "centre", "rigid", "affine"):
         raise InputError("level of the alignment", expected="none, centre, rigid or affine", got=level)
-    identity = sitk.AffineTransform(dims)
-    overlap = fixed.geometry.overlap_fraction(moving.geometry)
-    if level == "none" and overlap == 0:
+    if level == "none" and fixed.geometry.overlap_fraction(moving.geometry) == 0:
         raise InputError("the images do not overlap", expected="headers in one space",
                          got=f"fixed {_box(fixed.geometry)}, moving {_box(moving.geometry)}",
                          remedy="align them first, or let the alignment start from their centres")
+    with _threads(threads or 1):
+        return _align(fixed, moving, level=level, seed=seed)
 
+
+def _align(fixed: Volume, moving: Volume, *, level: Level, seed: int) -> Alignment:
     # In units of the field of view's radius a change of the matrix moves voxels as far as one of the translation.
     # In mm, ITK's step, a length over all parameters, throws the scales once the translation has converged.
     radius = 0.5 * float(np.mean(np.array(fixed.geometry.size) * np.array(fixed.geometry.spacing)))
     fixed, moving = _in_units(fixed, radius), _in_units(moving, radius)
     pyramid = _pyramid(fixed, moving)
     levels = [(to_sitk(first), to_sitk(second)) for first, second in pyramid]
-    judge = _Judge(*levels[-1], seed=seed, threads=threads or 1)
-    before = judge(identity) if overlap > 0 else 0.0
+    judge = _Judge(*levels[-1], seed=seed)
+    starts = _starts(fixed, moving)
+    before = judge(starts[0])
     if level == "none":
-        return Alignment(identity, before, before)
+        return Alignment(sitk.AffineTransform(fixed.geometry.dims), before, before)
 
     warnings = []
-    if overlap == 0:
+    overlap = fixed.geometry.overlap_fraction(moving.geometry)
+    if overlap <= _OVERLAP * fixed.geometry.overlap_fraction(moving.geometry, starts[1]):
         warnings.append("the headers place the images apart; their centres were used instead")
-    headers, start = _start(*pyramid[0], polish=level != "centre", seed=seed, threads=threads or 1)
-    best, transform = max([(before, headers), (judge(start), start)], key=lambda pair: pair[0])
+        before, starts = 0.0, starts[1:]
+    start = _best_start(*levels[0], starts, polish=level != "centre", seed=seed)
+    best, transform = max(((judge(t), t) for t in (starts[0], start)), key=lambda pair: pair[0])
     for stage in ("rigid", "affine")[: ("centre", "rigid", "affine").index(level)]:
-        found = _optimise(_levels_for(stage, level, levels), transform, stage=stage, seed=seed, threads=threads or 1)
+        if stage == level:
+            found = _optimise(levels, transform, stage=stage, last_step=_LAST_STEP, seed=seed)
+        else:
+            found = _optimise(levels[:-1] or levels, transform, stage=stage, last_step=_ROUGH_LAST_STEP, seed=seed)
         value = judge(found)
         problem = _problem(found, transform, fixed.geometry, moving.geometry)
         if problem:
@@ -100,8 +112,8 @@ def affine_align(
 class _Judge:
     """The mutual information of two images under a transform; 0 where they do not overlap."""
 
-    def __init__(self, fixed: sitk.Image, moving: sitk.Image, *, seed: int, threads: int) -> None:
-        self.method = _method(fixed, seed=seed, threads=threads)
+    def __init__(self, fixed: sitk.Image, moving: sitk.Image, *, seed: int) -> None:
+        self.method = _method(fixed, seed=seed)
         self.images = (fixed, moving)
 
     def __call__(self, transform: sitk.Transform) -> float:
@@ -112,9 +124,8 @@ class _Judge:
             return 0.0
 
 
-def _method(fixed: sitk.Image, *, seed: int, threads: int) -> sitk.ImageRegistrationMethod:
+def _method(fixed: sitk.Image, *, seed: int) -> sitk.ImageRegistrationMethod:
     method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(threads)
     method.SetMetricAsMattesMutualInformation(_BINS)
     method.SetInterpolator(sitk.sitkLinear)
     share = _SAMPLES / fixed.GetNumberOfPixels()
@@ -125,9 +136,9 @@ def _method(fixed: sitk.Image, *, seed: int, threads: int) -> sitk.ImageRegistra
 
 
 def _optimise(
-    levels: list[Images], start: sitk.AffineTransform, *, stage: str, seed: int, threads: int,
+    levels: list[Images], start: sitk.AffineTransform, *, stage: str, last_step: float, seed: int,
 ) -> sitk.AffineTransform:
-    """One stage, coarse to fine, from ``start``."""
+    """One stage, coarse to fine, from ``start``; ``last_step`` in voxels of the level."""
     dims = start.GetDimension()
     transform: sitk.Transform = start
     if stage == "rigid":
@@ -140,10 +151,10 @@ def _optimise(
         transform = sitk.AffineTransform(start)
     for fixed, moving in levels:
         voxel = max(fixed.GetSpacing())
-        method = _method(fixed, seed=seed, threads=threads)
+        method = _method(fixed, seed=seed)
         method.SetOptimizerAsRegularStepGradientDescent(
-            learningRate=_FIRST_STEP * voxel, minStep=_LAST_STEP * voxel, numberOfIterations=_STEPS, relaxationFactor=0.5,
-            gradientMagnitudeTolerance=1e-8)
+            learningRate=_FIRST_STEP * voxel, minStep=last_step * voxel, numberOfIterations=_STEPS,
+            relaxationFactor=0.5, gradientMagnitudeTolerance=1e-8)
         method.SetOptimizerScalesFromPhysicalShift()
         method.SetInitialTransform(transform, inPlace=True)
         try:
@@ -153,37 +164,28 @@ def _optimise(
     return _affine(transform)
 
 
-def _levels_for(stage: str, last: str, levels: list[Images]) -> list[Images]:
-    """Rigid starts at the coarsest level, and stops before the finest if affine follows; affine, with twice
-    the freedom, needs more voxels to be held by."""
-    if stage == "affine":
-        enough = _STEADY[levels[0][0].GetDimension()]
-        return [pair for pair in levels[:-1] if pair[0].GetNumberOfPixels() >= enough] + levels[-1:]
-    return levels if stage == last else levels[:-1] or levels
-
-
-def _start(
-    fixed: Volume, moving: Volume, *, polish: bool, seed: int, threads: int,
-) -> tuple[sitk.AffineTransform, ...]:
-    """The headers as they are, and the best of headers, geometric centres and centres of mass.
-
-    ``polish`` turns and shifts each of them before they are compared: the best start is the one with the
-    best end.
-    """
+def _starts(fixed: Volume, moving: Volume) -> list[sitk.AffineTransform]:
+    """Headers as they are, geometric centres, centres of mass: shifts about a centre to turn around."""
     ours, theirs = fixed.geometry.centre, moving.geometry.centre
-    candidates = []
-    for centre, shift in ((ours, 0 * ours), (ours, theirs - ours), (_mass(fixed), _mass(moving) - _mass(fixed))):
-        candidate = sitk.AffineTransform(fixed.geometry.dims)
-        candidate.SetCenter(centre.tolist())
-        candidate.SetTranslation(shift.tolist())
-        candidates.append(candidate)
-    overlaps = [fixed.geometry.overlap_fraction(moving.geometry, c) for c in candidates]
-    pool = [c for c, o in zip(candidates, overlaps, strict=True) if o > _OVERLAP * max(overlaps)]
-    images = (to_sitk(fixed), to_sitk(moving))
+    starts = []
+    for centre, target in ((ours, ours), (ours, theirs), (_mass(fixed), _mass(moving))):
+        start = sitk.AffineTransform(fixed.geometry.dims)
+        start.SetCenter(centre.tolist())
+        start.SetTranslation((target - centre).tolist())
+        starts.append(start)
+    return starts
+
+
+def _best_start(
+    fixed: sitk.Image, moving: sitk.Image, starts: list[sitk.AffineTransform], *,
+    polish: bool, seed: int,
+) -> sitk.AffineTransform:
+    """The best start on a coarse pair; ``polish`` aligns each rigidly first, as the best start is not the best end."""
+    pool = list(starts)
     if polish:
-        pool += [_optimise([images], c, stage="rigid", seed=seed, threads=threads) for c in pool]
-    judge = _Judge(*images, seed=seed, threads=threads)
-    return candidates[0], max(pool, key=judge)
+        pool += [_optimise([(fixed, moving)], s, stage="rigid", last_step=_ROUGH_LAST_STEP, seed=seed)
+                 for s in starts]
+    return max(pool, key=_Judge(fixed, moving, seed=seed))
 
 
 def _problem(found: sitk.AffineTransform, start: sitk.AffineTransform, fixed: Geometry, moving: Geometry) -> str:
@@ -233,6 +235,17 @@ def _mass(volume: Volume) -> np.ndarray:
     axes = [(weight.sum(axis=tuple(j for j in range(weight.ndim) if j != i)) @ np.arange(n)) / total
             for i, n in enumerate(weight.shape)]
     return apply(volume.geometry.index_to_physical, np.array(axes[::-1]))
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """SimpleITK with ``count`` threads, and as before afterwards."""
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(count)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
 def _in_units(volume: Volume, unit: float) -> Volume:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from AutoRegLib.errors import InputError
+from AutoRegLib.imaging import nifti
 from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.points import read_points, write_points
@@ -24,7 +24,6 @@ __all__ = ["file_sha256", "read_displacement", "read_points", "read_transform", 
 
 _IMAGES = (".nii.gz", ".nii", ".nrrd", ".mha")  # one file each, lossless, with a geometry
 _TRANSFORMS = (".h5", ".hdf5", ".tfm", ".txt", ".mat", ".xfm")
-_NIFTI_DISPLACEMENT = 1006
 
 
 def read_volume(path: str | Path, kind: Kind) -> Volume:
@@ -107,13 +106,13 @@ def write_displacement(field: DisplacementField, path: str | Path) -> None:
     """Write a displacement field so that SimpleITK and Slicer move points alike; the suffix decides the format.
 
     ``.nrrd``: float32, compressed, marked as a resampling displacement field (Slicer 5.10 and newer read the mark).
-    ``.nii.gz``, ``.nii``: intent 1006, whose vectors are RAS-signed on disk. ``.h5``, ``.tfm``, ``.mat``:
-    ITK's DisplacementFieldTransform.
+    ``.nii.gz``, ``.nii``: intent 1006, whose vectors are RAS-signed on disk (2-D: intent 1007, LPS).
+    ``.h5``, ``.tfm``, ``.mat``: ITK's DisplacementFieldTransform.
 
     Raises: InputError for another suffix, DiskError when it cannot be written.
     """
     path = Path(path)
-    writers = {".nii": _write_nifti_field, ".nii.gz": _write_nifti_field, ".nrrd": _write_field_image,
+    writers = {".nii": nifti.write_displacement, ".nii.gz": nifti.write_displacement, ".nrrd": _write_field_image,
                ".mha": _write_field_image} | dict.fromkeys(_TRANSFORMS, _write_field_transform)
     suffix = next((s for s in writers if path.name.lower().endswith(s)), None)
     if suffix is None:
@@ -140,8 +139,8 @@ def _existing(path: str | Path, what: str) -> Path:
 
 
 def _read_image(path: Path) -> sitk.Image:
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        _check_nifti(path)
+    if nifti.is_nifti(path):
+        nifti.check_voxels(path)
     try:
         return sitk.ReadImage(str(path))
     except RuntimeError as problem:
@@ -154,26 +153,6 @@ def _read_image(path: Path) -> sitk.Image:
                              remedy="resample it to a regular grid (in Slicer: harden its transform)") from None
         raise InputError(f"{path} is not an image that can be read", expected="NIfTI, NRRD, MetaImage, PNG or JPEG",
                          got=_brief(problem), remedy="check the file, or convert it to NIfTI") from None
-
-
-def _check_nifti(path: Path) -> None:
-    """What ITK repairs without a word: it reads a spacing of 0 as 1 mm, and voxels that are not finite as 0."""
-    import nibabel
-
-    try:
-        image: Any = nibabel.load(path)
-        header = image.header
-        spacing = np.asarray(header["pixdim"][1:1 + int(header["dim"][0])])[:3]
-        floats = header.get_data_dtype().kind == "f"
-        wrong = int((~np.isfinite(image.dataobj.get_unscaled())).sum()) if floats else 0
-    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError, zlib.error):
-        return  # not a readable NIfTI: ITK's own message is the better one
-    if not np.all(np.isfinite(spacing)) or np.any(spacing == 0):
-        raise InputError(f"{path} has a voxel spacing of zero", expected="mm above 0",
-                         got=tuple(spacing.tolist()), remedy="repair the image header")
-    if wrong:
-        raise InputError(f"{path} has voxels that are not finite", expected="finite numbers",
-                         got=f"{wrong} voxels are NaN or infinite", remedy="replace them, e.g. by 0")
 
 
 def _squeezed_geometry(image: sitk.Image, path: Path) -> Geometry:
@@ -223,38 +202,20 @@ def _read_field_image(path: Path) -> sitk.Image:
         raise InputError(f"{path} is not a displacement field", expected="one vector of 2 or 3 components per voxel",
                          got=f"{dims} axes with {components} components",
                          remedy="a NIfTI field needs intent code 1006 (displacement) or 1007 (vector)")
+    if dims == 2 and nifti.is_nifti(path) and int(image.GetMetaData("intent_code")) == nifti.DISPLACEMENT:
+        return nifti.reread_flat_displacement(image, path)
     return sitk.Cast(image, sitk.sitkVectorFloat64)
 
 
 def _write_field_image(field: DisplacementField, name: str) -> None:
     image = field.to_image()
-    image.SetMetaData("intent_code", str(_NIFTI_DISPLACEMENT))
+    image.SetMetaData("intent_code", str(nifti.DISPLACEMENT))
     image.SetMetaData("displacement field type", "resampling")
     sitk.WriteImage(image, name, True)
 
 
 def _write_field_transform(field: DisplacementField, name: str) -> None:
     sitk.WriteTransform(field.to_transform(), name)
-
-
-def _write_nifti_field(field: DisplacementField, name: str) -> None:
-    """NIfTI (x, y, z, 1, d) with intent 1006, which SimpleITK cannot set; its vectors are in RAS."""
-    import nibabel
-
-    dims = field.geometry.dims
-    to_ras = np.diag([-1.0, -1.0, 1.0, 1.0])
-    affine = np.eye(4)
-    affine[:dims, :dims] = field.geometry.index_to_physical[:dims, :dims]
-    affine[:dims, 3] = field.geometry.origin
-    vectors = field.vectors * np.array([-1.0, -1.0, 1.0], dtype=np.float32)[:dims]
-    spatial = vectors.transpose(*range(dims - 1, -1, -1), dims)  # (z, y, x, d) to (x, y, z, d)
-    vectors = spatial.reshape(*field.geometry.size, *(1,) * (4 - dims), dims)
-    image = nibabel.Nifti1Image(vectors, to_ras @ affine)
-    image.header.set_intent(_NIFTI_DISPLACEMENT)
-    image.header.set_xyzt_units("mm")
-    image.set_sform(to_ras @ affine, code=1)
-    image.set_qform(to_ras @ affine, code=1)
-    nibabel.save(image, name)
 
 
 def _write_checked(path: Path, size: int, write: Callable[[str], Any], same: Callable[[str], bool]) -> None:

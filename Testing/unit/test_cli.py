@@ -233,7 +233,8 @@ def test_output_rule(tmp_path: Path) -> None:
 def test_job_paths_are_relative_to_the_job(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     absolute = tmp_path / "x" / "fixed.nrrd"
-    found = located({"fixed": str(absolute), "moving": "in/m.nrrd", "output": "out", "model": "brain", "seed": 1}, tmp_path)
+    asked = {"fixed": str(absolute), "moving": "in/m.nrrd", "output": "out", "model": "brain", "seed": 1}
+    found = located(asked, tmp_path)
     assert found == {"fixed": str(absolute), "moving": str(tmp_path / "in" / "m.nrrd"), "seed": 1,
                      "output": str(tmp_path / "out"), "model": "brain"}
     assert located({"model": "models"}, tmp_path)["model"] == str(tmp_path / "models")

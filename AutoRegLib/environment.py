@@ -1,0 +1,68 @@
+"""What there is to compute with: threads, devices, and what is installed. Importing this loads no torch."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from AutoRegLib.errors import EnvironmentProblem
+
+
+def use_threads(count: int | None) -> None:
+    """Limit the threads of torch and of SimpleITK."""
+    if count is None:
+        return
+    # read when SimpleITK is first loaded, which is after this
+    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(count)
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def decide_device(wish: str) -> str:
+    """``cpu`` or ``cuda`` for ``auto``, ``cpu`` or ``cuda``. Raises EnvironmentProblem."""
+    import torch
+
+    if wish == "cpu":
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if wish == "cuda":
+        raise EnvironmentProblem(
+            "a GPU was asked for but torch sees none",
+            expected="a CUDA device",
+            got=f"torch {torch.__version__}",
+            remedy="use --device cpu, or install the CUDA build of torch and a driver",
+        )
+    return "cpu"
+
+
+def describe() -> dict[str, Any]:
+    """``autoreg info``: version, devices, networks, operators, models; answers without torch, too."""
+    from AutoRegLib import __version__
+    from AutoRegLib.genotype import OPERATORS
+
+    facts: dict[str, Any] = {
+        "version": __version__,
+        "torch": None,
+        "devices": [],
+        "networks": [],
+        "operators": list(OPERATORS),
+        "models": [],
+    }
+    try:
+        import torch
+
+        from AutoRegLib.bundle import list_bundles
+        from AutoRegLib.networks.registry import NETWORKS
+    except ImportError:
+        return facts
+    cuda = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+    models = [model["name"] for model in list_bundles()]
+    return {
+        **facts,
+        "torch": torch.__version__,
+        "devices": ["cpu", *cuda],
+        "networks": list(NETWORKS),
+        "models": models,
+    }
