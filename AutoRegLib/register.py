@@ -11,6 +11,7 @@ from AutoRegLib.bundle import ModelBundle
 from AutoRegLib.errors import DiskError, InputError
 from AutoRegLib.imaging.displacement import transform_points
 from AutoRegLib.imaging.files import (
+    read_geometry,
     read_points,
     read_transform,
     read_volume,
@@ -18,7 +19,6 @@ from AutoRegLib.imaging.files import (
     write_points,
     write_volume,
 )
-from AutoRegLib.imaging.headers import read_geometry
 from AutoRegLib.imaging.volume import resample
 from AutoRegLib.jobs import Monitor
 from AutoRegLib.metrics import inside

@@ -71,7 +71,7 @@ def affine_align(
         raise InputError("the images do not overlap", expected="headers in one space",
                          got=f"fixed {_box(fixed.geometry)}, moving {_box(moving.geometry)}",
                          remedy="align them first, or let the alignment start from their centres")
-    with _threads(threads or 1):
+    with itk_threads(threads or 1):
         return _align(fixed, moving, level=level, seed=seed)
 
 
@@ -238,7 +238,7 @@ def _mass(volume: Volume) -> np.ndarray:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def itk_threads(count: int) -> Iterator[None]:
     """SimpleITK with ``count`` threads, and as before afterwards."""
     before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(count)

@@ -19,7 +19,7 @@ from AutoRegLib.imaging.points import read_points, write_points
 from AutoRegLib.imaging.volume import Kind, Volume, geometry_of, image_to_array, to_sitk
 from AutoRegLib.records import write_whole
 
-__all__ = ["file_sha256", "read_displacement", "read_points", "read_transform", "read_volume",
+__all__ = ["file_sha256", "read_displacement", "read_geometry", "read_points", "read_transform", "read_volume",
            "write_displacement", "write_points", "write_volume"]
 
 _IMAGES = (".nii.gz", ".nii", ".nrrd", ".mha")  # one file each, lossless, with a geometry
@@ -56,6 +56,18 @@ def read_volume(path: str | Path, kind: Kind) -> Volume:
         raise InputError(f"{path} is constant", expected="an image with contrast",
                          got=f"every voxel is {array.flat[0]}", remedy="check that this is the right file")
     return Volume(array, geometry, kind)
+
+
+def read_geometry(path: str | Path) -> Geometry:
+    """The geometry that ``read_volume`` would give, from the header alone.
+
+    Unit/Direction: mm LPS. Raises: InputError when the file is missing or is no image.
+    """
+    path = _existing(path, "an image")
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    _guarded(path, reader.ReadImageInformation)
+    return _squeezed_geometry(reader, path)
 
 
 def write_volume(volume: Volume, path: str | Path) -> None:
@@ -139,10 +151,15 @@ def _existing(path: str | Path, what: str) -> Path:
 
 
 def _read_image(path: Path) -> sitk.Image:
+    return _guarded(path, lambda: sitk.ReadImage(str(path)))
+
+
+def _guarded(path: Path, read: Callable[[], Any]) -> Any:
+    """What ``read`` returns; SimpleITK's failures as errors that say what to do."""
     if nifti.is_nifti(path):
         nifti.check_voxels(path)
     try:
-        return sitk.ReadImage(str(path))
+        return read()
     except RuntimeError as problem:
         text = str(problem)
         if "spacing" in text.lower():
@@ -155,8 +172,8 @@ def _read_image(path: Path) -> sitk.Image:
                          got=_brief(problem), remedy="check the file, or convert it to NIfTI") from None
 
 
-def _squeezed_geometry(image: sitk.Image, path: Path) -> Geometry:
-    """The geometry without trailing axes of one voxel."""
+def _squeezed_geometry(image: sitk.Image | sitk.ImageFileReader, path: Path) -> Geometry:
+    """The geometry of an image or a header without trailing axes of one voxel."""
     size, dims = image.GetSize(), image.GetDimension()
     kept = dims
     while kept > 2 and size[kept - 1] == 1:

@@ -17,10 +17,10 @@ from AutoRegLib.bridge import to_tensor
 from AutoRegLib.errors import CancelledError, InputError
 from AutoRegLib.fields.resample import downsample
 from AutoRegLib.fields.warp import warp
+from AutoRegLib.imaging.align import itk_threads
 from AutoRegLib.imaging.cache import cached_alignment
-from AutoRegLib.imaging.files import read_volume
+from AutoRegLib.imaging.files import read_geometry, read_volume
 from AutoRegLib.imaging.geometry import Geometry, working_grid
-from AutoRegLib.imaging.headers import read_geometry
 from AutoRegLib.imaging.preprocess import to_grid
 from AutoRegLib.imaging.volume import Volume, resample
 from AutoRegLib.jobs import Monitor
@@ -116,8 +116,9 @@ def prepare(
 
     images: dict[str, Tensor] = {}
     labels: dict[str, Tensor] = {}
-    # SimpleITK releases the interpreter while it registers: plain threads, no worker processes
-    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
+    # SimpleITK releases the interpreter while it registers: plain threads, no worker processes. One ITK thread
+    # each, set here for all of them: the alignment sets it too, but globally, and its sums must not depend on it.
+    with itk_threads(1), ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
         for done, (name, image, label) in enumerate(pool.map(one, cases), start=1):
             images[name] = image
             if label is not None:

@@ -7,6 +7,7 @@ import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel
@@ -19,6 +20,7 @@ from AutoRegLib.errors import DiskError, InputError
 from AutoRegLib.imaging.files import (
     file_sha256,
     read_displacement,
+    read_geometry,
     read_transform,
     read_volume,
     write_displacement,
@@ -199,7 +201,7 @@ def test_a_full_disk_is_noticed_and_leaves_nothing(
     monkeypatch.setattr(sitk, "WriteImage", lambda i, p, *a: (real["image"](i, p, *a), cut(p)))
     monkeypatch.setattr(sitk, "WriteTransform", lambda t, p: (real["transform"](t, p), cut(p)))
     monkeypatch.setattr(nibabel, "save", lambda i, p: (real["nibabel"](i, p), cut(p)))
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 0))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
     (tmp_path / name).write_bytes(b"the result of before")
     with pytest.raises(DiskError, match="no space left"):
         write_displacement(smooth_field(OBLIQUE), tmp_path / name)
@@ -211,7 +213,7 @@ def test_a_full_disk_is_noticed_and_leaves_nothing(
 
 
 def test_little_room_is_enough_for_a_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 0))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
     write_volume(smooth_image(OBLIQUE), tmp_path / "a.nii.gz")
     for suffix in (".nrrd", ".nii.gz", ".h5", ".tfm"):
         write_displacement(smooth_field(LEFT_HANDED), tmp_path / f"t{suffix}")
@@ -260,3 +262,13 @@ def test_sha256_is_hashlibs(tmp_path: Path) -> None:
     assert file_sha256(tmp_path / "a") == hashlib.sha256(b"abc" * 1000).hexdigest()
     with pytest.raises(InputError, match="no such file"):
         file_sha256(tmp_path / "b")
+
+
+@pytest.mark.parametrize("size", [(5, 6, 7), (5, 6, 1)])
+def test_geometry_from_the_header_is_that_of_the_volume(tmp_path: Path, size: tuple[int, ...]) -> None:
+    tilted = sitk.GetImageFromArray(np.random.default_rng(0).random(size[::-1]).astype(np.float32))
+    tilted.SetDirection((0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
+    tilted.SetSpacing((0.5, 2.0, 3.0))
+    tilted.SetOrigin((1.0, -2.0, 30.0))
+    sitk.WriteImage(tilted, str(tmp_path / "tilted.nrrd"))
+    assert read_geometry(tmp_path / "tilted.nrrd") == read_volume(tmp_path / "tilted.nrrd", "intensity").geometry
