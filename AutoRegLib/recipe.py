@@ -89,6 +89,7 @@ class Stage:
     coarsen: int = 1  # the working grid of this stage is this much coarser
     inner_steps: int = 1  # unrolled lower steps behind each upper gradient
     inner_rate: float | None = None  # their size; None: the learning rate of the weights
+    warmup: float = 0.2  # part of the stage before its upper variable moves
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,10 @@ class Search:
     stages: tuple[Stage, ...] = (
         Stage("feature architecture", "feature", "registration", 400, 3e-2, coarsen=2),
         Stage("deformation architecture", "deformation", "registration", 400, 3e-2, coarsen=2),
-        Stage("loss weights", "lambda", "segmentation", 400, 4e-2, inner_rate=0.05),
+        # judged on immature weights lambda drifts to ever more smoothness: train first, then step as small as the paper
+        Stage("loss weights", "lambda", "segmentation", 400, 4e-3, inner_rate=0.05, warmup=0.5),
     )
     shares: tuple[float, ...] = (0.25, 0.40, 0.35)  # of the time budget, per stage
-    warmup: float = 0.2  # part of a stage before its upper variable moves
     second_order: bool = True
     epsilon: Literal["normalised", "rate"] = "normalised"  # 0.01/||g|| (DARTS) or the learning rate (paper)
     batch: int = 2

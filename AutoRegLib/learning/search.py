@@ -183,7 +183,7 @@ def run_stage(
     while not finish and not clock.over and still < settings.stable_checks:
         step = clock.step
         batch = draw("train", "lower", step)
-        if clock.progress < settings.warmup:
+        if clock.progress < stage.warmup:
             loss, slope, _ = value_and_gradients(problem.lower_loss, weights, upper, batch)
         else:
             result = hypergradient(
@@ -203,7 +203,7 @@ def run_stage(
         if clock.step % settings.check_every == 0:
             now = note()
             moved, before = kind.change(before, now), now
-            started = clock.progress > settings.warmup
+            started = clock.progress > stage.warmup
             still = still + 1 if started and moved < settings.tolerance else 0
         if clock.used - kept > CHECKPOINT_SECONDS:
             kept = clock.used

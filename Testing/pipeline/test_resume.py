@@ -26,14 +26,14 @@ RECIPE = Recipe(
     structures={1: "shell", 2: "core"},
     network=Network(features=(4, 6), decoder=(8, 6, 4)),
     preprocessing=Preprocessing(affine="none"),
-    training=Training(steps=60),
+    training=Training(steps=30),
     search=Search(
         stages=(
-            Stage("feature architecture", "feature", "registration", 16, 3e-2),
-            Stage("deformation architecture", "deformation", "registration", 16, 3e-2),
-            Stage("loss weights", "lambda", "segmentation", 16, 4e-2, inner_rate=0.05),
+            Stage("feature architecture", "feature", "registration", 8, 3e-2),
+            Stage("deformation architecture", "deformation", "registration", 8, 3e-2),
+            Stage("loss weights", "lambda", "segmentation", 8, 4e-2, inner_rate=0.05),
         ),
-        check_every=4,
+        check_every=3,
     ),
 )
 
@@ -77,7 +77,7 @@ def test_killed_and_resumed_equals_uninterrupted(verb: str, tmp_path: Path, one_
     run: Any = {"search": search, "train": train}[verb]
     run(RECIPE, scenario, output=tmp_path / "whole")
 
-    doomed = random.randrange(3, 40)  # a fresh random step each time: it must hold for every one
+    doomed = random.randrange(2, 22)  # a fresh random step each time: it must hold for every one
     killed = subprocess.run(
         [sys.executable, "-c", CHILD, verb, str(tmp_path / "recipe.json"), str(scenario_path), str(tmp_path / "cut"),
          str(doomed)],
@@ -130,10 +130,10 @@ def test_finish_keeps_the_best_and_cancel_keeps_the_state(tmp_path: Path, one_th
     from AutoRegLib.errors import CancelledError
 
     scenario = read_scenario(make_scenario(tmp_path / "data"))
-    train(RECIPE, scenario, output=tmp_path / "finish", monitor=Impatient("finish", 20))
+    train(RECIPE, scenario, output=tmp_path / "finish", monitor=Impatient("finish", 12))
     assert (tmp_path / "finish" / "recipe.json").is_file()
     with pytest.raises(CancelledError, match="--resume"):
-        train(RECIPE, scenario, output=tmp_path / "cancel", monitor=Impatient("cancel", 20))
+        train(RECIPE, scenario, output=tmp_path / "cancel", monitor=Impatient("cancel", 12))
     assert (tmp_path / "cancel" / "checkpoint.pt").is_file()
     assert not (tmp_path / "cancel" / "recipe.json").exists()
     train(RECIPE, scenario, output=tmp_path / "cancel", resume=True)
