@@ -83,7 +83,7 @@ class EvaluateArguments(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class DemoArguments(Common):
-    minutes: float = 8.5  # of search and training together
+    minutes: float = 10.0  # of search and training together
     seed: int = 0
 
 

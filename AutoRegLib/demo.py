@@ -55,7 +55,7 @@ STRUCTURES: dict[int, tuple[str, tuple[int, ...]]] = {
 
 
 def demo(
-    output: str | Path, *, minutes: float = 8.5, device: str = "cpu", seed: int = 0, monitor: Monitor | None = None
+    output: str | Path, *, minutes: float = 10.0, device: str = "cpu", seed: int = 0, monitor: Monitor | None = None
 ) -> dict[str, Any]:
     """Make a cohort, search, train, judge on unseen people against the truth, register two real templates.
 

@@ -77,7 +77,7 @@ def _add_demo(verbs: Any) -> None:
         "verb",
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for everything the demo makes")
-    parser.add_argument("--minutes", type=float, metavar="M", help="for search and training together (default 8.5)")
+    parser.add_argument("--minutes", type=float, metavar="M", help="for search and training together (default 10)")
     _common(parser)
 
 
