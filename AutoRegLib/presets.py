@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from AutoRegLib.recipe import LossWeights, Network, Preprocessing, Recipe, Search, Stage, Training
+from AutoRegLib.recipe import LossWeights, Network, Preprocessing, Recipe, Search, Training
 from AutoRegLib.scenario import Scenario
 
 PresetName = Literal["quick", "standard", "thorough"]
@@ -40,10 +40,6 @@ def preset_recipe(
             modality="" if several else next(iter(modalities), ""),
         ),
         training=Training(steps=train_steps),
-        search=replace(default, stages=tuple(_with_steps(stage, stage_steps) for stage in default.stages)),
+        search=replace(default, stages=tuple(replace(stage, steps=stage_steps) for stage in default.stages)),
         seed=seed,
     )
-
-
-def _with_steps(stage: Stage, steps: int) -> Stage:
-    return replace(stage, steps=steps)

@@ -22,9 +22,10 @@ from AutoRegLib.imaging.cache import cached_alignment
 from AutoRegLib.imaging.files import read_geometry, read_volume
 from AutoRegLib.imaging.geometry import Geometry, working_grid
 from AutoRegLib.imaging.preprocess import to_grid
-from AutoRegLib.imaging.volume import Volume, resample
+from AutoRegLib.imaging.volume import resample
 from AutoRegLib.jobs import Monitor
 from AutoRegLib.learning.determinism import generator
+from AutoRegLib.pair import read_labels
 from AutoRegLib.recipe import Recipe
 from AutoRegLib.scenario import Case, Scenario, Split
 
@@ -110,7 +111,7 @@ def prepare(
         prepared = to_tensor(to_grid(image, grid, transform, modality=case.modality))
         labels = None
         if case.labels is not None:
-            there = read_labels(case, image)
+            there = read_labels(case.labels, image, role=f"labels of case '{case.id}'", image_role="image")
             labels = to_tensor(resample(there, grid, transform)).to(torch.int16)
         return case.id, prepared, labels
 
@@ -131,18 +132,6 @@ def prepare(
         sorted({int(v) for label in labels.values() for v in label.unique()} - {0})
     )
     return Cohort(grid, images, labels, pairs, structures, device)
-
-
-def read_labels(case: Case, image: Volume) -> Volume:
-    """The case's label map, which must lie on its image's grid. Raises InputError."""
-    labels = read_volume(case.labels or "", "labels")
-    if not labels.geometry.close_to(image.geometry, tolerance=1e-3):
-        raise InputError(
-            f"the labels of case '{case.id}' lie on another grid than its image",
-            expected="the same size, spacing, origin and direction",
-            got=image.geometry.difference(labels.geometry), remedy="resample the labels onto the image",
-        )
-    return labels
 
 
 def working_spacing(scenario: Scenario, *, most_voxels: int) -> tuple[float, ...]:

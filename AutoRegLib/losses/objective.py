@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import torch
 from torch import Tensor
@@ -47,12 +48,7 @@ def to_record(free: Mapping[str, Tensor]) -> LossWeights:
 
 def as_weights(record: LossWeights) -> Weights:
     """A record as plain numbers: parts of weight exactly 0 are then not computed at all."""
-    return {
-        "similarity_mix": record.similarity_mix,
-        "smoothness": record.smoothness,
-        "half_scale": record.half_scale,
-        "quarter_scale": record.quarter_scale,
-    }
+    return asdict(record)
 
 
 def similarity(warped: Tensor, fixed: Tensor, *, mix: Tensor | float, window: int) -> Tensor:
