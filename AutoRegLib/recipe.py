@@ -69,7 +69,7 @@ class Training:
 
     steps: int = 20000
     batch: int = 2  # pairs a step; single small batches take a slow CPU path
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     final_rate: float = 0.05  # cosine decay to this fraction of the rate
     clip: float = 1.0  # gradient norm
     augment: float = 0.02  # standard deviation of random affine jitter, fraction of the field of view
@@ -90,6 +90,10 @@ class Stage:
     inner_steps: int = 1  # unrolled lower steps behind each upper gradient
     inner_rate: float | None = None  # their size; None: the learning rate of the weights
     warmup: float = 0.2  # part of the stage before its upper variable moves
+    spread: float = 0.0  # > 0: the weights learn to answer to upper variables moved by this much (standard deviation)
+    unrolled: bool = True  # add what unrolled training steps say; a stage with answering weights needs none
+    warm: bool = False  # start from the weights of the stage before
+    decay: bool = False  # let the upper rate fall to zero over the stage
 
 
 @dataclass(frozen=True)
@@ -99,10 +103,13 @@ class Search:
     stages: tuple[Stage, ...] = (
         Stage("feature architecture", "feature", "registration", 400, 3e-2, coarsen=2),
         Stage("deformation architecture", "deformation", "registration", 400, 3e-2, coarsen=2),
-        # judged on immature weights lambda drifts to ever more smoothness: train first, then step as small as the paper
-        Stage("loss weights", "lambda", "segmentation", 400, 4e-3, inner_rate=0.05, warmup=0.5),
+        Stage("loss weights", "lambda", "segmentation", 400, 5e-2, warmup=0.3, spread=0.5, unrolled=False, warm=True,
+              decay=True),
     )
-    shares: tuple[float, ...] = (0.25, 0.40, 0.35)  # of the time budget, per stage
+    shares: tuple[float, ...] = (0.15, 0.25, 0.20)  # of the time budget, per stage
+    finalists: int = 6  # trained side by side at the end, the start among them; 1: take what was found untried
+    final_steps: int = 300  # of each finalist in each round
+    finals_share: float = 0.40  # of the time budget
     second_order: bool = True
     epsilon: Literal["normalised", "rate"] = "normalised"  # 0.01/||g|| (DARTS) or the learning rate (paper)
     batch: int = 2

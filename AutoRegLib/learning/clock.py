@@ -8,6 +8,8 @@ from collections.abc import Callable
 from AutoRegLib.errors import CancelledError
 from AutoRegLib.jobs import Monitor
 
+CHECKPOINT_SECONDS = 60.0  # how much work an interruption may cost
+
 
 class Clock:
     """Counts steps against a budget of steps, or seconds against a budget of seconds.

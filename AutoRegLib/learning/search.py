@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-from torch.func import functional_call
-
 from AutoRegLib.bundle import table_text
-from AutoRegLib.errors import DivergedError, InputError
+from AutoRegLib.errors import InputError
 from AutoRegLib.genotype import Genotype
 from AutoRegLib.jobs import Monitor
-from AutoRegLib.learning.bilevel import BilevelProblem, Tensors, hypergradient, value_and_gradients
+from AutoRegLib.learning.bilevel import Tensors
 from AutoRegLib.learning.checkpoint import load_checkpoint, save_checkpoint
-from AutoRegLib.learning.clock import Clock, heed
-from AutoRegLib.learning.data import Batch, Cohort, coarser, prepare
+from AutoRegLib.learning.clock import Clock
+from AutoRegLib.learning.data import Cohort, prepare
 from AutoRegLib.learning.determinism import identity, provenance
+from AutoRegLib.learning.finals import STAGE as FINALS
+from AutoRegLib.learning.finals import nominate, run_finals
 from AutoRegLib.learning.pictures import search_figures
+from AutoRegLib.learning.stage import run_stage
 from AutoRegLib.learning.upper import UPPERS
-from AutoRegLib.losses.objective import (
-    as_weights,
-    registration_loss,
-    segmentation_loss,
-)
-from AutoRegLib.networks.registry import SEARCHABLE, build_network
+from AutoRegLib.networks.registry import SEARCHABLE
 from AutoRegLib.recipe import Recipe, Stage, write_recipe
 from AutoRegLib.records import make_folder, write_json, write_text
 from AutoRegLib.scenario import Scenario
 
-CHECKPOINT_SECONDS = 60.0
 GENOTYPE_SCHEMA = "autoreg-genotype/1"
 
 
@@ -60,41 +51,55 @@ def search(
     cohort = prepare(scenario, recipe, ("train", "val"), device=device, monitor=monitor)
     stages, shares = runnable_stages(recipe, cohort, monitor)
 
-    found, history, first = recipe, [], 0
-    if saved:
-        first, history = saved["stage"], saved["history"]
-        for stage, upper in zip(stages[:first], saved["settled"], strict=True):
-            found = UPPERS[stage.upper].settle(found, upper)
-    settled: list[Tensors] = saved["settled"] if saved else []
+    parts = [*(stage.name for stage in stages), *([FINALS] if recipe.search.finalists > 1 else [])]
+    shares = [*shares, recipe.search.finals_share]
 
-    for index, stage in enumerate(stages):
+    found, history, first = recipe, [], 0
+    settled: list[Tensors] = []
+    trained: Tensors = {}
+    if saved:
+        first, history, settled, trained = saved["part"], saved["history"], saved["settled"], saved["trained"]
+        for stage, upper in zip(stages[:first], settled, strict=True):
+            found = UPPERS[stage.upper].settle(found, upper)
+
+    winner = ""
+    for index, part in enumerate(parts):
         if index < first:
             continue
-        monitor.event("stage", name=stage.name, index=index, count=len(stages))
-        seconds = None
-        if whole.seconds is not None:
-            seconds = (whole.seconds - whole.used) * shares[index] / sum(shares[index:])
-            if saved and index == first:
-                seconds = saved["seconds"]
+        monitor.event("stage", name=part, index=index, count=len(parts))
+        inside, seconds = (saved["inside"], saved["seconds"]) if saved and index == first else (None, None)
+        if whole.seconds is not None and inside is None:
+            seconds = (whole.seconds - whole.used) * shares[index] / sum(shares[index : len(parts)])
 
-        def keep(inside: dict[str, Any], index: int = index, seconds: float | None = seconds) -> None:
+        def keep(
+            state: dict[str, Any], index: int = index, seconds: float | None = seconds, before: Tensors = trained
+        ) -> None:
             save_checkpoint(path, {
-                "identity": mark, "used": whole.used, "stage": index, "seconds": seconds,
-                "settled": settled, "history": history, "inside": inside,  # noqa: B023 (called within this pass)
+                "identity": mark, "used": whole.used, "part": index, "seconds": seconds, "trained": before,
+                "settled": settled, "history": history, "inside": state,  # noqa: B023 (called within this pass)
             })
 
-        upper, finished = run_stage(
-            found, stage, cohort, history=history, seconds=seconds, keep=keep, monitor=monitor,
-            saved=saved["inside"] if saved and index == first else None,
+        if part == FINALS:
+            winner, found = run_finals(
+                nominate(recipe, found, most=recipe.search.finalists), cohort, steps=recipe.search.final_steps,
+                seconds=seconds, history=history, keep=keep, monitor=monitor, saved=inside,
+            )
+            continue
+        upper, trained, finished = run_stage(
+            found, stages[index], cohort, history=history, seconds=seconds, keep=keep, monitor=monitor, warm=trained,
+            saved=inside,
         )
         settled = [*settled, upper]
-        found = UPPERS[stage.upper].settle(found, upper)
+        found = UPPERS[stages[index].upper].settle(found, upper)
         if finished:
+            text = "finished before the finals: what was found has not been compared with the start"
+            monitor.event("warning", code="no-finals", text=text)
             break
 
     write_text(output / "history.csv", table_text(history))
     write_json(output / "genotype.json", found.genotype or Genotype(), schema=GENOTYPE_SCHEMA)
-    write_json(output / "provenance.json", provenance(recipe, scenario, device, seconds=round(whole.used, 1)))
+    facts = provenance(recipe, scenario, device, seconds=round(whole.used, 1), winner=winner or "found, untried")
+    write_json(output / "provenance.json", facts)
     for picture in search_figures(history, found, output / "figures"):
         monitor.event("artifact", role="figure", path=str(picture))
     write_recipe(output / "recipe.json", found)
@@ -121,146 +126,3 @@ def runnable_stages(recipe: Recipe, cohort: Cohort, monitor: Monitor) -> tuple[l
     return stages, shares
 
 
-def run_stage(
-    recipe: Recipe,
-    stage: Stage,
-    cohort: Cohort,
-    *,
-    history: list[dict[str, Any]],
-    seconds: float | None,
-    keep: Callable[[dict[str, Any]], None],
-    monitor: Monitor,
-    saved: dict[str, Any] | None,
-) -> tuple[Tensors, bool]:
-    """One search: alternate lower steps on training batches with upper steps on validation batches.
-
-    Returns the upper variable and whether the user asked to finish. It ends at its budget or when the upper
-    variable stood still for ``stable_checks`` checks.
-    """
-    settings, kind = recipe.search, UPPERS[stage.upper]
-    network = build_network(recipe, searched=kind.searched).to(cohort.device)
-    problem = build_problem(recipe, stage, cohort, network)
-    weights: Tensors = {n: p.detach().clone().requires_grad_() for n, p in network.named_parameters()}
-    upper = {n: v.to(cohort.device).requires_grad_() for n, v in kind.start(recipe).items()}
-    if saved:
-        _restore(weights, saved["weights"])
-        _restore(upper, saved["upper"])
-    lower_optimiser = torch.optim.Adam(weights.values(), lr=settings.learning_rate)
-    upper_optimiser = torch.optim.Adam(upper.values(), lr=stage.upper_rate, betas=(0.5, 0.999))
-    if saved:
-        lower_optimiser.load_state_dict(saved["lower"])
-        upper_optimiser.load_state_dict(saved["upper_optimiser"])
-    clock = Clock(stage.steps, seconds=seconds, **(saved["clock"] if saved else {}))
-    still = saved["still"] if saved else 0
-    before = saved["before"] if saved else _copied(upper)
-    labelled = stage.judge == "segmentation"
-
-    def draw(split: str, role: str, number: int) -> Batch:
-        batch = cohort.draw(
-            split, size=settings.batch, seed=recipe.seed, stream=f"{stage.name}/{role}", step=number,
-            labelled=labelled and split == "val", augment=recipe.training.augment if split == "train" else 0.0,
-        )
-        return coarser(batch, stage.coarsen)
-
-    def state() -> None:
-        keep({
-            "weights": _copied(weights), "upper": _copied(upper), "lower": lower_optimiser.state_dict(),
-            "upper_optimiser": upper_optimiser.state_dict(), "still": still, "before": before,
-            "clock": {"step": clock.step, "used": clock.used},
-        })
-
-    def note() -> Tensors:
-        now = _copied(upper)
-        figures = {"lower_loss": float(loss), **({} if upper_loss is None else {"upper_loss": upper_loss})}
-        history.append(
-            {"stage": stage.name, "step": clock.step, "seconds": round(clock.used, 1), **figures, **kind.row(now)}
-        )
-        for name, value in figures.items():
-            monitor.event("metric", name=name, value=value, step=clock.step)
-        return now
-
-    kept, upper_loss, finish = clock.used, None, False
-    while not finish and not clock.over and still < settings.stable_checks:
-        step = clock.step
-        batch = draw("train", "lower", step)
-        if clock.progress < stage.warmup:
-            loss, slope, _ = value_and_gradients(problem.lower_loss, weights, upper, batch)
-        else:
-            result = hypergradient(
-                problem, weights, upper, validation=[draw("val", "upper", step)],
-                train=[batch, *(draw("train", f"inner{i}", step) for i in range(1, stage.inner_steps))],
-                rate=settings.learning_rate if stage.inner_rate is None else stage.inner_rate,
-                method="difference" if settings.second_order else "first", epsilon=settings.epsilon,
-            )
-            _step(upper, result.gradient, upper_optimiser)
-            upper_loss, loss, slope = float(result.loss), result.lower_loss, result.slope
-        if not math.isfinite(float(loss)):
-            raise DivergedError(f"the search diverged in stage '{stage.name}'", got=float(loss),
-                                remedy="lower search.learning_rate in the recipe")
-        _clip(slope, settings.clip)
-        _step(weights, slope, lower_optimiser)
-        clock.step += 1
-        if clock.step % settings.check_every == 0:
-            now = note()
-            moved, before = kind.change(before, now), now
-            started = clock.progress > stage.warmup
-            still = still + 1 if started and moved < settings.tolerance else 0
-        if clock.used - kept > CHECKPOINT_SECONDS:
-            kept = clock.used
-            state()
-        clock.tell(monitor)
-        finish = heed(monitor, keep=state)
-    if clock.step % settings.check_every != 0:
-        note()  # the history ends with what was found
-    return _copied(upper), finish
-
-
-def build_problem(recipe: Recipe, stage: Stage, cohort: Cohort, network: torch.nn.Module) -> BilevelProblem:
-    """The stage's two losses as pure functions of (weights, upper, batch)."""
-    kind, standard = UPPERS[stage.upper], as_weights(recipe.loss_weights)
-
-    def terms(weights: Mapping[str, Tensor], upper: Mapping[str, Tensor], batch: Batch) -> Any:
-        mixture, lambdas = kind.use(upper)
-        prediction = functional_call(network, dict(weights), (batch.moving, batch.fixed, mixture))
-        return prediction, lambdas or standard
-
-    def registration(weights: Mapping[str, Tensor], upper: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        prediction, lambdas = terms(weights, upper, batch)
-        return registration_loss(
-            prediction, batch.moving, batch.fixed, lambdas, objective=recipe.objective, labels=batch.labels,
-            structures=cohort.structures,
-        )["total"]
-
-    def segmentation(weights: Mapping[str, Tensor], upper: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        prediction, _ = terms(weights, upper, batch)
-        assert batch.labels is not None
-        return segmentation_loss(
-            prediction, batch.labels, objective=recipe.objective, structures=cohort.structures
-        )
-
-    judges = {"registration": registration, "segmentation": segmentation}
-    return BilevelProblem(registration, judges[stage.judge])
-
-
-def _step(values: Tensors, gradient: Mapping[str, Tensor], optimiser: torch.optim.Optimizer) -> None:
-    for name, value in values.items():
-        value.grad = gradient[name]
-    optimiser.step()
-    optimiser.zero_grad(set_to_none=True)
-
-
-def _clip(gradient: Mapping[str, Tensor], limit: float) -> None:
-    norm = torch.sqrt(torch.stack([g.square().sum() for g in gradient.values()]).sum())
-    factor = (limit / norm.clamp_min(1e-12)).clamp_max(1.0)
-    for g in gradient.values():
-        g.mul_(factor)
-
-
-def _copied(values: Mapping[str, Tensor]) -> Tensors:
-    return {name: value.detach().clone().cpu() for name, value in values.items()}
-
-
-def _restore(values: Tensors, stored: Mapping[str, Tensor]) -> None:
-    with torch.no_grad():
-        for name, value in values.items():
-            value.copy_(stored[name])

@@ -15,7 +15,7 @@ from AutoRegLib.errors import DivergedError
 from AutoRegLib.fields.jacobian import jacobian_determinant
 from AutoRegLib.jobs import Monitor
 from AutoRegLib.learning.checkpoint import load_checkpoint, save_checkpoint
-from AutoRegLib.learning.clock import Clock, heed
+from AutoRegLib.learning.clock import CHECKPOINT_SECONDS, Clock, heed
 from AutoRegLib.learning.data import Cohort, prepare
 from AutoRegLib.learning.determinism import identity, provenance
 from AutoRegLib.losses.objective import as_weights, label_overlap, registration_loss
@@ -24,7 +24,6 @@ from AutoRegLib.recipe import Recipe
 from AutoRegLib.records import make_folder
 from AutoRegLib.scenario import Scenario
 
-CHECKPOINT_SECONDS = 60.0
 VALIDATIONS = 20  # how often, over the whole budget, the average is judged
 
 
@@ -151,26 +150,34 @@ def update_average(average: dict[str, Tensor], network: nn.Module, *, step: int,
 
 
 def validate(recipe: Recipe, cohort: Cohort, state: Mapping[str, Tensor]) -> dict[str, float]:
-    """Dice (or, without labels, minus the loss) and folds of these weights on the fixed validation pairs.
+    """Means over the fixed validation pairs of what :func:`judge_pairs` says; ``val_folds`` is their mean number."""
+    rows = judge_pairs(recipe, cohort, state)
+    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
-    ``score`` is what the best is chosen by: higher is better.
+
+def judge_pairs(recipe: Recipe, cohort: Cohort, state: Mapping[str, Tensor]) -> list[dict[str, float]]:
+    """Loss, folds and, with labels, Dice of these weights on each of the fixed validation pairs.
+
+    ``score`` is what the best is chosen by, higher is better: Dice less the fold term of L_seg, or minus the loss.
     """
     network = build_network(recipe).to(cohort.device).eval()
     network.load_state_dict(state)
-    sums: dict[str, float] = {}
-    pairs = cohort.sample("val", recipe.training.validation_pairs, seed=recipe.seed)
+    rows = []
     with torch.inference_mode():
-        for pair in pairs:
+        for pair in cohort.sample("val", recipe.training.validation_pairs, seed=recipe.seed):
             batch = cohort.batch([pair])
             prediction = network(batch.moving, batch.fixed)
             terms = registration_loss(
                 prediction, batch.moving, batch.fixed, as_weights(recipe.loss_weights), objective=recipe.objective
             )
-            figures = {"val_loss": terms["total"], "val_similarity": terms["similarity"]}
-            figures["val_folds"] = (jacobian_determinant(prediction.displacement) <= 0).sum()
+            folded = jacobian_determinant(prediction.displacement) <= 0
+            row = {
+                "val_loss": float(terms["total"]), "val_similarity": float(terms["similarity"]),
+                "val_folds": float(folded.sum()), "val_fold_fraction": float(folded.float().mean()),
+            }
+            row["score"] = -row["val_loss"]
             if batch.labels is not None:
-                figures["val_dice"] = label_overlap(prediction, *batch.labels, structures=cohort.structures)
-            for name, value in figures.items():
-                sums[name] = sums.get(name, 0.0) + float(value) / len(pairs)
-    sums["score"] = sums.get("val_dice", -sums["val_loss"])
-    return sums
+                row["val_dice"] = float(label_overlap(prediction, *batch.labels, structures=cohort.structures))
+                row["score"] = row["val_dice"] - recipe.objective.upper_fold_weight * row["val_fold_fraction"]
+            rows.append(row)
+    return rows

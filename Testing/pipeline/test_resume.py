@@ -28,6 +28,7 @@ RECIPE = Recipe(
     preprocessing=Preprocessing(affine="none"),
     training=Training(steps=30),
     search=Search(
+        finalists=3, final_steps=8,
         stages=(
             Stage("feature architecture", "feature", "registration", 8, 3e-2),
             Stage("deformation architecture", "deformation", "registration", 8, 3e-2),
@@ -43,10 +44,10 @@ import os, signal, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from AutoRegLib.learning import search, train
+from AutoRegLib.learning import finals, search, stage, train
 verb, recipe, scenario, output, doomed = sys.argv[1:6]
 module = {"search": search, "train": train}[verb]
-module.CHECKPOINT_SECONDS = 0.0
+finals.CHECKPOINT_SECONDS = stage.CHECKPOINT_SECONDS = train.CHECKPOINT_SECONDS = 0.0
 calls, write = 0, module.save_checkpoint
 def save(path, state):
     global calls
@@ -77,7 +78,8 @@ def test_killed_and_resumed_equals_uninterrupted(verb: str, tmp_path: Path, one_
     run: Any = {"search": search, "train": train}[verb]
     run(RECIPE, scenario, output=tmp_path / "whole")
 
-    doomed = random.randrange(2, 22)  # a fresh random step each time: it must hold for every one
+    # a fresh random step each time: it must hold for every one, in each stage of the search and in its finals
+    doomed = random.randrange(2, 22 if verb == "train" else 60)
     killed = subprocess.run(
         [sys.executable, "-c", CHILD, verb, str(tmp_path / "recipe.json"), str(scenario_path), str(tmp_path / "cut"),
          str(doomed)],
@@ -95,8 +97,8 @@ def test_killed_and_resumed_equals_uninterrupted(verb: str, tmp_path: Path, one_
         untrained = first.keys() - {"none"}
         assert untrained and any(float(v.abs().max()) > 0 for v in first.values())
     else:
-        assert whole.loss_weights != RECIPE.loss_weights
         rows = [(tmp_path / name / "history.csv").read_text().splitlines() for name in ("whole", "cut")]
+        assert sum("finals" in line for line in rows[0]) >= 4, "each finalist once, the survivors again"
         columns = rows[0][0].split(",")
         drop = columns.index("seconds")  # the only column that may differ
         strip = [[[v for i, v in enumerate(line.split(",")) if i != drop] for line in part] for part in rows]

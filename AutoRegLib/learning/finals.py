@@ -1,0 +1,197 @@
+"""The end of a search: what was found must win, trained from scratch in equal time, against what it started from.
+
+Shares of a supernet and gradients of lambda are forecasts made on immature weights. Here every finalist is trained
+on its own, on the full working grid, on the same batches; the worse half leaves after each round. The start is
+replaced only by a finalist whose gain over it is larger than its standard error over the validation pairs.
+Reference: Jamieson & Talwalkar, Non-stochastic best arm identification, AISTATS 2016 (successive halving).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from AutoRegLib.genotype import Genotype
+from AutoRegLib.jobs import Monitor
+from AutoRegLib.learning.clock import CHECKPOINT_SECONDS, Clock, heed
+from AutoRegLib.learning.data import Cohort
+from AutoRegLib.learning.train import judge_pairs, train_step, update_average
+from AutoRegLib.networks.registry import build_network, count_parameters
+from AutoRegLib.recipe import Recipe
+from AutoRegLib.records import to_plain
+
+STAGE = "finals"
+
+
+@dataclass
+class Finalist:
+    """One candidate in training."""
+
+    name: str
+    recipe: Recipe
+    network: nn.Module
+    optimiser: torch.optim.Optimizer
+    average: dict[str, Tensor]
+    step: int = 0
+    seconds: float = 0.0
+    rounds: int = 0
+    scores: list[float] = field(default_factory=list)  # one per validation pair, after the last round
+
+
+def nominate(start: Recipe, found: Recipe, *, most: int) -> list[tuple[str, Recipe]]:
+    """The start first, then what was found, whole and in parts; no recipe twice, ``most`` at most."""
+    here, there = start.genotype or Genotype(), found.genotype or Genotype()
+    features = replace(
+        here, feature_half=there.feature_half, feature_quarter=there.feature_quarter
+    )
+    deformation = replace(
+        here, deformation_half=there.deformation_half, deformation_quarter=there.deformation_quarter
+    )
+    candidates = [
+        ("start", start),
+        ("found", found),
+        ("found loss weights", replace(start, loss_weights=found.loss_weights)),
+        ("found architecture", replace(start, genotype=found.genotype)),
+        ("found deformation cells", replace(start, genotype=deformation)),
+        ("found feature cells", replace(start, genotype=features)),
+    ]
+    named: list[tuple[str, Recipe]] = []
+    for name, recipe in candidates:
+        if all((recipe.genotype, recipe.loss_weights) != (r.genotype, r.loss_weights) for _, r in named):
+            named.append((name, recipe))
+    return named[:most]
+
+
+def run_finals(
+    candidates: Sequence[tuple[str, Recipe]],
+    cohort: Cohort,
+    *,
+    steps: int,
+    seconds: float | None,
+    history: list[dict[str, Any]],
+    keep: Callable[[dict[str, Any]], None],
+    monitor: Monitor,
+    saved: dict[str, Any] | None,
+) -> tuple[str, Recipe]:
+    """Train the candidates side by side, halving them round by round; return the one that won.
+
+    ``candidates``: the first is the start. ``steps``: of each finalist in each round, or ``seconds`` for all of
+    the finals, shared equally by rounds and within a round by those still in. Raises CancelledError (state kept).
+    """
+    players = [_enter(name, recipe, cohort) for name, recipe in candidates]
+    alive, first_round, first_place, inside = list(range(len(players))), 0, 0, None
+    if saved:
+        for player, state in zip(players, saved["players"], strict=True):
+            _restore(player, state)
+        alive, first_round, first_place, inside = saved["alive"], saved["round"], saved["place"], saved["clock"]
+    rounds = max(1, math.ceil(math.log2(len(players))))
+    judge = candidates[0][1]  # one measure for all of them
+    finish = False
+
+    for number in range(first_round, rounds):
+        for place in range(first_place if number == first_round else 0, len(alive)):
+            player = players[alive[place]]
+            share = None if seconds is None else seconds / rounds / len(alive)
+            clock = Clock(steps, seconds=share, **(inside or {}))
+            inside = None
+            before = (player.step - clock.step, player.seconds - clock.used)
+
+            def state(
+                number: int = number, place: int = place, clock: Clock = clock, alive: Sequence[int] = tuple(alive)
+            ) -> None:
+                keep({
+                    "players": [_kept(p) for p in players], "alive": list(alive), "round": number, "place": place,
+                    "clock": {"step": clock.step, "used": clock.used},
+                })
+
+            kept = clock.used
+            while not (clock.over or finish):
+                train_step(player.recipe, cohort, player.network, player.optimiser, step=player.step, progress=0.0)
+                clock.step += 1
+                player.step, player.seconds = before[0] + clock.step, before[1] + clock.used
+                update_average(
+                    player.average, player.network, step=player.step, decay=player.recipe.training.average
+                )
+                if clock.used - kept > CHECKPOINT_SECONDS:
+                    kept = clock.used
+                    state()
+                # the bar of the whole finals, not of this finalist's share
+                monitor.event("progress", done=number * 1000 + (place + clock.progress) * 1000 / len(alive),
+                              total=rounds * 1000, step=player.step)
+                finish = heed(monitor, keep=state)
+            _score(player, judge, cohort, history=history, number=number, monitor=monitor, ident=alive[place])
+            if finish:
+                break
+        alive = _better_half(players, alive)
+        if finish:
+            break
+    winner = _winner([players[i] for i in range(len(players)) if players[i].scores])
+    return winner.name, winner.recipe
+
+
+def _enter(name: str, recipe: Recipe, cohort: Cohort) -> Finalist:
+    network = build_network(recipe).to(cohort.device)
+    optimiser = torch.optim.Adam(network.parameters(), lr=recipe.training.learning_rate)
+    return Finalist(name, recipe, network, optimiser, {n: v.detach().clone() for n, v in network.state_dict().items()})
+
+
+def _score(
+    player: Finalist, judge: Recipe, cohort: Cohort, *, history: list[dict[str, Any]], number: int, monitor: Monitor,
+    ident: int,
+) -> None:
+    """Judge the finalist's averaged weights on the validation pairs and say what came out."""
+    measure = replace(player.recipe, loss_weights=judge.loss_weights, objective=judge.objective)
+    rows = judge_pairs(measure, cohort, player.average)
+    player.scores, player.rounds = [row["score"] for row in rows], number + 1
+    figures = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+    parameters = count_parameters(player.network)
+    history.append({
+        "stage": STAGE, "step": player.step, "seconds": round(player.seconds, 1), "finalist": player.name,
+        "round": number + 1, "parameters": parameters, **figures,
+    })
+    monitor.event(
+        "trial", id=ident, name=player.name, arch=to_plain(player.recipe.genotype),
+        loss=to_plain(player.recipe.loss_weights), status=f"round {number + 1}", dice=figures.get("val_dice"),
+        score=figures["score"], folds_pct=100.0 * figures["val_fold_fraction"], sec=round(player.seconds, 1),
+        params=parameters,
+    )
+
+
+def _better_half(players: Sequence[Finalist], alive: Sequence[int]) -> list[int]:
+    """Those that go on: the better half, in their old order, and always the start, which all are compared with."""
+    ranked = sorted(alive, key=lambda i: -sum(players[i].scores))
+    going = set(ranked[: max(1, (len(alive) + 1) // 2)]) | {0}
+    return [i for i in alive if i in going]
+
+
+def _winner(judged: Sequence[Finalist]) -> Finalist:
+    """The best of those trained longest, if it beats the start by more than the standard error of its gain."""
+    start = judged[0]
+    latest = max(p.rounds for p in judged)
+    rivals = [p for p in judged[1:] if p.rounds == latest]
+    if not rivals:
+        return start
+    best = max(rivals, key=lambda p: sum(p.scores))
+    gains = [a - b for a, b in zip(best.scores, start.scores, strict=True)]
+    mean = sum(gains) / len(gains)
+    error = math.sqrt(sum((g - mean) ** 2 for g in gains) / max(len(gains) - 1, 1) / len(gains))
+    return best if mean > error else start
+
+
+def _kept(player: Finalist) -> dict[str, Any]:
+    return {
+        "network": player.network.state_dict(), "optimiser": player.optimiser.state_dict(), "average": player.average,
+        "step": player.step, "seconds": player.seconds, "scores": player.scores, "rounds": player.rounds,
+    }
+
+
+def _restore(player: Finalist, state: dict[str, Any]) -> None:
+    player.network.load_state_dict(state["network"])
+    player.optimiser.load_state_dict(state["optimiser"])
+    player.average, player.step, player.seconds = state["average"], state["step"], state["seconds"]
+    player.scores, player.rounds = state["scores"], state["rounds"]
