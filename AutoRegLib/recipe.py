@@ -77,13 +77,17 @@ class Training:
     validation_pairs: int = 16
 
 
+#: what an upper variable is judged by; ``auto``: labels where there are any, else landmarks, else the images alone
+Judge = Literal["auto", "registration", "segmentation", "landmarks", "unsupervised"]
+
+
 @dataclass(frozen=True)
 class Stage:
     """One row of the table of searches: which upper variable, judged by which objective, for how long."""
 
     name: str
     upper: Literal["feature", "deformation", "lambda"]
-    judge: Literal["registration", "segmentation"]
+    judge: Judge
     steps: int
     upper_rate: float
     coarsen: int = 1  # the working grid of this stage is this much coarser
@@ -103,7 +107,7 @@ class Search:
     stages: tuple[Stage, ...] = (
         Stage("feature architecture", "feature", "registration", 400, 3e-2, coarsen=2),
         Stage("deformation architecture", "deformation", "registration", 400, 3e-2, coarsen=2),
-        Stage("loss weights", "lambda", "segmentation", 400, 5e-2, warmup=0.3, spread=0.5, unrolled=False, warm=True,
+        Stage("loss weights", "lambda", "auto", 400, 5e-2, warmup=0.3, spread=0.5, unrolled=False, warm=True,
               decay=True),
     )
     shares: tuple[float, ...] = (0.15, 0.25, 0.20)  # of the time budget, per stage

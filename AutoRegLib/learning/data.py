@@ -6,9 +6,10 @@ import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,14 +20,15 @@ from AutoRegLib.fields.resample import downsample
 from AutoRegLib.fields.warp import warp
 from AutoRegLib.imaging.align import itk_threads
 from AutoRegLib.imaging.cache import cached_alignment
-from AutoRegLib.imaging.files import read_geometry, read_volume
-from AutoRegLib.imaging.geometry import Geometry, working_grid
+from AutoRegLib.imaging.displacement import transform_points
+from AutoRegLib.imaging.files import read_geometry, read_points, read_volume
+from AutoRegLib.imaging.geometry import Geometry, apply, working_grid
 from AutoRegLib.imaging.preprocess import to_grid
 from AutoRegLib.imaging.volume import resample
 from AutoRegLib.jobs import Monitor
 from AutoRegLib.learning.determinism import generator
 from AutoRegLib.pair import read_labels
-from AutoRegLib.recipe import Recipe
+from AutoRegLib.recipe import Judge, Recipe
 from AutoRegLib.scenario import Case, Scenario, Split
 
 
@@ -36,7 +38,8 @@ class Batch:
 
     moving: Tensor
     fixed: Tensor
-    labels: tuple[Tensor, Tensor] | None  # (moving, fixed)
+    labels: tuple[Tensor, Tensor] | None = None  # (moving, fixed)
+    landmarks: tuple[tuple[Tensor, Tensor], ...] | None = None  # per pair (moving, fixed), each (points, d) voxels
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,26 @@ class Cohort:
     pairs: dict[str, tuple[tuple[str, str], ...]]
     structures: tuple[int, ...]
     device: str = "cpu"
+    landmarks: dict[str, dict[str, Tensor]] = field(default_factory=dict)  # case -> name -> (d,) voxels, axes (z, y, x)
 
     def labelled_pairs(self, split: str) -> tuple[tuple[str, str], ...]:
         """Pairs of a split in which both cases have labels."""
         return tuple(p for p in self.pairs[split] if p[0] in self.labels and p[1] in self.labels)
+
+    def marked_pairs(self, split: str) -> tuple[tuple[str, str], ...]:
+        """Pairs of a split in which both cases have landmarks of the same name."""
+        return tuple(p for p in self.pairs[split] if self._common(p))
+
+    def judged_pairs(self, split: str, judge: str) -> tuple[tuple[str, str], ...]:
+        """The pairs of a split that a judge (see :func:`choose_judge`) can judge."""
+        chosen = {"segmentation": self.labelled_pairs, "landmarks": self.marked_pairs}.get(judge)
+        return self.pairs[split] if chosen is None else chosen(split)
+
+    def _common(self, pair: tuple[str, str]) -> list[str]:
+        return sorted(self.landmarks.get(pair[0], {}).keys() & self.landmarks.get(pair[1], {}).keys())
+
+    def _points(self, pair: tuple[str, str], side: int) -> Tensor:
+        return torch.stack([self.landmarks[pair[side]][name] for name in self._common(pair)]).to(self.device)
 
     def batch(self, pairs: Sequence[tuple[str, str]]) -> Batch:
         """Stack pairs; labels only where every case has them."""
@@ -61,21 +80,31 @@ class Cohort:
         if all(name in self.labels for pair in pairs for name in pair):
             moving, fixed = (torch.cat([self.labels[p[side]] for p in pairs]).to(self.device) for side in (0, 1))
             labels = (moving, fixed)
-        return Batch(images[0], images[1], labels)
+        landmarks = None
+        if self.landmarks and all(self._common(pair) for pair in pairs):
+            landmarks = tuple((self._points(pair, 0), self._points(pair, 1)) for pair in pairs)
+        return Batch(images[0], images[1], labels, landmarks)
 
     def draw(
-        self, split: str, *, size: int, seed: int, stream: str, step: int, augment: float = 0.0, labelled: bool = False
+        self, split: str, *, size: int, seed: int, stream: str, step: int, augment: float = 0.0, judge: str = ""
     ) -> Batch:
-        """The random batch of one step. ``augment``: see :func:`jitter`; ``labelled``: only pairs with labels."""
-        pairs = self.labelled_pairs(split) if labelled else self.pairs[split]
+        """The random batch of one step. ``augment``: see :func:`jitter`; ``judge``: only pairs it can judge."""
+        pairs = self.judged_pairs(split, judge)
         rng = generator(seed, stream, step)
         batch = self.batch([pairs[rng.randrange(len(pairs))] for _ in range(size)])
         return jitter(batch, rng, strength=augment) if augment > 0.0 else batch
 
     def sample(self, split: str, count: int, *, seed: int = 0) -> tuple[tuple[str, str], ...]:
-        """A fixed set of at most ``count`` pairs to validate on; labelled ones where there are any."""
-        pairs = self.labelled_pairs(split) or self.pairs[split]
+        """A fixed set of at most ``count`` pairs to validate on; those with labels, else landmarks, where there are."""
+        pairs = self.judged_pairs(split, choose_judge(self, split))
         return pairs if len(pairs) <= count else tuple(Random(seed).sample(pairs, count))
+
+
+def choose_judge(cohort: Cohort, split: str = "val") -> Judge:
+    """What the data of a split allow to judge by: labels before landmarks before the images alone."""
+    if cohort.labelled_pairs(split) and cohort.structures:
+        return "segmentation"
+    return "landmarks" if cohort.marked_pairs(split) else "unsupervised"
 
 
 def prepare(
@@ -103,7 +132,7 @@ def prepare(
     align = recipe.preprocessing.affine == "auto"
     monitor.event("stage", name="prepare data", index=0, count=1)
 
-    def one(case: Case) -> tuple[str, Tensor, Tensor | None]:
+    def one(case: Case) -> tuple[str, Tensor, Tensor | None, dict[str, Tensor]]:
         image = read_volume(case.image, "intensity")
         transform = None
         if align and case.id != reference_case.id:
@@ -113,15 +142,18 @@ def prepare(
         if case.labels is not None:
             there = read_labels(case.labels, image, role=f"labels of case '{case.id}'", image_role="image")
             labels = to_tensor(resample(there, grid, transform)).to(torch.int16)
-        return case.id, prepared, labels
+        return case.id, prepared, labels, _on_grid(case, grid, transform)
 
     images: dict[str, Tensor] = {}
     labels: dict[str, Tensor] = {}
+    landmarks: dict[str, dict[str, Tensor]] = {}
     # SimpleITK releases the interpreter while it registers: plain threads, no worker processes. One ITK thread
     # each, set here for all of them: the alignment sets it too, but globally, and its sums must not depend on it.
     with itk_threads(1), ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
-        for done, (name, image, label) in enumerate(pool.map(one, cases), start=1):
+        for done, (name, image, label, points) in enumerate(pool.map(one, cases), start=1):
             images[name] = image
+            if points:
+                landmarks[name] = points
             if label is not None:
                 labels[name] = label
             monitor.event("progress", done=done, total=len(cases))
@@ -131,7 +163,22 @@ def prepare(
     structures = tuple(sorted(scenario.structures)) or tuple(
         sorted({int(v) for label in labels.values() for v in label.unique()} - {0})
     )
-    return Cohort(grid, images, labels, pairs, structures, device)
+    return Cohort(grid, images, labels, pairs, structures, device, landmarks)
+
+
+def _on_grid(case: Case, grid: Geometry, transform: Any) -> dict[str, Tensor]:
+    """A case's landmarks on the grid its image was brought to, where it has any. Unit: voxels, axes (z, y, x)."""
+    if case.landmarks is None:
+        return {}
+    names, points = read_points(case.landmarks)
+    if points.shape[1] < grid.dims:
+        raise InputError(f"the landmarks of case '{case.id}' are {points.shape[1]}-D", expected=f"{grid.dims}-D points",
+                         got=case.landmarks, remedy="add the missing coordinate")
+    points = points[:, : grid.dims]
+    if transform is not None:  # it maps the grid to the image; the points go the other way
+        points = transform_points(transform.GetInverse(), points)
+    voxels = apply(grid.physical_to_index, points)[:, ::-1]
+    return {name: torch.tensor(point.copy(), dtype=torch.float32) for name, point in zip(names, voxels, strict=True)}
 
 
 def working_spacing(scenario: Scenario, *, most_voxels: int) -> tuple[float, ...]:
@@ -231,4 +278,7 @@ def coarser(batch: Batch, factor: int) -> Batch:
     crop = (slice(None), slice(None), *(slice(0, size) for size in sizes))
     pick = (slice(None), slice(None), *(slice(factor // 2, size, factor) for size in sizes))
     labels = None if batch.labels is None else (batch.labels[0][pick], batch.labels[1][pick])
-    return Batch(downsample(batch.moving[crop], factor), downsample(batch.fixed[crop], factor), labels)
+    landmarks = batch.landmarks
+    if landmarks is not None:
+        landmarks = tuple(tuple((p - (factor - 1) / 2) / factor for p in pair) for pair in landmarks)  # type: ignore[misc]
+    return Batch(downsample(batch.moving[crop], factor), downsample(batch.fixed[crop], factor), labels, landmarks)

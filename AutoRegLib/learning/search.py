@@ -115,9 +115,10 @@ def runnable_stages(recipe: Recipe, cohort: Cohort, monitor: Monitor) -> tuple[l
         if UPPERS[stage.upper].searched and recipe.network.name not in SEARCHABLE:
             text = f"network '{recipe.network.name}' has no architecture to search: stage '{stage.name}' is left out"
             monitor.event("warning", code="no-search-space", text=text)
-        elif stage.judge == "segmentation" and not (cohort.labelled_pairs("val") and cohort.structures):
-            text = f"no validation pair has labels on both sides: stage '{stage.name}' is left out"
-            monitor.event("warning", code="no-labels", text=text)
+        elif not cohort.judged_pairs("val", stage.judge):
+            what = "labels" if stage.judge == "segmentation" else "landmarks"
+            text = f"no validation pair has {what} on both sides: stage '{stage.name}' is left out"
+            monitor.event("warning", code=f"no-{what}", text=text)
         else:
             stages.append(stage)
             shares.append(share)

@@ -14,11 +14,17 @@ from AutoRegLib.errors import DivergedError
 from AutoRegLib.jobs import Monitor
 from AutoRegLib.learning.bilevel import BilevelProblem, Tensors, hypergradient, value_and_gradients
 from AutoRegLib.learning.clock import CHECKPOINT_SECONDS, Clock, heed
-from AutoRegLib.learning.data import Batch, Cohort, coarser
+from AutoRegLib.learning.data import Batch, Cohort, choose_judge, coarser
 from AutoRegLib.learning.determinism import generator
 from AutoRegLib.learning.response import nudge, respond, with_response
 from AutoRegLib.learning.upper import UPPERS
-from AutoRegLib.losses.objective import as_weights, registration_loss, segmentation_loss
+from AutoRegLib.losses.objective import (
+    as_weights,
+    landmark_loss,
+    registration_loss,
+    segmentation_loss,
+    unsupervised_loss,
+)
 from AutoRegLib.networks.registry import build_network
 from AutoRegLib.recipe import Recipe, Stage
 
@@ -66,13 +72,13 @@ def run_stage(
     clock = Clock(stage.steps, seconds=seconds, **(saved["clock"] if saved else {}))
     still = saved["still"] if saved else 0
     before = saved["before"] if saved else _copied(upper)
-    labelled = stage.judge == "segmentation"
+    judge = stage.judge if stage.judge != "auto" else choose_judge(cohort)
 
     def draw(split: str, role: str, number: int) -> Draw:
         stream = f"{stage.name}/{role}"
         batch = cohort.draw(
             split, size=settings.batch, seed=recipe.seed, stream=stream, step=number,
-            labelled=labelled and split == "val", augment=recipe.training.augment if split == "train" else 0.0,
+            judge=judge if split == "val" else "", augment=recipe.training.augment if split == "train" else 0.0,
         )
         spread = stage.spread if split == "train" else 0.0
         moved = nudge(start, generator(recipe.seed, f"{stream}/nudge", number), spread=spread) if spread > 0.0 else {}
@@ -160,16 +166,18 @@ def build_problem(
             structures=cohort.structures,
         )["total"]
 
-    def segmentation(weights: Mapping[str, Tensor], upper: Mapping[str, Tensor], drawn: Draw) -> Tensor:
+    def judged(weights: Mapping[str, Tensor], upper: Mapping[str, Tensor], drawn: Draw) -> Tensor:
         prediction, _ = terms(weights, upper, drawn)
-        batch = drawn[0]
-        assert batch.labels is not None
-        return segmentation_loss(
-            prediction, batch.labels, objective=recipe.objective, structures=cohort.structures
-        )
+        batch, objective = drawn[0], recipe.objective
+        if judge == "segmentation" and batch.labels is not None:
+            return segmentation_loss(prediction, batch.labels, objective=objective, structures=cohort.structures)
+        if judge == "landmarks" and batch.landmarks is not None:
+            return landmark_loss(prediction, batch.landmarks, objective=objective, spacing=spacing)
+        return unsupervised_loss(prediction, batch.moving, batch.fixed, standard, objective=objective)
 
-    judges = {"registration": registration, "segmentation": segmentation}
-    return BilevelProblem(registration, judges[stage.judge])
+    judge = stage.judge if stage.judge != "auto" else choose_judge(cohort)
+    spacing = [stage.coarsen * size for size in reversed(cohort.grid.spacing)]
+    return BilevelProblem(registration, registration if judge == "registration" else judged)
 
 
 def _step(values: Tensors, gradient: Mapping[str, Tensor], optimiser: torch.optim.Optimizer) -> None:

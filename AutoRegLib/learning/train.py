@@ -18,7 +18,7 @@ from AutoRegLib.learning.checkpoint import load_checkpoint, save_checkpoint
 from AutoRegLib.learning.clock import CHECKPOINT_SECONDS, Clock, heed
 from AutoRegLib.learning.data import Cohort, prepare
 from AutoRegLib.learning.determinism import identity, provenance
-from AutoRegLib.losses.objective import as_weights, label_overlap, registration_loss
+from AutoRegLib.losses.objective import as_weights, label_overlap, landmark_error, registration_loss
 from AutoRegLib.networks.registry import build_network, count_parameters
 from AutoRegLib.recipe import Recipe
 from AutoRegLib.records import make_folder
@@ -156,13 +156,14 @@ def validate(recipe: Recipe, cohort: Cohort, state: Mapping[str, Tensor]) -> dic
 
 
 def judge_pairs(recipe: Recipe, cohort: Cohort, state: Mapping[str, Tensor]) -> list[dict[str, float]]:
-    """Loss, folds and, with labels, Dice of these weights on each of the fixed validation pairs.
+    """Loss, folds and, with labels, Dice (else, with landmarks, TRE) of these weights on the fixed validation pairs.
 
-    ``score`` is what the best is chosen by, higher is better: Dice less the fold term of L_seg, or minus the loss.
+    ``score`` is what the best is chosen by, higher is better: Dice or minus TRE, less the fold term; or minus the loss.
     """
     network = build_network(recipe).to(cohort.device).eval()
     network.load_state_dict(state)
     rows = []
+    spacing = tuple(reversed(cohort.grid.spacing))
     with torch.inference_mode():
         for pair in cohort.sample("val", recipe.training.validation_pairs, seed=recipe.seed):
             batch = cohort.batch([pair])
@@ -179,5 +180,8 @@ def judge_pairs(recipe: Recipe, cohort: Cohort, state: Mapping[str, Tensor]) -> 
             if batch.labels is not None:
                 row["val_dice"] = float(label_overlap(prediction, *batch.labels, structures=cohort.structures))
                 row["score"] = row["val_dice"] - recipe.objective.upper_fold_weight * row["val_fold_fraction"]
+            elif batch.landmarks is not None:
+                row["val_tre_mm"] = float(landmark_error(prediction, batch.landmarks, spacing=spacing))
+                row["score"] = -row["val_tre_mm"] - recipe.objective.upper_fold_weight * row["val_fold_fraction"]
             rows.append(row)
     return rows

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from AutoRegLib.fields.prediction import Prediction
 from AutoRegLib.fields.resample import downsample
-from AutoRegLib.fields.warp import warp
+from AutoRegLib.fields.warp import sample_at, warp
 from AutoRegLib.losses.dice import one_hot, soft_dice
 from AutoRegLib.losses.diffusion import diffusion
 from AutoRegLib.losses.folding import fold_penalty
@@ -23,6 +23,7 @@ from AutoRegLib.losses.mind import mind_loss
 from AutoRegLib.recipe import LossWeights, Objective
 
 Weights = Mapping[str, Tensor | float]
+Landmarks = Sequence[tuple[Tensor, Tensor]]  # per pair (moving, fixed), each (points, d) voxels, axes (z, y, x)
 Labels = tuple[Tensor, Tensor]  # (moving, fixed), each (B, 1, *spatial) integers
 _SMALLEST = 1e-4  # a weight of zero has no logarithm; below this it does nothing anyway
 
@@ -112,6 +113,41 @@ def segmentation_loss(
     if objective.upper_fold_weight > 0.0:
         loss = loss + objective.upper_fold_weight * fold_penalty(prediction.displacement)
     return loss
+
+
+def landmark_loss(
+    prediction: Prediction, landmarks: Landmarks, *, objective: Objective, spacing: Sequence[float]
+) -> Tensor:
+    """Mean distance of the mapped fixed landmarks to the moving ones, plus the fold term of L_seg. Shape: scalar.
+
+    ``spacing``: of the voxels along the axes (z, y, x). Unit: mm.
+    """
+    loss = landmark_error(prediction, landmarks, spacing=spacing)
+    if objective.upper_fold_weight > 0.0:
+        loss = loss + objective.upper_fold_weight * fold_penalty(prediction.displacement)
+    return loss
+
+
+def landmark_error(prediction: Prediction, landmarks: Landmarks, *, spacing: Sequence[float]) -> Tensor:
+    """The target registration error, mean over pairs of the mean over their points. Shape: scalar. Unit: mm."""
+    field, total = prediction.displacement, prediction.displacement.new_zeros(())
+    for i, (moving, fixed) in enumerate(landmarks):
+        moved = sample_at(field[i : i + 1], fixed[None].to(field))[0].T
+        error = (fixed.to(field) + moved - moving.to(field)) * field.new_tensor(spacing)
+        total = total + (error.square().sum(dim=1) + 1e-12).sqrt().mean() / len(landmarks)
+    return total
+
+
+def unsupervised_loss(
+    prediction: Prediction, moving: Tensor, fixed: Tensor, weights: Weights, *, objective: Objective
+) -> Tensor:
+    """The label-free judge: the registration loss at weights that stay as they are, plus the fold term. Shape: scalar.
+
+    It does not depend on the lambda under search but through the network's answer.
+    Reference: MultiPropReg paper, Eq. 12 and 14.
+    """
+    loss = registration_loss(prediction, moving, fixed, weights, objective=objective)["total"]
+    return loss + objective.upper_fold_weight * fold_penalty(prediction.displacement)
 
 
 def label_overlap(prediction: Prediction, moving: Tensor, fixed: Tensor, *, structures: Sequence[int]) -> Tensor:
