@@ -33,6 +33,9 @@ class SearchArguments(Common):
     preset: Preset = "standard"
     minutes: float | None = None
     network: str = "autoreg"
+    judge: Literal["auto", "labels", "landmarks", "images"] = "auto"  # what the loss weights are judged by
+    speed_weight: float = 0.0
+    max_seconds: float | None = None
     resume: bool = False
     seed: int = 0
 
@@ -113,12 +116,12 @@ def check_arguments(arguments: Common) -> None:
                 f"no such file: {path}", expected=f"an existing file for '{name}'", got=path,
                 remedy="check the path",
             )
-    for name, least in (("threads", 1), ("refine", 0), ("limit", 1), ("seed", 0)):
+    for name, least in (("threads", 1), ("refine", 0), ("limit", 1), ("seed", 0), ("speed_weight", 0)):
         if values.get(name) is not None and values[name] < least:
             raise InputError(f"'{name}' is too small", expected=f"{least} or more", got=values[name])
-    minutes = values.get("minutes")
-    if minutes is not None and not 0 < minutes < 1e6:
-        raise InputError("'minutes' is out of range", expected="more than 0", got=minutes)
+    for name in ("minutes", "max_seconds"):
+        if values.get(name) is not None and not 0 < values[name] < 1e6:
+            raise InputError(f"'{name}' is out of range", expected="more than 0", got=values[name])
     if (values.get("fixed_landmarks") is None) != (values.get("moving_landmarks") is None):
         raise InputError(
             "landmarks are given for one image only", expected="fixed_landmarks and moving_landmarks",

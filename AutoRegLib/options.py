@@ -96,6 +96,16 @@ def _add_search(verbs: Any) -> None:
     parser.add_argument("--preset", choices=get_args(known.Preset), help="how fine and how long (default standard)")
     parser.add_argument("--minutes", type=float, metavar="M", help="time budget instead of the preset's steps")
     parser.add_argument("--network", metavar="NAME", help="a network of 'autoreg info' (default autoreg)")
+    parser.add_argument(
+        "--judge", choices=("auto", "labels", "landmarks", "images"),
+        help="what the loss weights are judged by (default auto: labels where there are any, else landmarks)",
+    )
+    parser.add_argument(
+        "--max-seconds", type=float, metavar="S", help="the most a pass over one pair may take on this device"
+    )
+    parser.add_argument(
+        "--speed-weight", type=float, metavar="W", help="how much speed counts while operators are chosen (default 0)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --output")
     _common(parser)
 

@@ -90,6 +90,7 @@ class Stage:
     judge: Judge
     steps: int
     upper_rate: float
+    recompute: bool = False  # compute the candidates' activations again in the backward pass: less memory, more time
     coarsen: int = 1  # the working grid of this stage is this much coarser
     inner_steps: int = 1  # unrolled lower steps behind each upper gradient
     inner_rate: float | None = None  # their size; None: the learning rate of the weights
@@ -119,6 +120,8 @@ class Search:
     batch: int = 2
     learning_rate: float = 1e-3
     clip: float = 1.0
+    speed_weight: float = 0.0  # of the expected cost (1 = all conv3) in what judges an architecture
+    max_seconds: float | None = None  # of the found network's pass over one pair on this device
     stable_checks: int = 10  # a stage ends when its upper variable stood still for so many checks
     check_every: int = 20
     tolerance: float = 1e-3  # how little counts as standing still (share of a candidate, relative lambda)

@@ -23,10 +23,14 @@ from AutoRegLib.arguments import (
 from AutoRegLib.environment import decide_device, use_threads
 from AutoRegLib.errors import InputError
 from AutoRegLib.jobs import JobRequest, Monitor
-from AutoRegLib.recipe import read_recipe
+from AutoRegLib.recipe import Judge, read_recipe
 from AutoRegLib.records import from_plain, make_folder, to_plain
 from AutoRegLib.scenario import read_scenario
 
+#: the words of the command line for what judges the loss weights
+JUDGES: dict[str, Judge] = {
+    "auto": "auto", "labels": "segmentation", "landmarks": "landmarks", "images": "unsupervised",
+}
 #: what each verb leaves in its output folder: the sign that another run's results are there
 RESULTS: dict[str, tuple[str, ...]] = {
     "search": ("recipe.json", "genotype.json", "history.csv", "checkpoint.pt"),
@@ -121,6 +125,11 @@ def _search(arguments: SearchArguments, device: str, monitor: Monitor) -> dict[s
         same_space=same_space(scenario),
         seed=arguments.seed,
     )
+    judge: Judge = JUDGES[arguments.judge]
+    stages = tuple(replace(s, judge=judge) if s.upper == "lambda" else s for s in recipe.search.stages)
+    recipe = replace(recipe, search=replace(
+        recipe.search, stages=stages, speed_weight=arguments.speed_weight, max_seconds=arguments.max_seconds,
+    ))
     output = claim_output(
         arguments.output, RESULTS["search"], overwrite=arguments.overwrite, resume=arguments.resume, monitor=monitor
     )

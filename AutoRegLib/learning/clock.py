@@ -41,13 +41,13 @@ class Clock:
         """Whether the budget is spent."""
         return self.progress >= 1.0
 
-    def tell(self, monitor: Monitor) -> None:
-        """A progress event, at most twice a second."""
+    def tell(self, monitor: Monitor, *, done: float | None = None) -> None:
+        """A progress event, at most twice a second. ``done``: part of the work, where others count it (0 to 1)."""
         now = time.monotonic()
         if now - self._told < 0.5:
             return
         self._told = now
-        done = self.progress
+        done = self.progress if done is None else done
         left = self.used * (1.0 - done) / done if done > 0 else None
         if self.seconds is not None:
             left = max(self.seconds - self.used, 0.0)

@@ -91,6 +91,7 @@ def run_finals(
         alive, first_round, first_place, inside = saved["alive"], saved["round"], saved["place"], saved["clock"]
     rounds = max(1, math.ceil(math.log2(len(players))))
     judge = candidates[0][1]  # one measure for all of them
+    bar = Clock(1, seconds=seconds)
     finish = False
 
     for number in range(first_round, rounds):
@@ -120,9 +121,7 @@ def run_finals(
                 if clock.used - kept > CHECKPOINT_SECONDS:
                     kept = clock.used
                     state()
-                # the bar of the whole finals, not of this finalist's share
-                monitor.event("progress", done=number * 1000 + (place + clock.progress) * 1000 / len(alive),
-                              total=rounds * 1000, step=player.step)
+                bar.tell(monitor, done=(number + (place + clock.progress) / len(alive)) / rounds)
                 finish = heed(monitor, keep=state)
             _score(player, judge, cohort, history=history, number=number, monitor=monitor, ident=alive[place])
             if finish:

@@ -19,7 +19,7 @@ def search_figures(history: Sequence[dict[str, Any]], recipe: Recipe, folder: Pa
         return []
     make_folder(folder)
     drawn = []
-    for name, draw in (("architecture.png", _architecture), ("loss_weights.png", _weights)):
+    for name, draw in (("architecture.png", _architecture), ("loss_weights.png", _weights), ("finals.png", _finals)):
         figure = draw(history, Figure)
         if figure is not None:
             path = folder / name
@@ -70,4 +70,29 @@ def _weights(history: Sequence[dict[str, Any]], new_figure: Any) -> Any:
     known = [(row["step"], row["upper_loss"]) for row in rows if "upper_loss" in row]
     right.plot([s for s, _ in known], [v for _, v in known], marker=".", color="tab:gray")
     right.set(title="What judges them: validation loss", xlabel="step", ylabel="1 - Dice + folds")
+    return figure
+
+
+def _finals(history: Sequence[dict[str, Any]], new_figure: Any) -> Any:
+    """What the finalists reached, over the seconds they were trained, and their folds."""
+    rows = [row for row in history if "finalist" in row]
+    if not rows:
+        return None
+    measure, title = next(
+        (name, text) for name, text in (
+            ("val_dice", "Dice on validation pairs"), ("val_tre_mm", "TRE on validation pairs (mm)"),
+            ("val_loss", "loss on validation pairs"),
+        ) if name in rows[0]
+    )
+    figure = new_figure(figsize=(9.0, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for marker, name in zip("osD^vP*X", dict.fromkeys(row["finalist"] for row in rows), strict=False):
+        mine = [row for row in rows if row["finalist"] == name]
+        seconds = [row["seconds"] for row in mine]
+        left.plot(seconds, [row[measure] for row in mine], marker=marker, label=name)
+        right.plot(seconds, [100.0 * row["val_fold_fraction"] for row in mine], marker=marker)
+    left.set(title="Finals: trained from scratch in equal time", xlabel="seconds of training", ylabel=title)
+    left.legend(frameon=False, fontsize=8)
+    right.set(title="Folds", xlabel="seconds of training", ylabel="voxels with det J <= 0 (%)")
+    right.set_ylim(bottom=0.0)
     return figure

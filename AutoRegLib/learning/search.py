@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from AutoRegLib.bundle import table_text
 from AutoRegLib.errors import InputError
-from AutoRegLib.genotype import Genotype
+from AutoRegLib.genotype import CELLS, EDGES_PER_CELL, OPERATORS, Genotype
 from AutoRegLib.jobs import Monitor
 from AutoRegLib.learning.bilevel import Tensors
+from AutoRegLib.learning.card import search_card
 from AutoRegLib.learning.checkpoint import load_checkpoint, save_checkpoint
 from AutoRegLib.learning.clock import Clock
+from AutoRegLib.learning.cost import (
+    CostTable,
+    estimate,
+    fastest_choice,
+    forward_seconds,
+    free_memory,
+    measure_candidates,
+)
 from AutoRegLib.learning.data import Cohort, prepare
 from AutoRegLib.learning.determinism import identity, provenance
 from AutoRegLib.learning.finals import STAGE as FINALS
@@ -21,7 +34,7 @@ from AutoRegLib.learning.stage import run_stage
 from AutoRegLib.learning.upper import UPPERS
 from AutoRegLib.networks.registry import SEARCHABLE
 from AutoRegLib.recipe import Recipe, Stage, write_recipe
-from AutoRegLib.records import make_folder, write_json, write_text
+from AutoRegLib.records import from_plain, make_folder, to_plain, write_json, write_text
 from AutoRegLib.scenario import Scenario
 
 GENOTYPE_SCHEMA = "autoreg-genotype/1"
@@ -51,6 +64,7 @@ def search(
     cohort = prepare(scenario, recipe, ("train", "val"), device=device, monitor=monitor)
     stages, shares = runnable_stages(recipe, cohort, monitor)
 
+    costs = _costs(recipe, cohort, stages, minutes, saved, monitor)
     parts = [*(stage.name for stage in stages), *([FINALS] if recipe.search.finalists > 1 else [])]
     shares = [*shares, recipe.search.finals_share]
 
@@ -76,18 +90,21 @@ def search(
         ) -> None:
             save_checkpoint(path, {
                 "identity": mark, "used": whole.used, "part": index, "seconds": seconds, "trained": before,
+                "costs": to_plain(costs),
                 "settled": settled, "history": history, "inside": state,  # noqa: B023 (called within this pass)
             })
 
         if part == FINALS:
+            found = within_limit(found, stages, settled, costs)
+            candidates = nominate(recipe, found, most=recipe.search.finalists)
             winner, found = run_finals(
-                nominate(recipe, found, most=recipe.search.finalists), cohort, steps=recipe.search.final_steps,
-                seconds=seconds, history=history, keep=keep, monitor=monitor, saved=inside,
+                fast_enough(candidates, recipe, costs), cohort, steps=recipe.search.final_steps, seconds=seconds,
+                history=history, keep=keep, monitor=monitor, saved=inside,
             )
             continue
         upper, trained, finished = run_stage(
             found, stages[index], cohort, history=history, seconds=seconds, keep=keep, monitor=monitor, warm=trained,
-            saved=inside,
+            costs=costs, saved=inside,
         )
         settled = [*settled, upper]
         found = UPPERS[stages[index].upper].settle(found, upper)
@@ -98,14 +115,60 @@ def search(
 
     write_text(output / "history.csv", table_text(history))
     write_json(output / "genotype.json", found.genotype or Genotype(), schema=GENOTYPE_SCHEMA)
-    facts = provenance(recipe, scenario, device, seconds=round(whole.used, 1), winner=winner or "found, untried")
+    passes = {name: forward_seconds(r, cohort.grid.shape, device=device) for name, r in (("start", recipe),
+                                                                                      ("found", found))}
+    facts = provenance(recipe, scenario, device, seconds=round(whole.used, 1), winner=winner or "found, untried",
+                       network_seconds=passes)
     write_json(output / "provenance.json", facts)
+    write_text(output / "card.md", search_card(recipe, found, history, facts))
     for picture in search_figures(history, found, output / "figures"):
         monitor.event("artifact", role="figure", path=str(picture))
     write_recipe(output / "recipe.json", found)
     path.unlink(missing_ok=True)
     monitor.event("artifact", role="recipe", path=str(output / "recipe.json"))
     return found
+
+
+def _costs(
+    recipe: Recipe, cohort: Cohort, stages: Sequence[Stage], minutes: float | None, saved: Mapping[str, Any] | None,
+    monitor: Monitor,
+) -> CostTable | None:
+    """Tell what the search will cost; the cost of every candidate where speed counts (of the first run, on resume)."""
+    if saved:
+        return from_plain(CostTable, saved["costs"], where="checkpoint") if saved["costs"] else None
+    expected = estimate(recipe, cohort, stages, minutes=minutes)
+    monitor.event("estimate", **expected)
+    free = free_memory(cohort.device)
+    if free is not None and expected["bytes"] > free:
+        text = (f"The search needs about {expected['bytes'] / 1e9:.1f} GB, {free / 1e9:.1f} GB are free: "
+                "use a coarser working grid (preprocessing.spacing) or a smaller batch.")
+        monitor.event("warning", code="memory", text=text)
+    if not (recipe.search.speed_weight > 0.0 or recipe.search.max_seconds is not None):
+        return None
+    return measure_candidates(recipe, cohort.grid.shape, device=cohort.device)
+
+
+def within_limit(found: Recipe, stages: Sequence[Stage], settled: Sequence[Tensors], costs: CostTable | None) -> Recipe:
+    """The recipe with the best shares that keep the limit on seconds, where there is one."""
+    if costs is None or found.search.max_seconds is None or found.genotype is None:
+        return found
+    shares = {cell: torch.full((EDGES_PER_CELL, len(OPERATORS)), 1e-6) for cell in CELLS}
+    for cell in CELLS:
+        for edge, name in enumerate(found.genotype.cell(cell)):
+            shares[cell][edge, OPERATORS.index(name)] = 1.0
+    for stage, upper in zip(stages, settled, strict=False):
+        shares.update({c: torch.softmax(upper[c], dim=1) for c in UPPERS[stage.upper].searched})
+    return replace(found, genotype=fastest_choice(shares, costs, most=found.search.max_seconds))
+
+
+def fast_enough(
+    candidates: Sequence[tuple[str, Recipe]], recipe: Recipe, costs: CostTable | None
+) -> list[tuple[str, Recipe]]:
+    """Without the candidates that break the limit on seconds; the found one always keeps it."""
+    most = recipe.search.max_seconds
+    if costs is None or most is None:
+        return list(candidates)
+    return [c for c in candidates if costs.seconds(c[1].genotype or Genotype()) <= most]
 
 
 def runnable_stages(recipe: Recipe, cohort: Cohort, monitor: Monitor) -> tuple[list[Stage], list[float]]:

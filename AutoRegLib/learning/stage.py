@@ -14,6 +14,7 @@ from AutoRegLib.errors import DivergedError
 from AutoRegLib.jobs import Monitor
 from AutoRegLib.learning.bilevel import BilevelProblem, Tensors, hypergradient, value_and_gradients
 from AutoRegLib.learning.clock import CHECKPOINT_SECONDS, Clock, heed
+from AutoRegLib.learning.cost import CostTable
 from AutoRegLib.learning.data import Batch, Cohort, choose_judge, coarser
 from AutoRegLib.learning.determinism import generator
 from AutoRegLib.learning.response import nudge, respond, with_response
@@ -41,18 +42,20 @@ def run_stage(
     keep: Callable[[dict[str, Any]], None],
     monitor: Monitor,
     warm: Mapping[str, Tensor],
+    costs: CostTable | None = None,
     saved: dict[str, Any] | None,
 ) -> tuple[Tensors, Tensors, bool]:
     """One search: alternate lower steps on training batches with upper steps on validation batches.
 
     ``warm``: weights of the stage before; where the stage starts warm, those of the same name are taken over.
+    ``costs``: what the candidates cost, where their speed counts.
     Returns the upper variable, the weights, and whether the user asked to finish. It ends at its budget or when
     the upper variable stood still for ``stable_checks`` checks.
     """
     settings, kind = recipe.search, UPPERS[stage.upper]
-    network = build_network(recipe, searched=kind.searched).to(cohort.device)
+    network = build_network(recipe, searched=kind.searched, recompute=stage.recompute).to(cohort.device)
     start = {n: v.to(cohort.device) for n, v in kind.start(recipe).items()}
-    problem = build_problem(recipe, stage, cohort, network, origin=start)
+    problem = build_problem(recipe, stage, cohort, network, origin=start, costs=costs)
     weights: Tensors = {n: p.detach().clone() for n, p in network.named_parameters()}
     if stage.warm:
         weights.update({n: warm[n].to(cohort.device) for n in weights if n in warm})
@@ -141,7 +144,8 @@ def run_stage(
 
 
 def build_problem(
-    recipe: Recipe, stage: Stage, cohort: Cohort, network: torch.nn.Module, *, origin: Mapping[str, Tensor]
+    recipe: Recipe, stage: Stage, cohort: Cohort, network: torch.nn.Module, *, origin: Mapping[str, Tensor],
+    costs: CostTable | None = None,
 ) -> BilevelProblem:
     """The stage's two losses as pure functions of (weights, upper, drawn batch).
 
@@ -177,7 +181,15 @@ def build_problem(
 
     judge = stage.judge if stage.judge != "auto" else choose_judge(cohort)
     spacing = [stage.coarsen * size for size in reversed(cohort.grid.spacing)]
-    return BilevelProblem(registration, registration if judge == "registration" else judged)
+    upper_loss = registration if judge == "registration" else judged
+
+    def with_speed(weights: Mapping[str, Tensor], upper: Mapping[str, Tensor], drawn: Draw) -> Tensor:
+        assert costs is not None
+        mixture, _ = kind.use(upper)
+        return upper_loss(weights, upper, drawn) + recipe.search.speed_weight * costs.expected(mixture)
+
+    weighed = costs is not None and kind.searched and recipe.search.speed_weight > 0.0
+    return BilevelProblem(registration, with_speed if weighed else upper_loss)
 
 
 def _step(values: Tensors, gradient: Mapping[str, Tensor], optimiser: torch.optim.Optimizer) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils.checkpoint import checkpoint
 
 from AutoRegLib.errors import InputError
 from AutoRegLib.networks.operators import OPERATORS
@@ -20,6 +22,7 @@ class Edge(nn.Module):
             if name not in OPERATORS:
                 raise InputError(f"unknown operator '{name}'", expected=", ".join(OPERATORS), got=name)
         self.candidates = nn.ModuleDict({n: OPERATORS[n](dims, inputs, outputs, stride) for n in names})
+        self.recompute = False  # keep no activations of the candidates: compute them again in the backward pass
 
     def forward(self, x: Tensor, mixture: Tensor | None = None) -> Tensor:
         """``mixture`` (candidates,): weights of the sum; None only where there is a single candidate."""
@@ -29,10 +32,26 @@ class Edge(nn.Module):
                 raise InputError("a searched edge needs its mixture", expected=f"{len(operators)} weights")
             result: Tensor = operators[0](x)
             return result
-        total = mixture[0] * operators[0](x)
+        run = _again if self.recompute and torch.is_grad_enabled() else nn.Module.__call__
+        total = mixture[0] * run(operators[0], x)
         for weight, operator in zip(mixture[1:], operators[1:], strict=True):
-            total = torch.addcmul(total, weight, operator(x))
+            total = torch.addcmul(total, weight, run(operator, x))
         return total
+
+
+def _again(operator: nn.Module, x: Tensor) -> Tensor:
+    """The operator without its inner activations: they are computed again when the gradient needs them.
+
+    Its parameters are handed over by value: a functional call has put others in their place by then.
+    """
+    names, values = zip(*operator.named_parameters(), strict=True)
+
+    def run(x: Tensor, *values: Tensor) -> Tensor:
+        result: Tensor = functional_call(operator, dict(zip(names, values, strict=True)), (x,))
+        return result
+
+    result: Tensor = checkpoint(run, x, *values, use_reentrant=False)
+    return result
 
 
 class Cell(nn.Module):

@@ -10,6 +10,7 @@ from torch import nn
 from AutoRegLib.errors import InputError
 from AutoRegLib.genotype import Genotype
 from AutoRegLib.networks.autoreg import AutoRegNet
+from AutoRegLib.networks.cells import Edge
 from AutoRegLib.networks.voxelmorph import VoxelMorph
 from AutoRegLib.recipe import Recipe
 
@@ -33,10 +34,13 @@ NETWORKS: dict[str, Callable[[Recipe, Sequence[str]], nn.Module]] = {
 SEARCHABLE = ("autoreg",)
 
 
-def build_network(recipe: Recipe, *, searched: Sequence[str] = (), seed: int | None = None) -> nn.Module:
+def build_network(
+    recipe: Recipe, *, searched: Sequence[str] = (), recompute: bool = False, seed: int | None = None
+) -> nn.Module:
     """The recipe's network, freshly initialised (by ``seed``, leaving the global generator as it was).
 
-    ``searched`` names the cells whose edges hold all candidates. Raises InputError on an unknown name.
+    ``searched`` names the cells whose edges hold all candidates, ``recompute`` spares their memory.
+    Raises InputError on an unknown name.
     """
     name = recipe.network.name
     if name not in NETWORKS:
@@ -45,7 +49,11 @@ def build_network(recipe: Recipe, *, searched: Sequence[str] = (), seed: int | N
         raise InputError(f"network '{name}' has no architecture to search", expected=", ".join(SEARCHABLE))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed if seed is None else seed)
-        return NETWORKS[name](recipe, searched)
+        network = NETWORKS[name](recipe, searched)
+    for module in network.modules():
+        if isinstance(module, Edge):
+            module.recompute = recompute
+    return network
 
 
 def count_parameters(network: nn.Module) -> int:
