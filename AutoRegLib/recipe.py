@@ -69,7 +69,7 @@ class Training:
 
     steps: int = 20000
     batch: int = 2  # pairs a step; single small batches take a slow CPU path
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     final_rate: float = 0.05  # cosine decay to this fraction of the rate
     clip: float = 1.0  # gradient norm
     augment: float = 0.02  # standard deviation of random affine jitter, fraction of the field of view

@@ -18,6 +18,7 @@ from AutoRegLib.learning.checkpoint import load_checkpoint, save_checkpoint
 from AutoRegLib.learning.clock import CHECKPOINT_SECONDS, Clock, heed
 from AutoRegLib.learning.data import Cohort, prepare
 from AutoRegLib.learning.determinism import identity, provenance
+from AutoRegLib.learning.guard import MOST, Guard
 from AutoRegLib.losses.objective import as_weights, label_overlap, landmark_error, registration_loss
 from AutoRegLib.networks.registry import build_network, count_parameters
 from AutoRegLib.recipe import Recipe
@@ -57,7 +58,9 @@ def train(
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     best: dict[str, Any] = {"score": -math.inf, "step": 0, "state": average}
     history: list[dict[str, float]] = []
+    guard = Guard()
     if saved:
+        guard.restore(saved["guard"])
         network.load_state_dict(saved["network"])
         optimiser.load_state_dict(saved["optimiser"])
         average, best, history = saved["average"], saved["best"], saved["history"]
@@ -66,6 +69,7 @@ def train(
         save_checkpoint(path, {
             "identity": mark, "clock": {"step": clock.step, "used": clock.used}, "network": network.state_dict(),
             "optimiser": optimiser.state_dict(), "average": average, "best": best, "history": history,
+            "guard": guard.state(),
         })
 
     def judge() -> None:
@@ -82,9 +86,15 @@ def train(
     running: dict[str, float] = {}
     checks, kept = int(clock.progress * VALIDATIONS), clock.used
     while not clock.over:
-        running = train_step(recipe, cohort, network, optimiser, step=clock.step, progress=clock.progress)
+        running = train_step(
+            recipe, cohort, network, optimiser, step=clock.step, progress=clock.progress, rate=guard.rate
+        )
         clock.step += 1
-        if not math.isfinite(running["total"]):
+        if guard.watch(running["total"], network, optimiser, step=clock.step):
+            average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+            text = f"Training went wrong at step {clock.step}: back to the last good state, at half the learning rate."
+            monitor.event("warning", code="diverged", text=text)
+        if guard.falls > MOST:
             raise DivergedError(
                 f"training diverged at step {clock.step}", expected="a finite loss", got=running["total"],
                 remedy="lower training.learning_rate in the recipe, or resume from the last checkpoint",
@@ -115,23 +125,28 @@ def train(
 
 
 def train_step(
-    recipe: Recipe, cohort: Cohort, network: nn.Module, optimiser: torch.optim.Optimizer, *, step: int, progress: float
+    recipe: Recipe, cohort: Cohort, network: nn.Module, optimiser: torch.optim.Optimizer, *, step: int, progress: float,
+    rate: float = 1.0,
 ) -> dict[str, float]:
-    """One gradient step on the batch that belongs to this step; returns the loss and its parts."""
+    """One gradient step on the batch that belongs to this step; returns the loss and its parts.
+
+    ``rate``: a factor on the learning rate.
+    """
     settings = recipe.training
     batch = cohort.draw(
         "train", size=settings.batch, seed=recipe.seed, stream="train", step=step, augment=settings.augment
     )
     for group in optimiser.param_groups:
-        group["lr"] = settings.learning_rate * schedule(progress, step, final=settings.final_rate)
+        group["lr"] = rate * settings.learning_rate * schedule(progress, step, final=settings.final_rate)
     optimiser.zero_grad(set_to_none=True)
     terms = registration_loss(
         network(batch.moving, batch.fixed), batch.moving, batch.fixed, as_weights(recipe.loss_weights),
         objective=recipe.objective, labels=batch.labels, structures=cohort.structures,
     )
     terms["total"].backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
-    optimiser.step()
+    norm = torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
+    if bool(torch.isfinite(norm)):  # a gradient that is not finite would spoil the optimiser's moments for good
+        optimiser.step()
     return {name: float(value.detach()) for name, value in terms.items()}
 
 
