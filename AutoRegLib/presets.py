@@ -9,11 +9,11 @@ from AutoRegLib.recipe import LossWeights, Network, Preprocessing, Recipe, Searc
 from AutoRegLib.scenario import Scenario
 
 PresetName = Literal["quick", "standard", "thorough"]
-#: what each preset allows: most voxels of the working grid, steps of a search stage, steps of training
-SCALES: dict[str, tuple[int, int, int]] = {
-    "quick": (400_000, 120, 2_000),
-    "standard": (1_500_000, 400, 20_000),
-    "thorough": (8_000_000, 2_000, 100_000),
+#: what each preset allows: most voxels of the working grid, steps of a search stage, of training, finalists
+SCALES: dict[str, tuple[int, int, int, int]] = {
+    "quick": (400_000, 120, 2_000, 3),
+    "standard": (1_500_000, 400, 20_000, 6),
+    "thorough": (8_000_000, 2_000, 100_000, 7),
 }
 
 
@@ -24,7 +24,7 @@ def preset_recipe(
     """The default recipe for a scenario. ``spacing``: the working grid, mm, chosen by the caller from the images
     (see :func:`AutoRegLib.learning.data.working_spacing`); ``same_space``: all images lie on one grid already.
     """
-    _, stage_steps, train_steps = SCALES[preset]
+    _, stage_steps, train_steps, finalists = SCALES[preset]
     modalities = {case.modality for case in scenario.cases}
     several = len(modalities) > 1
     # LNCC assumes a locally linear relation of intensities: between modalities MIND has to carry more
@@ -40,6 +40,9 @@ def preset_recipe(
             modality="" if several else next(iter(modalities), ""),
         ),
         training=Training(steps=train_steps),
-        search=replace(default, stages=tuple(replace(stage, steps=stage_steps) for stage in default.stages)),
+        search=replace(
+            default, stages=tuple(replace(stage, steps=stage_steps) for stage in default.stages),
+            finalists=finalists, final_steps=stage_steps,
+        ),
         seed=seed,
     )

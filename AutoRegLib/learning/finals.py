@@ -9,14 +9,14 @@ Reference: Jamieson & Talwalkar, Non-stochastic best arm identification, AISTATS
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from AutoRegLib.genotype import Genotype
+from AutoRegLib.genotype import CELLS, OPERATORS, Genotype
 from AutoRegLib.jobs import Monitor
 from AutoRegLib.learning.clock import CHECKPOINT_SECONDS, Clock, heed
 from AutoRegLib.learning.data import Cohort
@@ -43,28 +43,49 @@ class Finalist:
     scores: list[float] = field(default_factory=list)  # one per validation pair, after the last round
 
 
-def nominate(start: Recipe, found: Recipe, *, most: int) -> list[tuple[str, Recipe]]:
-    """The start first, then what was found, whole and in parts; no recipe twice, ``most`` at most."""
+def nominate(
+    start: Recipe, found: Recipe, *, most: int, shares: Mapping[str, Tensor] | None = None
+) -> list[tuple[str, Recipe]]:
+    """The start first, then what was found, whole and in parts; no recipe twice, ``most`` at most.
+
+    ``shares``: softmax(alpha) of the searched cells, (edges, candidates). The parts of the architecture are its
+    surest edges: those whose found operator leads the start's by the most.
+    """
     here, there = start.genotype or Genotype(), found.genotype or Genotype()
-    features = replace(
-        here, feature_half=there.feature_half, feature_quarter=there.feature_quarter
-    )
-    deformation = replace(
-        here, deformation_half=there.deformation_half, deformation_quarter=there.deformation_quarter
-    )
     candidates = [
         ("start", start),
         ("found", found),
         ("found loss weights", replace(start, loss_weights=found.loss_weights)),
         ("found architecture", replace(start, genotype=found.genotype)),
-        ("found deformation cells", replace(start, genotype=deformation)),
-        ("found feature cells", replace(start, genotype=features)),
     ]
+    ranked = _surest(here, there, shares or {})
+    for count in (3, 1, 6):
+        if count < len(ranked):
+            name = "surest edge" if count == 1 else f"{count} surest edges"
+            candidates.append((name, replace(start, genotype=_changed(here, there, ranked[:count]))))
     named: list[tuple[str, Recipe]] = []
     for name, recipe in candidates:
         if all((recipe.genotype, recipe.loss_weights) != (r.genotype, r.loss_weights) for _, r in named):
             named.append((name, recipe))
     return named[:most]
+
+
+def _surest(here: Genotype, there: Genotype, shares: Mapping[str, Tensor]) -> list[tuple[str, int]]:
+    """The changed edges (cell, number), the one with the largest lead of the found over the old operator first."""
+    leads = {}
+    for cell, rows in shares.items():
+        for edge, (old, new) in enumerate(zip(here.cell(cell), there.cell(cell), strict=True)):
+            if old != new and old in OPERATORS and new in OPERATORS:
+                leads[cell, edge] = float(rows[edge, OPERATORS.index(new)] / rows[edge, OPERATORS.index(old)])
+    return sorted(leads, key=lambda place: -leads[place])
+
+
+def _changed(here: Genotype, there: Genotype, places: Sequence[tuple[str, int]]) -> Genotype:
+    """The genotype ``here`` with the operators of ``there`` at some places."""
+    cells = {cell: list(here.cell(cell)) for cell in CELLS}
+    for cell, edge in places:
+        cells[cell][edge] = there.cell(cell)[edge]
+    return Genotype(**{cell: tuple(names) for cell, names in cells.items()})  # type: ignore[arg-type]
 
 
 def run_finals(

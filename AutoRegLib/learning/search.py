@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from AutoRegLib.bundle import table_text
 from AutoRegLib.errors import InputError
@@ -95,8 +96,9 @@ def search(
             })
 
         if part == FINALS:
-            found = within_limit(found, stages, settled, costs)
-            candidates = nominate(recipe, found, most=recipe.search.finalists)
+            shares_found = shares_of(stages, settled)
+            found = within_limit(found, shares_found, costs)
+            candidates = nominate(recipe, found, most=recipe.search.finalists, shares=shares_found)
             winner, found = run_finals(
                 fast_enough(candidates, recipe, costs), cohort, steps=recipe.search.final_steps, seconds=seconds,
                 history=history, keep=keep, monitor=monitor, saved=inside,
@@ -148,17 +150,24 @@ def _costs(
     return measure_candidates(recipe, cohort.grid.shape, device=cohort.device)
 
 
-def within_limit(found: Recipe, stages: Sequence[Stage], settled: Sequence[Tensors], costs: CostTable | None) -> Recipe:
+def shares_of(stages: Sequence[Stage], settled: Sequence[Tensors]) -> dict[str, Tensor]:
+    """softmax(alpha) of every searched cell, (edges, candidates)."""
+    return {
+        cell: torch.softmax(upper[cell], dim=1)
+        for stage, upper in zip(stages, settled, strict=False) for cell in UPPERS[stage.upper].searched
+    }
+
+
+def within_limit(found: Recipe, shares: Mapping[str, Tensor], costs: CostTable | None) -> Recipe:
     """The recipe with the best shares that keep the limit on seconds, where there is one."""
     if costs is None or found.search.max_seconds is None or found.genotype is None:
         return found
-    shares = {cell: torch.full((EDGES_PER_CELL, len(OPERATORS)), 1e-6) for cell in CELLS}
-    for cell in CELLS:
+    every = {}
+    for cell in CELLS:  # a cell that was not searched keeps its operators as long as the limit lets it
+        every[cell] = torch.full((EDGES_PER_CELL, len(OPERATORS)), 1e-6)
         for edge, name in enumerate(found.genotype.cell(cell)):
-            shares[cell][edge, OPERATORS.index(name)] = 1.0
-    for stage, upper in zip(stages, settled, strict=False):
-        shares.update({c: torch.softmax(upper[c], dim=1) for c in UPPERS[stage.upper].searched})
-    return replace(found, genotype=fastest_choice(shares, costs, most=found.search.max_seconds))
+            every[cell][edge, OPERATORS.index(name)] = 1.0
+    return replace(found, genotype=fastest_choice({**every, **shares}, costs, most=found.search.max_seconds))
 
 
 def fast_enough(
