@@ -33,7 +33,7 @@ class Jobs:
         raise NotImplementedError
 
     def submit(self, folder: str | Path, request: JobRequest) -> JobState:
-        """Write ``job.json`` and start the job, or let it wait: returns LAUNCHING or QUEUED.
+        """Write ``job.json`` and start the job, or let it wait: returns Launching or Queued.
 
         Raises InputError when a job waits already, the folder holds another request, or the interpreter is absent.
         """
@@ -47,7 +47,7 @@ class Jobs:
         """What is new, oldest job first: jobs of this session and those attached. Reads only what was appended.
 
         Starts the waiting job when its turn comes and carries a cancellation through. Call it every 500 ms.
-        A finished job is IMPORTING until markImported or setAside is called.
+        A finished job is Importing until markImported or setAside is called.
         """
         raise NotImplementedError
 
@@ -80,7 +80,7 @@ class Jobs:
         raise NotImplementedError
 
     def takeUp(self, folder: str | Path) -> None:
-        """The user opens results that were set aside: IMPORTING again."""
+        """The user opens results that were set aside: Importing again."""
         raise NotImplementedError
 
     def attachExisting(self) -> list[JobStatus]:

@@ -11,20 +11,20 @@ from typing import Any
 class JobState(Enum):
     """Where a job stands. The value is what the job folder and the panels store."""
 
-    IDLE = "idle"
-    PREPARING = "preparing"  # the folder exists, inputs are being exported
-    QUEUED = "queued"  # another job runs; starts by itself
-    LAUNCHING = "launching"  # the process was started and has not said hello
-    RUNNING = "running"
-    STALLED = "stalled"  # no sign of life for a minute, but the process exists: wait or cancel
-    FINISHING = "finishing"  # stop and keep the best
-    CANCELLING = "cancelling"
-    IMPORTING = "importing"  # results are complete and wait for the scene
-    DONE_NOT_IMPORTED = "doneNotImported"  # results are complete, nobody took them (scene closed, restart)
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    INTERRUPTED = "interrupted"  # the process is gone without an end: resume or discard
+    Idle = "idle"
+    Preparing = "preparing"  # the folder exists, inputs are being exported
+    Queued = "queued"  # another job runs; starts by itself
+    Launching = "launching"  # the process was started and has not said hello
+    Running = "running"
+    Stalled = "stalled"  # no sign of life for a minute, but the process exists: wait or cancel
+    Finishing = "finishing"  # stop and keep the best
+    Cancelling = "cancelling"
+    Importing = "importing"  # results are complete and wait for the scene
+    DoneNotImported = "doneNotImported"  # results are complete, nobody took them (scene closed, restart)
+    Done = "done"
+    Failed = "failed"
+    Cancelled = "cancelled"
+    Interrupted = "interrupted"  # the process is gone without an end: resume or discard
 
     @property
     def alive(self) -> bool:
@@ -38,12 +38,12 @@ class JobState(Enum):
 
 
 ALIVE = frozenset(
-    {JobState.LAUNCHING, JobState.RUNNING, JobState.STALLED, JobState.FINISHING, JobState.CANCELLING}
+    {JobState.Launching, JobState.Running, JobState.Stalled, JobState.Finishing, JobState.Cancelling}
 )
 OVER = frozenset(
     {
-        JobState.IDLE, JobState.DONE, JobState.DONE_NOT_IMPORTED, JobState.FAILED, JobState.CANCELLED,
-        JobState.INTERRUPTED,
+        JobState.Idle, JobState.Done, JobState.DoneNotImported, JobState.Failed, JobState.Cancelled,
+        JobState.Interrupted,
     }
 )
 
