@@ -213,9 +213,6 @@ class Jobs:
 
     def detach(self) -> None:
         """Forget the processes without ending them: they go on alone, as when the application closes."""
-        for job in self._jobs.values():
-            if job.child is not None and job.child.returncode is None:
-                job.child.returncode = 0  # Python would warn of a child that nobody waited for
         self._jobs.clear()
 
     # inside

@@ -24,6 +24,9 @@ BOOT = (
     "from AutoRegLib.cli import main; sys.exit(main(sys.argv[1:]))"
 )
 
+#: our children, until they ended: Python complains of one that is forgotten, and only a parent can take it away
+_children: list[subprocess.Popen[bytes]] = []
+
 
 def library_root() -> str:
     """The folder that holds AutoRegLib."""
@@ -57,9 +60,10 @@ def start(arguments: Sequence[str], variables: Mapping[str, str], *, cwd: Path, 
     options: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
         options = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+    _children[:] = [child for child in _children if child.poll() is None]
     try:
         with open(log, "ab") as stream:
-            return subprocess.Popen(
+            child = subprocess.Popen(
                 list(arguments), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, cwd=cwd, env=dict(variables),
                 **options,
             )
@@ -68,6 +72,8 @@ def start(arguments: Sequence[str], variables: Mapping[str, str], *, cwd: Path, 
             f"the Python interpreter {arguments[0]} cannot be started", expected="a Python with PyTorch",
             got=problem.strerror or problem, remedy="choose another interpreter, or set up the environment again",
         ) from None
+    _children.append(child)
+    return child
 
 
 def mark(pid: int) -> dict[str, Any]:
