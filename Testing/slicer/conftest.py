@@ -1,0 +1,50 @@
+"""The real MRML runtime for the tests in this folder; without it they are skipped, never run on something else."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+for folder in (HERE, ROOT / "AutoRegSlicer", ROOT):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+try:
+    import slicer  # noqa: F401
+except ImportError as problem:
+    WITHOUT_SLICER = f"the Slicer runtime is not installed (pip install slicer-core==5.13.31053.0): {problem}"
+    collect_ignore_glob = ["test_*.py"]
+else:
+    WITHOUT_SLICER = ""
+
+
+def pytest_report_header() -> str:
+    """Says why nothing of this folder runs, when nothing does."""
+    return f"Testing/slicer: {WITHOUT_SLICER or 'slicer-core is there'}"
+
+
+if not WITHOUT_SLICER:
+    import scenes
+
+    @pytest.fixture
+    def scene() -> Iterator[Any]:
+        """An empty scene with Slicer's color nodes."""
+        made = scenes.newScene()
+        yield made
+        made.Clear(True)
+
+    @pytest.fixture(scope="session")
+    def tinyModel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """A bundle whose random weights move points by millimeters."""
+        return scenes.tinyBundle(tmp_path_factory.mktemp("models") / "tiny")
+
+    try:
+        from standins.fixtures import *  # noqa: F403
+    except ImportError:
+        pass  # without PySide6 there is no widget to test
