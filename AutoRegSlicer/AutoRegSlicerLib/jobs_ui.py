@@ -90,6 +90,7 @@ class Jobs:
         for job in self._jobs.values():
             job.poll(seconds=POLL_SECONDS / max(len(self._busy()), 1))
         self._start_waiting()
+        process.reap()
         return self._statuses()
 
     def status(self, folder: str | Path) -> JobStatus:
@@ -115,6 +116,7 @@ class Jobs:
                              got=job.state.value, remedy="start a new one")
         if job.lives():
             raise InputError("the job's process is still ending", remedy="try again in a moment")
+        job.endedAt = None
         self._check_queue(job.request)
         return self._start_or_queue(job)
 
@@ -230,7 +232,7 @@ class Jobs:
 
     def _busy(self) -> list[Job]:
         """Jobs whose process exists, also when it said its last word."""
-        return [job for job in self._jobs.values() if job.state.alive or job.endedAt is not None]
+        return [job for job in self._jobs.values() if job.state.alive or job.lingers]
 
     def _results(self, folder: str | Path, state: JobState) -> None:
         job = self._job(folder)

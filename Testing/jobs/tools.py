@@ -41,7 +41,7 @@ def wait(
         status = jobs.status(folder)
         if status.state in wanted and also(status):
             return status
-        over = status.state.over and status.state not in wanted
+        over = status.state.over or status.state is JobState.Importing
         assert not over and time.monotonic() < until, f"{status.state}: {status.message}\n{status.logTail}"
         time.sleep(0.02)
 

@@ -106,11 +106,16 @@ def test_a_registration_on_the_cpu_runs_beside_a_search(jobs: Jobs) -> None:
     assert wait(jobs, search, JobState.Running)
 
 
-def test_cancel_leaves_no_process_within_12_seconds(jobs: Jobs) -> None:
+@pytest.mark.parametrize("attached", [False, True])
+def test_cancel_leaves_no_process_within_12_seconds(jobs: Jobs, attached: bool) -> None:
+    """Even of a worker that hears nothing and has a child; by its parent, and by an application started later."""
     folder = start(jobs, "stubborn")
     wait(jobs, folder, JobState.Running, also=lambda s: (folder / "out" / "child").exists())
     pids = [tools.worker_pid(jobs, folder), int((folder / "out" / "child").read_text())]
     assert all(map(exists, pids))
+    if attached:
+        jobs.detach()
+        jobs.attachExisting()
     clicked = time.monotonic()
     jobs.cancel(folder)
     assert jobs.status(folder).state is JobState.Cancelling

@@ -131,7 +131,7 @@ class Job:
 
     def poll(self, *, seconds: float) -> None:
         """Read what is new for at most ``seconds`` and take the state that follows."""
-        if self.state in (JobState.Preparing, JobState.Queued) or (self.state in OVER and not self._lingers()):
+        if self.state in (JobState.Preparing, JobState.Queued) or (self.state in OVER and not self.lingers):
             return
         lives = self.lives()  # before reading: what a process said before it ended is then read for certain
         for event in self.tail.read(seconds=seconds):
@@ -194,9 +194,10 @@ class Job:
         process.end(lock_holder(self.folder), force=force)
         process.end(self.record.process, force=force)
 
-    def _lingers(self) -> bool:
-        """Whether a child of ours that said its last word still has to be seen off."""
-        return self.child is not None and self.child.returncode is None
+    @property
+    def lingers(self) -> bool:
+        """Whether a process that said its last word still has to be seen off."""
+        return self.endedAt is not None or (self.child is not None and self.child.returncode is None)
 
     def _see_off(self, lives: bool) -> None:
         """A worker that said its last word gets some seconds to go; its memory is free only then."""

@@ -60,7 +60,6 @@ def start(arguments: Sequence[str], variables: Mapping[str, str], *, cwd: Path, 
     options: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
         options = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
-    _children[:] = [child for child in _children if child.poll() is None]
     try:
         with open(log, "ab") as stream:
             child = subprocess.Popen(
@@ -74,6 +73,11 @@ def start(arguments: Sequence[str], variables: Mapping[str, str], *, cwd: Path, 
         ) from None
     _children.append(child)
     return child
+
+
+def reap() -> None:
+    """Take away the children that ended, also those of jobs that were forgotten."""
+    _children[:] = [child for child in _children if child.poll() is None]
 
 
 def mark(pid: int) -> dict[str, Any]:
