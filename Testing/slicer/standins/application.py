@@ -28,6 +28,7 @@ class Application:
 
     def __init__(self, qt: Any, settings: Path) -> None:
         self._qt = qt
+        self.slicerUserSettingsFilePath = str(settings)
         self._settings = qt.QSettings(str(settings), qt.QSettings.Format.IniFormat)
 
     def userSettings(self) -> Any:
@@ -97,6 +98,9 @@ def load_form(path: str) -> Any:
     connections = tree.getroot().find("connections")
     wanted = [{child.tag: child.text for child in item} for item in connections]
     connections.clear()  # QUiLoader knows no VTK types
+    for widget in tree.getroot().iter("widget"):
+        for item in widget.findall("property[@name='filters']"):
+            widget.remove(item)  # flags of a CTK class
     kinds = {kind.__name__: kind for kind in (*ctk_widgets.ALL, *mrml_widgets.ALL)}
     named = {item.find("class").text for item in tree.getroot().iter("customwidget")}
     if named - set(kinds):

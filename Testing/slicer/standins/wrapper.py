@@ -14,7 +14,7 @@ from typing import Any
 
 import slicer
 import vtk
-from PySide6.QtWidgets import QCheckBox, QComboBox, QLineEdit, QPushButton, QSpinBox
+from PySide6.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLineEdit, QSpinBox
 
 from standins.ctk_widgets import ctkSliderWidget
 from standins.mrml_widgets import qMRMLNodeComboBox
@@ -161,10 +161,11 @@ def _bind(wrapper: Any, parameter: Parameter, widget: Any) -> tuple[Any, Any, An
     kind = parameter.kind
     if isinstance(widget, QCheckBox) and kind is bool:
         signal, read, write = widget.toggled, widget.isChecked, widget.setChecked
-    elif isinstance(widget, QPushButton) and kind is bool and widget.isCheckable():
-        signal, read, write = widget.toggled, widget.isChecked, widget.setChecked
     elif isinstance(widget, QSpinBox) and kind is int and parameter.limits:
         widget.setRange(*map(int, parameter.limits))
+        signal, read, write = widget.valueChanged, widget.value, widget.setValue
+    elif isinstance(widget, QDoubleSpinBox) and kind is float and parameter.limits:
+        widget.setRange(*parameter.limits)
         signal, read, write = widget.valueChanged, widget.value, widget.setValue
     elif isinstance(widget, ctkSliderWidget) and kind is float and parameter.limits:
         widget.setMinimum(parameter.limits[0])
