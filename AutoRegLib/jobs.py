@@ -128,10 +128,12 @@ def take_lock(folder: str | Path) -> None:
     """Mark the job as ours (pid, start time, host). Raises InputError while another process runs it."""
     path = Path(folder) / "lock"
     holder = lock_holder(folder)
-    if holder and holder.get("host") == socket.gethostname() and holder["pid"] != os.getpid():
-        if process_lives(holder["pid"], known_since=holder.get("started")):
-            raise InputError(f"the job in {folder} is already running", got=f"process {holder['pid']}",
-                             remedy="wait for it")
+    if (
+        holder and holder.get("host") == socket.gethostname() and holder["pid"] != os.getpid()
+        and process_lives(holder["pid"], known_since=holder.get("started"))
+    ):
+        raise InputError(f"the job in {folder} is already running", got=f"process {holder['pid']}",
+                         remedy="wait for it")
     write_text(path, json.dumps(process_mark()))
 
 
