@@ -43,8 +43,27 @@ def partners(fixed: Node, moving: Node) -> tuple[list[str], np.ndarray, np.ndarr
 
     Shape: names, (n, 3), (n, 3). Unit: mm RAS. The shorter list decides n.
     """
-    fixedNames, fixedPoints = worldPoints(fixed)
-    movingNames, movingPoints = worldPoints(moving)
+    return _matched(worldPoints(fixed), worldPoints(moving))
+
+
+def errorsOfFiles(fixed: Path, moving: Path) -> dict[str, float]:
+    """Distance of corresponding points of two exported files by name, mm; empty when one is missing."""
+    if not (fixed.is_file() and moving.is_file()):
+        return {}
+    names, target, source = _matched(_read(fixed), _read(moving))
+    return dict(zip(names, np.linalg.norm(target - source, axis=1).tolist(), strict=True))
+
+
+def _read(path: Path) -> tuple[list[str], np.ndarray]:
+    lines = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+    points = np.array([[float(line[axis]) for axis in "xyz"] for line in lines]).reshape(-1, 3)
+    return [line["label"] for line in lines], lpsPoints(points)
+
+
+def _matched(
+    fixed: tuple[list[str], np.ndarray], moving: tuple[list[str], np.ndarray],
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    (fixedNames, fixedPoints), (movingNames, movingPoints) = fixed, moving
     order = list(range(len(movingNames)))
     if len(set(fixedNames)) == len(fixedNames) and set(fixedNames) == set(movingNames):
         order = [movingNames.index(name) for name in fixedNames]

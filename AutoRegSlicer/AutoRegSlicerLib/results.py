@@ -10,7 +10,7 @@ import numpy as np
 import slicer
 
 from AutoRegLib.errors import InputError
-from AutoRegSlicerLib import colors, segmentations, tables, transforms, volumes
+from AutoRegSlicerLib import colors, landmarks, segmentations, tables, transforms, volumes
 from AutoRegSlicerLib.exports import Steps, finish, nodesOfNote, readNote
 from AutoRegSlicerLib.lattices import ownLattice
 from AutoRegSlicerLib.nodes import nodesOfClass
@@ -75,7 +75,8 @@ def importRegistrationSteps(
     title = "{} to {}".format(*names)
     structureNames = {value: look["name"] for value, look in note.get("structures", {}).items()}
     metrics = tables.fromReport(scene, report, f"{title} metrics", structureNames)
-    points = tables.landmarksFromReport(scene, report, f"{title} landmarks")
+    before = landmarks.errorsOfFiles(folder / "in" / "fixed_landmarks.csv", folder / "in" / "moving_landmarks.csv")
+    points = tables.landmarksFromReport(scene, report, f"{title} landmarks", before)
     for node in (metrics, points):
         if node is not None:
             _mark(node, marks, inputs)

@@ -73,13 +73,10 @@ def _chosen(node: Node, ids: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _ofSegmentation(node: Node, ids: Sequence[str] | None, geometry: Lattice | None) -> list[Structure]:
-    segmentation = node.GetSegmentation()
-    chosen = _chosen(node, ids)
-    if chosen and not segmentation.ContainsRepresentation(_LABELMAP):
-        segmentation = _voxelized(node, geometry)
+    hasVoxels = node.GetSegmentation().ContainsRepresentation(_LABELMAP)
     result = []
-    for name in chosen:
-        segment = segmentation.GetSegment(name)
+    for name in _chosen(node, ids):
+        segment = node.GetSegmentation().GetSegment(name) if hasVoxels else _voxelized(node, name, geometry)
         image = segment.GetRepresentation(_LABELMAP)
         if image is None or image.IsEmpty():
             continue
@@ -93,10 +90,14 @@ def _ofSegmentation(node: Node, ids: Sequence[str] | None, geometry: Lattice | N
     return result
 
 
-def _voxelized(node: Node, geometry: Lattice | None) -> Any:
-    """A copy of the segmentation with voxels; the node keeps its representations as they are."""
+def _voxelized(node: Node, name: str, geometry: Lattice | None) -> Any:
+    """A copy of a segment with voxels; the node keeps its representations as they are.
+
+    One segment at a time: made together on a given geometry, Slicer merges them and the last one erases the others.
+    """
     copy = slicer.vtkSegmentation()
-    copy.DeepCopy(node.GetSegmentation())
+    copy.SetSourceRepresentationName(node.GetSegmentation().GetSourceRepresentationName())
+    copy.CopySegmentFromSegmentation(node.GetSegmentation(), name)
     if geometry is not None and isLinearlyPlaced(node):
         local = orientedImage(geometry.moved(np.linalg.inv(worldMatrix(node))))
         text = slicer.vtkSegmentationConverter.SerializeImageGeometry(local)
@@ -104,7 +105,7 @@ def _voxelized(node: Node, geometry: Lattice | None) -> Any:
     if not copy.CreateRepresentation(_LABELMAP):
         raise InputError(f"the segmentation '{node.GetName()}' has no voxels and none could be made",
                          expected="segments as binary label maps", remedy="create a binary label map in Segmentations")
-    return copy
+    return copy.GetSegment(name)
 
 
 def _ofLabelmap(node: Node, ids: Sequence[str] | None) -> list[Structure]:

@@ -72,12 +72,11 @@ def fromReport(scene: Any, report: Mapping[str, Any], name: str, names: Mapping[
     return node
 
 
-def landmarksFromReport(scene: Any, report: Mapping[str, Any], name: str) -> Node:
-    """The landmark table of a registration's report; None without landmarks."""
+def landmarksFromReport(scene: Any, report: Mapping[str, Any], name: str, before: Mapping[str, float]) -> Node:
+    """The landmark table of a registration's report; None without landmarks. ``before``: error by name, mm."""
     after = report.get("tre_by_landmark_mm", {})
     if not after:
         return None
-    before = report.get("tre_before_by_landmark_mm", {})
     rows = [[point, before.get(point, _NAN), error] for point, error in after.items()]
     rows.append(["Mean", report.get("tre_before_mm", _NAN), report["tre_mm"]])
     node = make(scene, name)
