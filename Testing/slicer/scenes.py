@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +30,20 @@ def newScene() -> Any:
     colorLogic.AddDefaultColorNodes()
     segmentationsLogic = slicer.vtkSlicerSegmentationsModuleLogic()  # registers the conversions to and from surfaces
     segmentationsLogic.SetMRMLScene(scene)
-    cache = slicer.vtkCacheManager()  # reading .mrb wants one
-    cache.SetRemoteCacheDirectory(tempfile.gettempdir())
+    _ADDED.append((colorLogic, application, segmentationsLogic))
+    return scene
+
+
+def giveCache(scene: Any, folder: Path) -> None:
+    """Reading .mrb wants a cache. It looks through the whole folder, so give it an empty one of its own."""
+    folder.mkdir()
+    cache = slicer.vtkCacheManager()
+    cache.SetRemoteCacheDirectory(str(folder))
     manager = slicer.vtkDataIOManager()
     manager.SetCacheManager(cache)
     scene.SetCacheManager(cache)
     scene.SetDataIOManager(manager)
-    _ADDED.append((colorLogic, application, segmentationsLogic, cache, manager))
-    return scene
+    _ADDED.append((cache, manager))
 
 
 def rotation(*degrees: float) -> np.ndarray:

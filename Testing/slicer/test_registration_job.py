@@ -256,6 +256,7 @@ def test_saved_and_loaded_again_everything_is_there(runs: dict[str, Done], tmp_p
     before = transforms.transformPoints(transforms.warpToWorld(result.transform, inverse=True), points)
     assert done.scene.WriteToMRB(str(tmp_path / "scene.mrb"))
     loaded = scenes.newScene()
+    scenes.giveCache(loaded, tmp_path / "cache")
     messages = slicer.vtkMRMLMessageCollection()
     assert loaded.ReadFromMRB(str(tmp_path / "scene.mrb"), False, messages)
     assert restoreResults(loaded) == 2
