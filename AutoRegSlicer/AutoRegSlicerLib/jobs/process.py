@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -78,6 +79,14 @@ def start(arguments: Sequence[str], variables: Mapping[str, str], *, cwd: Path, 
 def reap() -> None:
     """Take away the children that ended, also those of jobs that were forgotten."""
     _children[:] = [child for child in _children if child.poll() is None]
+
+
+@atexit.register
+def _let_go() -> None:
+    """At the end of the application its jobs go on alone; Python would complain of each."""
+    reap()
+    for child in _children:
+        child.returncode = 0
 
 
 def mark(pid: int) -> dict[str, Any]:
