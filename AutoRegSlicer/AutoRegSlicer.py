@@ -39,6 +39,7 @@ except ImportError:  # run from the source tree: the library stands beside the m
 from AutoRegSlicerLib import environment, logic
 from AutoRegSlicerLib.jobs_ui import Jobs
 from AutoRegSlicerLib.panels import qtbits
+from AutoRegSlicerLib.panels.apply_to import ApplyToPanel
 from AutoRegSlicerLib.panels.choices import (
     CompareMode,
     Device,
@@ -170,6 +171,7 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.setup(self)
         top = slicer.util.loadUI(self.resourcePath("UI/AutoRegSlicer.ui"))
         self.layout.addWidget(top)
+        self.layout.addStretch(1)
         forms = [top]
         frame = slicer.util.childWidgetVariables(top)
         for place, name in FORMS.items():
@@ -189,8 +191,9 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.session.setUp = self.setUpEnvironment
         self.registerPanel, self.trainPanel = RegisterPanel(self.session), TrainPanel(self.session)
         self.evaluatePanel, self.modelsPanel = EvaluatePanel(self.session), ModelsPanel(self.session)
-        self.footer = JobFooter(self.session)
-        self.session.panels = [self.registerPanel, self.trainPanel, self.evaluatePanel, self.modelsPanel, self.footer]
+        self.applyToPanel, self.footer = ApplyToPanel(self.session), JobFooter(self.session)
+        self.session.panels = [self.registerPanel, self.trainPanel, self.evaluatePanel, self.applyToPanel,
+                               self.modelsPanel, self.footer]
 
         self.ui.externalPythonPathEdit.setCurrentPath(settings.value(PYTHON_SETTING) or "")
         self.ui.wheelFolderPathEdit.setCurrentPath(settings.value(WHEELS_SETTING) or "")
@@ -201,6 +204,9 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         qtbits.on(self.ui.wheelFolderPathEdit, "currentPathChanged", self.wheelFolderChanged)
         qtbits.on(self.ui.workspaceDirectoryButton, "directoryChanged", self.workspaceChanged)
         qtbits.on(self.ui.parameterNodeSelector, "currentNodeChanged", self.parameterNodeChosen)
+
+        qtbits.on(self.ui.workflowTabWidget, "currentChanged", self.fitTabs)
+        self.fitTabs()
 
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MILLISECONDS)
@@ -250,13 +256,21 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                   "started again.").format(title=status.title), windowTitle=_("AutoReg")):
                 self.session.jobs.cancel(status.folder)
 
+    def fitTabs(self) -> None:
+        """The tabs are as high as the one that is shown, so that the job below stays in sight."""
+        current = qtbits.read(self.ui.workflowTabWidget, "currentIndex")
+        for index, name in enumerate(tuple(FORMS)[:-1]):
+            policy = qt.QSizePolicy.Preferred if index == current else qt.QSizePolicy.Ignored
+            getattr(self.ui, name).setSizePolicy(policy, policy)
+        self.ui.workflowTabWidget.updateGeometry()
+
     # ---- scene and parameters
 
     def onSceneStartClose(self, caller: Any, event: Any) -> None:
         self.setParameterNode(None)
         self.session.sceneClosed()
-        self.registerPanel.sceneClosed()
-        self.evaluatePanel.sceneClosed()
+        for panel in (self.registerPanel, self.evaluatePanel, self.applyToPanel):
+            panel.sceneClosed()
 
     def onSceneEndClose(self, caller: Any, event: Any) -> None:
         if self._attached and not slicer.mrmlScene.IsImporting():
@@ -355,7 +369,11 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         found = self.session.environment
         ready = found is not None and found.ready
         improvable = found is not None and any(code == "cpu-build" for code, _text in found.warnings)
-        self.ui.environmentStatusLabel.setText(found.text if found else _("Looking for PyTorch and a GPU…"))
+        text = found.text if found else _("Looking for PyTorch and a GPU…")
+        if found is not None and "torch" in found.missing:
+            text = _("PyTorch is not installed (about {size}).").format(
+                size=qtbits.size(environment.installPlan(found).bytesNeeded))
+        self.ui.environmentStatusLabel.setText(text)
         self.ui.environmentStatusLabel.setToolTip("\n".join(text for _code, text in found.warnings) if found else "")
         self.ui.setupEnvironmentButton.setVisible(found is not None and (not ready or improvable))
         qtbits.offer(self.ui.refreshEnvironmentButton, [] if found else [_("Looking already.")], _(

@@ -1,19 +1,17 @@
-"""The third tab: look at a result, measure it, carry other nodes along."""
+"""The third tab: look at a result and measure it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import qt
-import vtk
 from slicer.i18n import tr as _
 
 from AutoRegSlicerLib import display, logic
 from AutoRegSlicerLib.panels import qtbits
-from AutoRegSlicerLib.panels.choices import CompareMode, Direction, TransformDisplay
+from AutoRegSlicerLib.panels.choices import TransformDisplay
 from AutoRegSlicerLib.panels.session import Session, describe
 
-TARGETS = ["vtkMRMLVolumeNode", "vtkMRMLSegmentationNode", "vtkMRMLModelNode", "vtkMRMLMarkupsNode"]
 ROCK_MILLISECONDS, FLICKER_MILLISECONDS = 80, 500
 
 
@@ -25,19 +23,18 @@ class EvaluatePanel:
         self.folds: list[tuple[float, float, float]] = []
         self.fold = -1
         self._jacobian: Any = None  # whose folds are listed
-        self._previewed: list[tuple[str, str | None]] = []  # node IDs and the transforms they were under
         self._tables: tuple[Any, Any] = (None, None)
         self._phase = 0.0
         self._direction = 1
         self._ranged: Any = None
         self._timer = qt.QTimer()
         qtbits.on(self._timer, "timeout", self.animate)
-        self.ui.applyTargetsTreeView.setNodeTypes(TARGETS)
         shortcut = qt.QShortcut(qt.QKeySequence("B"), self.ui.evaluateTab)
         qtbits.on(shortcut, "activated", self.ui.beforeAfterButton.toggle)
         self._shortcut = shortcut
         for name, signal, action in (
-            ("compareModeComboBox", "currentIndexChanged", self.compare), ("fadeSliderWidget", "valueChanged", self.compare),
+            ("compareModeComboBox", "currentIndexChanged", self.compare),
+            ("fadeSliderWidget", "valueChanged", self.compare),
             ("beforeAfterButton", "toggled", self.compare), ("linkViewsCheckBox", "toggled", self.link),
             ("rockCheckBox", "toggled", self.rock), ("flickerCheckBox", "toggled", self.flicker),
             ("transformDisplayComboBox", "currentIndexChanged", self.showTransform),
@@ -46,8 +43,6 @@ class EvaluatePanel:
             ("foldsOnlyCheckBox", "toggled", self.showJacobian),
             ("jacobianRangeWidget", "valuesChanged", self.rangeChanged), ("nextFoldButton", "clicked", self.nextFold),
             ("computeMetricsButton", "clicked", self.compute), ("exportMetricsButton", "clicked", self.export),
-            ("applyTargetsTreeView", "currentItemsChanged", self.session.changed),
-            ("previewApplyButton", "toggled", self.preview), ("hardenCopiesButton", "clicked", self.copies),
         ):
             qtbits.on(getattr(self.ui, name), signal, action)
 
@@ -80,7 +75,6 @@ class EvaluatePanel:
         self._foldList(no_map)
         self._spacingRange()
         self._metricsButtons(no_transform)
-        self._applyTo(no_transform)
 
     def _foldList(self, no_map: list[str]) -> None:
         ui, jacobian = self.ui, self.session.parameters.outputJacobian
@@ -122,20 +116,17 @@ class EvaluatePanel:
         for view, table in zip(("metricsTableView", "landmarksTableView"), self._tables, strict=True):
             getattr(self.ui, view).setVisible(table is not None)
 
-    def _applyTo(self, no_transform: list[str]) -> None:
-        chosen = self.targets()
-        reasons = [*no_transform, *([] if chosen else [_("Select volumes, segmentations, models or markups above.")])]
-        qtbits.offer(self.ui.hardenCopiesButton, reasons, _("Make warped copies; the selected nodes stay as they are."))
-        on = bool(qtbits.read(self.ui.previewApplyButton, "checked"))
-        qtbits.offer(self.ui.previewApplyButton, [] if on else reasons, _(
-            "Show the selected nodes under the transform for a moment; press again to undo."))
-
     # ---- compare
+
+    def active(self) -> bool:
+        """Slice views are changed only from this tab, never because the module was opened."""
+        tabs = self.ui.workflowTabWidget
+        return tabs.indexOf(self.ui.evaluateTab) == qtbits.read(tabs, "currentIndex")
 
     def compare(self) -> None:
         """Show the volumes as chosen."""
         p = self.session.parameters
-        if p is None or p.fixedVolume is None or not (p.outputVolume or p.movingVolume):
+        if not self.active() or p is None or p.fixedVolume is None or not (p.outputVolume or p.movingVolume):
             return
         before = bool(qtbits.read(self.ui.beforeAfterButton, "checked"))
         self.ui.beforeAfterButton.setText(_("Show after") if before else _("Show before"))
@@ -145,6 +136,8 @@ class EvaluatePanel:
 
     def link(self) -> None:
         """Slice views move and fade together, or each alone."""
+        if not self.active():
+            return
         nodes = self.session.scene.GetNodesByClass("vtkMRMLSliceCompositeNode")
         nodes.UnRegister(None)
         for i in range(nodes.GetNumberOfItems()):
@@ -187,7 +180,7 @@ class EvaluatePanel:
 
     def showTransform(self) -> None:
         p = self.session.parameters
-        if p is not None and p.outputTransform is not None:
+        if self.active() and p is not None and p.outputTransform is not None:
             self.attempt(lambda: display.setTransformDisplay(
                 p.outputTransform, p.transformDisplay.value, p.gridSpacing, p.fixedVolume))
         self.session.changed()
@@ -201,7 +194,7 @@ class EvaluatePanel:
 
     def showJacobian(self) -> None:
         p = self.session.parameters
-        if p is not None and p.outputJacobian is not None:
+        if self.active() and p is not None and p.outputJacobian is not None:
             self.attempt(lambda: display.showJacobian(
                 self.session.scene, p.outputJacobian, visible=p.jacobianOverlay or p.foldsOnly,
                 lower=p.jacobianMinimum, upper=p.jacobianMaximum, foldsOnly=p.foldsOnly))
@@ -245,39 +238,6 @@ class EvaluatePanel:
                 self.attempt(lambda table=table, name=name: logic.exportTable(table, name))
         self.session.say(_("Metrics written to {path}.").format(path=f"{stem}.csv"))
 
-    # ---- apply to
-
-    def targets(self) -> list[Any]:
-        """The nodes that are selected in the tree."""
-        ids, tree = vtk.vtkIdList(), self.ui.applyTargetsTreeView
-        tree.currentItems(ids)
-        hierarchy = tree.subjectHierarchyNode()
-        nodes = [hierarchy.GetItemDataNode(ids.GetId(i)) for i in range(ids.GetNumberOfIds())]
-        return [node for node in nodes if node is not None]
-
-    def preview(self) -> None:
-        """Selected nodes under the transform; the second press puts every one back under what it was under."""
-        p, scene = self.session.parameters, self.session.scene
-        if qtbits.read(self.ui.previewApplyButton, "checked"):
-            for node in self.targets():
-                self._previewed.append((node.GetID(), node.GetTransformNodeID()))
-                node.SetAndObserveTransformNodeID(p.outputTransform.GetID())
-        else:
-            for identifier, before in self._previewed:
-                if scene.GetNodeByID(identifier) is not None:
-                    scene.GetNodeByID(identifier).SetAndObserveTransformNodeID(before)
-            self._previewed = []
-        self.session.changed()
-
-    def copies(self) -> None:
-        p, nodes = self.session.parameters, self.targets()
-        inverse = p.direction is Direction.FixedToMoving
-        steps = getattr(logic, "applyToNodesSteps", logic.applyToNodes)
-        self.session.run(
-            lambda: steps(self.session.scene, p.outputTransform, nodes, None, inverse),
-            lambda made: self.session.say(_("{n} warped copies made.").format(n=len(made))),
-            lambda problem: self.fail(problem, self.ui.evaluateMessageLabel))
-
     # ---- failures
 
     def attempt(self, action: Any) -> None:
@@ -294,10 +254,7 @@ class EvaluatePanel:
         qtbits.show(label, f"{text} {hint}".strip())
 
     def sceneClosed(self) -> None:
-        self._previewed, self._tables, self._jacobian, self._ranged = [], (None, None), None, None
+        self._tables, self._jacobian, self._ranged = (None, None), None, None
         self.ui.metricsTableView.setMRMLTableNode(None)
         self.ui.landmarksTableView.setMRMLTableNode(None)
         self.ui.metricsSummaryLabel.setText("")
-
-
-__all__ = ["CompareMode", "EvaluatePanel"]

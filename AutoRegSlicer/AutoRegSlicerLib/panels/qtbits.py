@@ -19,8 +19,15 @@ def read(widget: Any, name: str) -> Any:
 
 
 def on(widget: Any, signal: str, slot: Callable[[], Any]) -> None:
-    """Call ``slot`` without arguments at every ``signal``."""
-    getattr(widget, signal).connect(lambda *_: slot())
+    """Call ``slot`` without arguments at every ``signal``.
+
+    Widgets that are bound to a parameter are heard before the parameter has its new value: there the call waits
+    until the present events are done.
+    """
+    if widget.property("SlicerParameterName"):
+        getattr(widget, signal).connect(lambda *_: soon(slot))
+    else:
+        getattr(widget, signal).connect(lambda *_: slot())
 
 
 def offer(button: Any, reasons: Sequence[str], ready: str) -> bool:

@@ -33,7 +33,7 @@ class RegisterPanel:
         self.requests: dict[Path, tuple[Any, Any]] = {}  # inputs and outputs of jobs of this scene
         self.listed: list[Bundle] = []
         self.action = ""
-        self.summary = ""
+        self.summary, self.summarized = "", ()
         self.former: Any = None  # what the moving volume was under before it was shown under the result
         session.importers["register"] = self.take
         qtbits.on(self.ui.applyButton, "clicked", self.apply)
@@ -62,6 +62,12 @@ class RegisterPanel:
             affine="auto" if p.initialAlignment is InitialAlignment.Affine else "none",
             refine=p.refinementSteps, inverse=p.createInverse, device=p.device.value,
         )
+
+    def _choice(self) -> tuple[Any, ...]:
+        """What a summary belongs to; it is not shown for anything else."""
+        p = self.session.parameters
+        nodes = (p.fixedVolume, p.movingVolume)
+        return (*(node.GetID() if node is not None else None for node in nodes), p.model)
 
     def outputs(self) -> logic.RegistrationOutputs:
         """What shall come out; a node that is chosen but whose box is not set is left alone."""
@@ -98,7 +104,8 @@ class RegisterPanel:
         ui.registerActionButton.setText(_("Set up…") if missing else _("Align centers"))
         ui.registerActionButton.setToolTip(_("Install what is missing.") if missing else _(
             "Start from a transform that brings the centers of the volumes together."))
-        qtbits.show(ui.registerMessageLabel, shown[0] if shown else self.summary)
+        done = self.summary if self.summarized == self._choice() else ""
+        qtbits.show(ui.registerMessageLabel, shown[0] if shown and (blocking or extra or not done) else done)
         self._applyButton([*extra, *blocking])
 
     def _applyButton(self, reasons: list[str]) -> None:
@@ -203,7 +210,7 @@ class RegisterPanel:
         for name, (node, _create) in OUTPUTS.items():
             if getattr(result, name, None) is not None:
                 setattr(p, node, getattr(result, name))
-        self.summary = summarize(result.report)
+        self.summary, self.summarized = summarize(result.report), self._choice()
         self.preview()
 
     def preview(self) -> None:
@@ -237,10 +244,12 @@ def compatibility(bundle: Bundle) -> str:
 def summarize(report: dict[str, Any]) -> str:
     """A finished registration in one line: how good it is, as far as it was measured."""
     parts = [_("Done in {time}.").format(time=qtbits.duration(report["seconds"]))] if "seconds" in report else []
-    for key, text in (("dice", _("Dice {before} → {after}.")), ("tre_mm", _("Landmarks {before} → {after} mm."))):
-        after, before = report.get(key), report.get(f"{key}_before")
-        if isinstance(after, dict) and isinstance(before, dict) and "mean" in after and "mean" in before:
-            parts.append(text.format(before=f"{before['mean']:.2f}", after=f"{after['mean']:.2f}"))
+    overlap = report.get("dice_before", {}).get("mean"), report.get("dice", {}).get("mean")
+    points = report.get("tre_before_mm"), report.get("tre_mm")
+    for (before, after), text in ((overlap, _("Dice {before} → {after}.")),
+                                  (points, _("Landmarks {before} → {after} mm."))):
+        if before is not None and after is not None:
+            parts.append(text.format(before=f"{before:.2f}", after=f"{after:.2f}"))
     if "folds" in report:
         percent = 100 * report.get("fold_fraction", 0.0)
         parts.append(_("No folds.") if not report["folds"] else _(

@@ -116,7 +116,11 @@ class TrainPanel:
         qtbits.offer(ui.searchMinutesSpinBox, [] if custom else [
             _("Choose “Custom time” above to set the time yourself.")], _("The search stops after this time."))
         self._searchButtons(blocking)
-        self._trainButtons(blocking)
+        self._trainButtons()
+        for name in ("trialsTableView", "trainSelectedTrialButton", "copyTrialSettingsButton"):
+            getattr(ui, name).setVisible(bool(self.searches))
+        for view, node in self._views.items():
+            getattr(ui, view).setVisible(node is not None)
 
     def _searchButtons(self, blocking: list[str]) -> None:
         busy = self.session.busy()
@@ -129,7 +133,7 @@ class TrainPanel:
         qtbits.offer(self.ui.finishSearchButton, [] if running else [_("No search is running.")], _(
             "End the search now; the best network so far can be trained."))
 
-    def _trainButtons(self, blocking: list[str]) -> None:
+    def _trainButtons(self) -> None:
         chosen = self.selectedTrial()
         one = [_("Select one finished search in the table.")] if chosen is None else []
         qtbits.offer(self.ui.trainSelectedTrialButton, [*one, *self.session.obstacles()], _(
