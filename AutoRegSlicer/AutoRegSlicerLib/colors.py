@@ -10,6 +10,7 @@ from AutoRegSlicerLib.values import Node
 _TABLE, _FOLDS = "AutoReg Jacobian", "AutoReg folds"
 _BINS = 256
 FOLD_COLOR = (1.0, 0.0, 1.0)
+EDGE_COLOR = (1.0, 0.8, 0.0)
 
 
 def showAsJacobian(volume: Node, lower: float = 0.5, upper: float = 2.0) -> None:
@@ -52,11 +53,16 @@ def jacobianColors(scene: Any, lower: float, upper: float) -> Node:
 
 def showAsFolds(volume: Node) -> None:
     """Give a fold map its one color."""
-    node = _node(volume.GetScene(), _FOLDS)
+    showInOneColor(volume, _FOLDS, "fold", FOLD_COLOR)
+
+
+def showInOneColor(volume: Node, table: str, name: str, color: tuple[float, float, float]) -> None:
+    """Show a label map of 0 and 1: nothing, and this color under this name."""
+    node = _node(volume.GetScene(), table)
     node.SetTypeToUser()
     node.SetNumberOfColors(2)
-    node.SetColor(0, "no fold", 0.0, 0.0, 0.0, 0.0)
-    node.SetColor(1, "fold", *FOLD_COLOR, 1.0)
+    node.SetColor(0, "none", 0.0, 0.0, 0.0, 0.0)
+    node.SetColor(1, name, *color, 1.0)
     if volume.GetDisplayNode() is None:
         volume.CreateDefaultDisplayNodes()
     if volume.GetDisplayNode() is not None:

@@ -9,6 +9,7 @@ import slicer
 
 from AutoRegSlicerLib import transforms, volumes
 from AutoRegSlicerLib.apply import worldLattice
+from AutoRegSlicerLib.colors import EDGE_COLOR, showInOneColor
 from AutoRegSlicerLib.lattices import Lattice, ownLattice, vtkMatrix
 from AutoRegSlicerLib.nodes import helper
 from AutoRegSlicerLib.values import Node
@@ -50,13 +51,22 @@ def difference(scene: Any, fixed: Node, other: Node) -> Node:
 
 
 def edges(scene: Any, other: Node, fixed: Node) -> Node:
-    """Label map of the strongest twentieth of ``other``'s edges, on the fixed grid."""
+    """Label map of ``other``'s edges, one voxel thin, on the fixed grid: the steepest fifth of them."""
     lattice = worldLattice(fixed)
     voxels = _shownVoxels(other, lattice)
-    steepness = np.sqrt(sum(g**2 for g in np.gradient(voxels, *lattice.spacing[::-1])))
-    threshold = max(float(np.percentile(steepness, 95)), 1e-6)
+    slopes = np.stack(np.gradient(voxels, *lattice.spacing[::-1]))
+    steepness = np.sqrt((slopes**2).sum(axis=0))
+    across = np.abs(slopes).argmax(axis=0)
+    crest = np.zeros(voxels.shape, bool)
+    for axis in range(3):  # steeper than both neighbors across the edge
+        higher = (steepness >= np.roll(steepness, 1, axis)) & (steepness > np.roll(steepness, -1, axis))
+        crest |= higher & (across == axis)
+    crest &= steepness > 0.1 * float(steepness.max())
+    if crest.any():
+        crest &= steepness > float(np.percentile(steepness[crest], 80 if crest.mean() > 0.05 else 50))
     node = helper(scene, "edges", "vtkMRMLLabelMapVolumeNode")
-    volumes.fill(node, lattice, (steepness > threshold).astype(np.uint8))
+    volumes.fill(node, lattice, crest.astype(np.uint8))
+    showInOneColor(node, "AutoReg edges", "edge", EDGE_COLOR)
     return node
 
 
