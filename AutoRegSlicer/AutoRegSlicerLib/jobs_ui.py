@@ -22,6 +22,7 @@ from AutoRegSlicerLib.jobs.estimate import MemoryEstimate, estimate_memory
 from AutoRegSlicerLib.jobs.job import Job
 from AutoRegSlicerLib.jobs.state import Failure, JobState, JobStatus, Stage
 from AutoRegSlicerLib.jobs.tail import log_tail
+from AutoRegSlicerLib.probing import Environment
 
 __all__ = ["Failure", "JobRequest", "JobState", "JobStatus", "Jobs", "MemoryEstimate", "Stage"]
 
@@ -193,12 +194,19 @@ class Jobs:
         """Bytes in the job folders."""
         return record.folder_bytes(self.folder)
 
-    def estimate(self, request: JobRequest, folder: str | Path | None = None) -> MemoryEstimate:
+    def estimate(
+        self, request: JobRequest, folder: str | Path | None = None, environment: Environment | None = None
+    ) -> MemoryEstimate:
         """What the request will need, from its recipe and the sizes of its images; unknown parts stay None.
 
-        ``folder``: where the request's relative paths start.
+        ``folder``: where the request's relative paths start; ``environment``: an answer of ``probe``, for what is free
+        on the device that the request asks for.
         """
-        return estimate_memory(request, Path(folder) if folder is not None else self.folder)
+        free = None
+        if environment is not None:
+            onGpu = environment.devices and request.arguments.get("device", "auto") != "cpu"
+            free = environment.devices[0].free if onGpu else environment.memory[0]
+        return estimate_memory(request, Path(folder) if folder is not None else self.folder, free=free or None)
 
     def diagnostics(self, folder: str | Path) -> str:
         """Text for a report: request, versions, states, the error and the end of the log; no image data."""

@@ -14,6 +14,7 @@ from pipeline.world import World
 
 from AutoRegLib.jobs import FolderMonitor, JobRequest, read_events, write_request
 from AutoRegLib.presets import SCALES
+from AutoRegSlicerLib.environment import Device, Environment
 from AutoRegSlicerLib.jobs import estimate
 from AutoRegSlicerLib.jobs.digest import MOST_POINTS, Digest
 from AutoRegSlicerLib.jobs.tail import EventTail, log_tail
@@ -169,6 +170,11 @@ def test_the_estimate_follows_the_images_and_the_recipe(tmp_path: Path) -> None:
     assert search.needed is not None and search.needed > small.needed
     full = estimate.estimate_memory(request, tmp_path, free=1000)
     assert not full.fits and "free" in full.text
+    gpu = Environment("ready", devices=(Device("A GPU", 123, 456),), memory=(789, 1000))
+    jobs = Jobs(tmp_path / "work")
+    assert jobs.estimate(request, tmp_path, gpu).free == 123
+    on_cpu = JobRequest("register", {**request.arguments, "device": "cpu"})
+    assert jobs.estimate(on_cpu, tmp_path, gpu).free == 789
     unknown = estimate.estimate_memory(JobRequest("register", {"model": "absent", "fixed": "x"}), tmp_path)
     assert unknown.needed is None and unknown.fits and unknown.text == ""
 

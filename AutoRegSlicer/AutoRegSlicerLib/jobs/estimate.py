@@ -12,15 +12,15 @@ from AutoRegLib.jobs import JobRequest
 from AutoRegLib.recipe import Recipe, read_recipe
 from AutoRegLib.scenario import read_scenario
 
-#: PyTorch and SimpleITK themselves, in bytes (main memory; a GPU's context is smaller)
-BASE = 600_000_000
-#: bytes by voxel of the working grid at the network's default sizes: registering, and training one pair.
-#: Measured as peak minus base on the CPU; see Testing/slicer/test_jobs_estimate.py
-BYTES = {"autoreg": (400, 1500)}
-OTHERS = (400, 1500)  # networks without a row
-SEARCH_FACTOR = 5.0  # a supernet holds every candidate of an edge
-#: bytes by voxel of the fixed image: fields, inverse, Jacobian and warped volume in double precision
-DELIVERY = 120
+#: Python, PyTorch, SimpleITK and their work space, in bytes of main memory (a GPU's context is about as large)
+BASE = 500_000_000
+#: bytes by voxel of the working grid at the default widths: registering, and training one pair. From the peaks of
+#: processes on a CPU at 40 to 96 voxels a side, rounded up; they scatter by a third
+BYTES = {"autoreg": (200, 900), "voxelmorph1": (220, 500)}
+OTHERS = (220, 900)  # networks without a row
+SEARCH_FACTOR = 2.5  # a supernet holds every candidate of an edge
+#: bytes by voxel of the fixed image, of all that is delivered on it: a brain of 6.9 million voxels took 2.0 GB
+DELIVERY = 220
 #: most voxels of the working grid of each preset (AutoRegLib.presets.SCALES, which this module may not import)
 PRESET_VOXELS = {"quick": 400_000, "standard": 1_500_000, "thorough": 8_000_000}
 
@@ -74,10 +74,8 @@ def working_voxels(shape: tuple[int, ...], spacing: tuple[float, ...], working: 
     """Voxels of the grid the network sees: the image's field of view at the working spacing (its own when empty)."""
     if not working:
         return prod(shape)
-    # the order of the axes may differ; sorted they pair up as well as can be told from the sizes alone
-    return prod(
-        ceil(size * own / wanted) for size, own, wanted in zip(shape, spacing, working, strict=True)
-    )
+    # the header's axes taken in their order: for a volume stored in another one the number is a good guess
+    return prod(ceil(size * own / wanted) for size, own, wanted in zip(shape, spacing, working, strict=True))
 
 
 def image_size(path: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
