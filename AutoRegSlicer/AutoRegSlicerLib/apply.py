@@ -15,6 +15,9 @@ from AutoRegSlicerLib.lattices import Lattice, ownLattice, vtkMatrix
 from AutoRegSlicerLib.results import FIXED, MOVING
 from AutoRegSlicerLib.values import Node
 
+#: markups that stay boxes and planes; they say that they can be warped, and then are not
+_STRAIGHT = ("vtkMRMLMarkupsROINode", "vtkMRMLMarkupsPlaneNode")
+
 
 def applyToNodes(
     scene: Any, transformNode: Node, nodes: Sequence[Node], referenceVolume: Node = None, inverse: bool = False,
@@ -51,7 +54,7 @@ def _check(node: Node, reference: Node) -> None:
     elif node.IsA("vtkMRMLVolumeNode"):
         if node.GetImageData() is None:
             raise InputError(f"the volume '{node.GetName()}' has no image data", remedy="leave it out")
-    elif node.IsA("vtkMRMLMarkupsNode") and not node.CanApplyNonLinearTransforms():
+    elif any(node.IsA(name) for name in _STRAIGHT):
         raise InputError(f"'{node.GetName()}' cannot be bent: boxes and planes take only linear transforms",
                          expected="points, lines, curves, models, volumes or segmentations", remedy="leave it out")
     elif not (node.IsA("vtkMRMLModelNode") or node.IsA("vtkMRMLMarkupsNode")):

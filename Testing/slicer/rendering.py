@@ -57,7 +57,7 @@ class SliceViews:
         actor = vtk.vtkActor2D()
         actor.SetMapper(mapper)
         actor.GetProperty().SetDisplayLocationToBackground()
-        renderer.AddActor2D(actor)  # before the displayable managers, else it covers what they draw
+        renderer.AddViewProp(actor)  # before the displayable managers, else it covers what they draw
         factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
         managers = factory.InstantiateDisplayableManagers(renderer)
         managers.SetMRMLDisplayableNode(node)
