@@ -17,7 +17,7 @@ for folder in (HERE, ROOT / "AutoRegSlicer", ROOT):
         sys.path.insert(0, str(folder))
 
 try:
-    import slicer  # noqa: F401
+    from slicer import vtkMRMLScene  # noqa: F401  (this very folder would pass for an empty package "slicer")
 except ImportError as problem:
     WITHOUT_SLICER = f"tests of the scene are skipped, slicer-core is not installed: {problem}"
 else:

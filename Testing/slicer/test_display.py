@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-slicer = pytest.importorskip("slicer", reason="needs the Slicer runtime (slicer-core)", exc_type=ImportError)
+pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core)", exc_type=ImportError)
 
-import scenes  # noqa: E402
+import scenes
 
-from AutoRegLib.errors import InputError  # noqa: E402
-from AutoRegSlicerLib import colors, display, volumes  # noqa: E402
-from AutoRegSlicerLib.lattices import ownLattice  # noqa: E402
+from AutoRegLib.errors import InputError
+from AutoRegSlicerLib import colors, display, volumes
+from AutoRegSlicerLib.lattices import ownLattice
 
 _TRIAL = "import vtk; w = vtk.vtkRenderWindow(); w.SetOffScreenRendering(1); w.Render(); print(w.GetClassName())"
 

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-slicer = pytest.importorskip("slicer", reason="needs the Slicer runtime (slicer-core)", exc_type=ImportError)
+pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core)", exc_type=ImportError)
 
-import judges  # noqa: E402
-import scenes  # noqa: E402
-import SimpleITK as sitk  # noqa: E402
+import judges
+import scenes
+import SimpleITK as sitk
 
-from AutoRegLib.errors import InputError  # noqa: E402
-from AutoRegSlicerLib import transforms, volumes  # noqa: E402
-from AutoRegSlicerLib.lattices import imageLattice, imageVoxels, ownLattice, vtkMatrix  # noqa: E402
-from AutoRegSlicerLib.logic import RegistrationInputs, exportRegistration  # noqa: E402
+from AutoRegLib.errors import InputError
+from AutoRegSlicerLib import transforms, volumes
+from AutoRegSlicerLib.lattices import imageLattice, imageVoxels, ownLattice, vtkMatrix
+from AutoRegSlicerLib.logic import RegistrationInputs, exportRegistration
 
 KINDS = list(scenes.LATTICES)
 

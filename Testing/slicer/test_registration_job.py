@@ -12,18 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-slicer = pytest.importorskip("slicer", reason="needs the Slicer runtime (slicer-core)", exc_type=ImportError)
+pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core)", exc_type=ImportError)
 
-import judges  # noqa: E402
-import scenes  # noqa: E402
-import SimpleITK as sitk  # noqa: E402
+import judges
+import scenes
+import SimpleITK as sitk
+import slicer
 
-from AutoRegLib.errors import AutoRegError, InputError  # noqa: E402
-from AutoRegSlicerLib import transforms, volumes  # noqa: E402
-from AutoRegSlicerLib.apply import worldLattice  # noqa: E402
-from AutoRegSlicerLib.jobs_ui import Jobs, JobState  # noqa: E402
-from AutoRegSlicerLib.lattices import imageLattice, imageVoxels  # noqa: E402
-from AutoRegSlicerLib.logic import (  # noqa: E402
+from AutoRegLib.errors import AutoRegError, InputError
+from AutoRegSlicerLib import transforms, volumes
+from AutoRegSlicerLib.apply import worldLattice
+from AutoRegSlicerLib.jobs_ui import Jobs, JobState
+from AutoRegSlicerLib.lattices import imageLattice, imageVoxels
+from AutoRegSlicerLib.logic import (
     RegistrationOutputs,
     applyToNodes,
     computeMetrics,
@@ -32,7 +33,7 @@ from AutoRegSlicerLib.logic import (  # noqa: E402
     registerVolumes,
     restoreResults,
 )
-from AutoRegSlicerLib.tables import rowsOf  # noqa: E402
+from AutoRegSlicerLib.tables import rowsOf
 
 PLACED = {"axis-aligned": "none", "oblique": "none", "anisotropic": "none", "left-handed": "none", "permuted": "none",
           "another size": "linear", "oblique, moved": "linear", "axis-aligned, bent": "warp"}

@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-slicer = pytest.importorskip("slicer", reason="needs the Slicer runtime (slicer-core)", exc_type=ImportError)
+pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core)", exc_type=ImportError)
 
-import judges  # noqa: E402
-import scenes  # noqa: E402
-import SimpleITK as sitk  # noqa: E402
-import vtk  # noqa: E402
+import judges
+import scenes
+import SimpleITK as sitk
+import vtk
 
-from AutoRegLib.errors import InputError  # noqa: E402
-from AutoRegSlicerLib import segmentations, transforms, volumes  # noqa: E402
-from AutoRegSlicerLib.lattices import imageLattice, imageVoxels, ownLattice  # noqa: E402
-from AutoRegSlicerLib.logic import alignCenters, applyToNodes, previewOn  # noqa: E402
+from AutoRegLib.errors import InputError
+from AutoRegSlicerLib import segmentations, transforms, volumes
+from AutoRegSlicerLib.lattices import imageLattice, imageVoxels, ownLattice
+from AutoRegSlicerLib.logic import alignCenters, applyToNodes, previewOn
 
 IDENTITY = sitk.Transform(3, sitk.sitkIdentity)
 

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-slicer = pytest.importorskip("slicer", reason="needs the Slicer runtime (slicer-core)", exc_type=ImportError)
+pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core)", exc_type=ImportError)
 
-import judges  # noqa: E402
-import scenes  # noqa: E402
-import SimpleITK as sitk  # noqa: E402
+import judges
+import scenes
+import SimpleITK as sitk
 
-from AutoRegLib.errors import InputError  # noqa: E402
-from AutoRegLib.imaging.files import read_volume  # noqa: E402
-from AutoRegLib.scenario import read_scenario  # noqa: E402
-from AutoRegSlicerLib.logic import CaseRow, checkCases, exportScenario, readCaseTable  # noqa: E402
-from AutoRegSlicerLib.transforms import worldMatrix  # noqa: E402
-from AutoRegSlicerLib.volumes import voxelsOf  # noqa: E402
+from AutoRegLib.errors import InputError
+from AutoRegLib.imaging.files import read_volume
+from AutoRegLib.scenario import read_scenario
+from AutoRegSlicerLib.logic import CaseRow, checkCases, exportScenario, readCaseTable
+from AutoRegSlicerLib.transforms import worldMatrix
+from AutoRegSlicerLib.volumes import voxelsOf
 
 
 def codes(messages: list[Any]) -> list[str]:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-slicer = pytest.importorskip("slicer", reason="needs the Slicer runtime (slicer-core)", exc_type=ImportError)
+pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core)", exc_type=ImportError)
 
-import scenes  # noqa: E402
+import scenes
 
-from AutoRegLib.errors import InputError  # noqa: E402
-from AutoRegLib.recipe import Preprocessing, Recipe, write_recipe  # noqa: E402
-from AutoRegSlicerLib.logic import (  # noqa: E402
+from AutoRegLib.errors import InputError
+from AutoRegLib.recipe import Preprocessing, Recipe, write_recipe
+from AutoRegSlicerLib.logic import (
     Message,
     RegistrationInputs,
     RegistrationOutputs,

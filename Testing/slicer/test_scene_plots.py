@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-slicer = pytest.importorskip("slicer", reason="needs the Slicer runtime (slicer-core)", exc_type=ImportError)
+pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core)", exc_type=ImportError)
 
-from AutoRegSlicerLib import tables  # noqa: E402
-from AutoRegSlicerLib.logic import exportTable, updateSearchPlots, updateTrainingPlots  # noqa: E402
+from AutoRegSlicerLib import tables
+from AutoRegSlicerLib.logic import exportTable, updateSearchPlots, updateTrainingPlots
 
 NAN = float("nan")
 
