@@ -154,12 +154,13 @@ class Jobs:
                 continue
             with contextlib.suppress(AutoRegError):  # a folder that cannot be read is not ours to judge
                 job = Job(folder)
+                if job.state in (JobState.Done, JobState.Cancelled, JobState.Failed):
+                    continue
                 waiting = job.state in (JobState.Queued, JobState.Preparing)
                 if waiting and process.marked_lives(job.record.owner) and job.record.owner.get("pid") != os.getpid():
                     continue  # another application is about to start it
                 job.attach()
-                if job.state not in (JobState.Done, JobState.Cancelled, JobState.Failed):
-                    self._jobs[folder.name] = job
+                self._jobs[folder.name] = job
         self._jobs = dict(sorted(self._jobs.items()))
         return self._statuses()
 

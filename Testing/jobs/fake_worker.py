@@ -1,6 +1,6 @@
 """Stands in for the interpreter of a job: behaves as the request's ``behaviour`` says, in milliseconds.
 
-Called as the module calls an interpreter: ``-u -c CODE ROOT run FOLDER``.
+Called as the module calls an interpreter: ``-c CODE ROOT run FOLDER``.
 """
 
 import json

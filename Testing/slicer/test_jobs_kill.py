@@ -69,7 +69,9 @@ def test_worker_killed_resumed_same_result(
     while exists(pid):
         jobs.poll()
         time.sleep(0.02)
-    assert time.monotonic() - clicked < 12.0
+    took = time.monotonic() - clicked
+    print(f"\na search is gone {took:.1f} s after the click")
+    assert took < 12.0
     jobs.resume(folder)
     wait(jobs, folder, JobState.Running, also=lambda s: points(s) > points(cancelled))
     os.kill(tools.worker_pid(jobs, folder), signal.SIGKILL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,6 +124,7 @@ def test_cancel_leaves_no_process_within_12_seconds(jobs: Jobs, attached: bool) 
         jobs.poll()
         time.sleep(0.5)  # as the widget's timer
     took = time.monotonic() - clicked
+    print(f"\na worker that hears nothing is gone {took:.1f} s after the click")
     assert not any(map(exists, pids)) and took < 12.0, took
     wait(jobs, folder, JobState.Cancelled)
     assert json.loads((folder / "state.json").read_text())["state"] == "cancelled"
@@ -253,3 +255,30 @@ def test_a_folder_that_is_no_job(jobs: Jobs, tmp_path: Path) -> None:
         jobs.submit(folder, JobRequest("register", {}))
     with pytest.raises(InputError, match="finished early"):
         jobs.finish(folder)
+
+
+def test_a_deleted_folder_does_not_stop_the_timer(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_module, "TERMINATE_SECONDS", 0.1)
+    monkeypatch.setattr(job_module, "KILL_SECONDS", 0.3)
+    folder = start(jobs, "stubborn")
+    wait(jobs, folder, JobState.Running, also=lambda s: (folder / "out" / "child").exists())
+    pids = [tools.worker_pid(jobs, folder), int((folder / "out" / "child").read_text())]
+    shutil.rmtree(folder)
+    (status,) = jobs.poll()
+    assert status.state is JobState.Running
+    jobs._jobs[folder.name].cancel()
+    until = time.monotonic() + 5
+    while jobs.running() and time.monotonic() < until:
+        jobs.poll()
+        time.sleep(0.02)
+    assert jobs.poll()[0].state is JobState.Cancelled and not any(map(exists, pids))
+
+
+def test_folders_that_cannot_be_read_are_left_alone(jobs: Jobs) -> None:
+    for name, text in (("a", "{"), ("b", '{"schema": "autoreg-job-ui/2"}'), ("c", None)):
+        folder = jobs.create("search", name)
+        record = json.loads((folder / "ui.json").read_text())
+        (folder / "ui.json").write_text(text or json.dumps({**record, "state": "dreaming"}))
+    later = Jobs(jobs.folder.parent, jobs.interpreter)
+    assert later.attachExisting() == [] and later.history() == []
+    assert len(list(jobs.folder.iterdir())) == 3

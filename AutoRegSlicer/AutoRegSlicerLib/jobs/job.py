@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.errors import DiskError, InputError
 from AutoRegLib.jobs import JobRequest, lock_holder, read_request, write_state
 from AutoRegSlicerLib.jobs import process, record
 from AutoRegSlicerLib.jobs.digest import Digest
@@ -30,6 +32,9 @@ class Job:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.record = record.read_record(folder)
+        if self.record.state not in {state.value for state in JobState}:
+            raise InputError(f"{folder} is in a state that is not known here", got=self.record.state,
+                             remedy="open it with the version of AutoReg that wrote it")
         self.state = JobState(self.record.state)
         self.request: JobRequest | None = None
         if (folder / "job.json").is_file():
@@ -46,9 +51,13 @@ class Job:
     # what happens to it
 
     def move(self, state: JobState, **changes: Any) -> None:
-        """Take the state, write it down."""
+        """Take the state, write it down. A full disk or a deleted folder must not stop the application's timer."""
         self.state = state
-        self.record = record.moved(self.folder, self.record, state, **changes)
+        try:
+            self.record = record.moved(self.folder, self.record, state, **changes)
+        except DiskError as problem:
+            self.record = replace(self.record, state=state.value, **changes)
+            record.log.warning("%s: %s", self.folder.name, problem)
 
     def fail(self, code: str, text: str, hint: str = "") -> None:
         """Failed for a reason the worker did not tell itself."""
@@ -75,8 +84,9 @@ class Job:
         self.move(JobState.Launching, process=process.mark(self.child.pid), failure={})
 
     def wish(self, word: str) -> None:
-        """Tell the worker through ``control``."""
-        (self.folder / "control").write_text(word, encoding="utf-8")
+        """Tell the worker through ``control``; where that cannot be written, a cancellation goes on by force."""
+        with contextlib.suppress(OSError):
+            (self.folder / "control").write_text(word, encoding="utf-8")
 
     def cancel(self) -> None:
         """Cancel from any state; what has no process is cancelled at once."""
@@ -173,7 +183,8 @@ class Job:
         """The process ended without a word about how."""
         (self.folder / "lock").unlink(missing_ok=True)
         if self.cancelAt is not None:
-            write_state(self.folder, "cancelled", exit_code=3, code="cancelled", text="ended by force")
+            with contextlib.suppress(DiskError):
+                write_state(self.folder, "cancelled", exit_code=3, code="cancelled", text="ended by force")
             self.move(JobState.Cancelled)
         elif self.digest.pid is None and self.child is not None and self.child.returncode not in (None, 0):
             self.fail("launch", self._last_line(), "look at the log; set up the environment again")

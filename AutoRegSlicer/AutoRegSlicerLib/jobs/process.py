@@ -36,7 +36,7 @@ def library_root() -> str:
 
 def command(interpreter: str, arguments: Sequence[str]) -> list[str]:
     """The command line that runs ``autoreg ARGUMENTS`` of this very library in ``interpreter``."""
-    return [interpreter, "-u", "-c", BOOT, library_root(), *arguments]
+    return [interpreter, "-c", BOOT, library_root(), *arguments]
 
 
 def child_environment(base: Mapping[str, str], *, device: str = "auto", gpu: int | None = None) -> dict[str, str]:
