@@ -19,7 +19,28 @@ WITH_PLUGIN = {
     "ctkCollapsibleButton", "ctkCollapsibleGroupBox", "ctkSliderWidget", "ctkRangeWidget", "ctkPathLineEdit",
     "ctkDirectoryButton",
 }
-SPECIFIED = set(["environmentStatusLabel", "setupEnvironmentButton", "refreshEnvironmentButton", "parameterNodeSelector", "workflowTabWidget", "registerTab", "trainTab", "evaluateTab", "modelsTab", "jobFrame", "inputsCollapsibleButton", "fixedVolumeSelector", "movingVolumeSelector", "swapVolumesButton", "modelComboBox", "modelInfoButton", "compatibilityLabel", "optionalInputsCollapsibleButton", "fixedMaskSelector", "fixedSegmentationSelector", "movingSegmentationSelector", "fixedLandmarksSelector", "movingLandmarksSelector", "outputsCollapsibleButton", "outputTransformSelector", "outputVolumeSelector", "outputSegmentationSelector", "outputInverseTransformSelector", "outputJacobianSelector", "previewOnMovingCheckBox", "advancedCollapsibleButton", "initialAlignmentComboBox", "initialTransformSelector", "refinementStepsSpinBox", "deviceComboBox", "externalPythonPathEdit", "workspaceDirectoryButton", "keepJobFilesCheckBox", "applyButton", "dataCollapsibleButton", "casesTableView", "addFromSceneButton", "addFolderButton", "importCsvButton", "removeCasesButton", "pairingComboBox", "templateVolumeSelector", "validationPercentSliderWidget", "datasetSummaryLabel", "checkDataButton", "searchCollapsibleButton", "searchPresetComboBox", "searchMinutesSpinBox", "architecturesListWidget", "randomSeedSpinBox", "autoSearchButton", "finishSearchButton", "searchPlotView", "trialsTableView", "trainSelectedTrialButton", "copyTrialSettingsButton", "trainingCollapsibleButton", "trainingRecipeComboBox", "modelNameLineEdit", "startTrainingButton", "trainingPlotView", "compareModeComboBox", "fadeSliderWidget", "beforeAfterButton", "rockCheckBox", "flickerCheckBox", "linkViewsCheckBox", "transformDisplayComboBox", "gridSpacingDisplaySliderWidget", "jacobianOverlayCheckBox", "jacobianRangeWidget", "foldsOnlyCheckBox", "nextFoldButton", "foldSummaryLabel", "computeMetricsButton", "metricsTableView", "landmarksTableView", "metricsSummaryLabel", "exportMetricsButton", "applyTargetsTreeView", "directionComboBox", "previewApplyButton", "hardenCopiesButton", "modelFilterLineEdit", "modelsTableView", "modelCardTextBrowser", "importModelButton", "exportModelButton", "renameModelButton", "deleteModelButton", "storageUsageLabel", "openModelsFolderButton", "cleanJobsButton", "jobTitleLabel", "jobProgressBar", "stageProgressBar", "jobEtaLabel", "jobMemoryLabel", "jobCancelButton", "jobResumeButton", "openJobFolderButton", "copyDiagnosticsButton", "jobLogGroupBox", "jobLogTextEdit", "jobHistoryComboBox"])
+SPECIFIED = """
+environmentStatusLabel setupEnvironmentButton refreshEnvironmentButton parameterNodeSelector workflowTabWidget
+registerTab trainTab evaluateTab modelsTab jobFrame inputsCollapsibleButton fixedVolumeSelector movingVolumeSelector
+swapVolumesButton modelComboBox modelInfoButton compatibilityLabel optionalInputsCollapsibleButton fixedMaskSelector
+fixedSegmentationSelector movingSegmentationSelector fixedLandmarksSelector movingLandmarksSelector
+outputsCollapsibleButton outputTransformSelector outputVolumeSelector outputSegmentationSelector
+outputInverseTransformSelector outputJacobianSelector previewOnMovingCheckBox advancedCollapsibleButton
+initialAlignmentComboBox initialTransformSelector refinementStepsSpinBox deviceComboBox externalPythonPathEdit
+workspaceDirectoryButton keepJobFilesCheckBox applyButton dataCollapsibleButton casesTableView addFromSceneButton
+addFolderButton importCsvButton removeCasesButton pairingComboBox templateVolumeSelector
+validationPercentSliderWidget datasetSummaryLabel checkDataButton searchCollapsibleButton searchPresetComboBox
+searchMinutesSpinBox architecturesListWidget randomSeedSpinBox autoSearchButton finishSearchButton searchPlotView
+trialsTableView trainSelectedTrialButton copyTrialSettingsButton trainingCollapsibleButton trainingRecipeComboBox
+modelNameLineEdit startTrainingButton trainingPlotView compareModeComboBox fadeSliderWidget beforeAfterButton
+rockCheckBox flickerCheckBox linkViewsCheckBox transformDisplayComboBox gridSpacingDisplaySliderWidget
+jacobianOverlayCheckBox jacobianRangeWidget foldsOnlyCheckBox nextFoldButton foldSummaryLabel computeMetricsButton
+metricsTableView landmarksTableView metricsSummaryLabel exportMetricsButton applyTargetsTreeView directionComboBox
+previewApplyButton hardenCopiesButton modelFilterLineEdit modelsTableView modelCardTextBrowser importModelButton
+exportModelButton renameModelButton deleteModelButton storageUsageLabel openModelsFolderButton cleanJobsButton
+jobTitleLabel jobProgressBar stageProgressBar jobEtaLabel jobMemoryLabel jobCancelButton jobResumeButton
+openJobFolderButton copyDiagnosticsButton jobLogGroupBox jobLogTextEdit jobHistoryComboBox
+"""
 
 
 def roots() -> list[tuple[Path, ElementTree.Element]]:

@@ -55,7 +55,7 @@ class CasesTable:
 
     def add(self, cases: list[CaseRow]) -> None:
         """More rows; a volume that is listed already is left as it is."""
-        known = {_key(row.volume) for row in self.rows}
+        known = [_key(row.volume) for row in self.rows]
         for case in cases:
             if _key(case.volume) not in known:
                 self.rows.append(Row(case.volume, case.subject, case.labels, case.landmarks, case.role, case.use))
@@ -166,9 +166,7 @@ def companion(scene: Any, volume: Any, kinds: tuple[str, ...]) -> Any:
     """The node that belongs to a volume: a segmentation drawn on it, else one whose name begins with its name."""
     nodes = _nodes(scene, kinds)
     for node in nodes:
-        if node.HasNodeReferenceRole("referenceImageGeometryRef") and (
-            node.GetNodeReferenceID("referenceImageGeometryRef") == volume.GetID()
-        ):
+        if node.GetNodeReferenceID("referenceImageGeometryRef") == volume.GetID():
             return node
     volumes = [v.GetName() for v in _nodes(scene, ("vtkMRMLScalarVolumeNode",))]
     for node in nodes:

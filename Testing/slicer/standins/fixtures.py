@@ -6,6 +6,7 @@ import importlib
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +53,7 @@ class Desk:
     widget: Any
     scene: Any
     module: ModuleType
+    raised: list[str] = field(default_factory=list)  # exceptions in handlers: Qt goes on, a test must not
 
     @property
     def ui(self) -> Any:
@@ -80,6 +82,7 @@ class Desk:
                 jobs = [(s.title, s.state.name, s.error, s.logTail[-800:]) for s in self.session.statuses]
                 pytest.fail(f"not reached within {seconds:g} s; jobs: {jobs}")
             self.settle()
+            assert not self.raised, self.raised[0]
             time.sleep(0.01)
 
     def state(self) -> str:
@@ -119,11 +122,14 @@ def desk(scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     """The open module: no model, an empty scene."""
     monkeypatch.setenv("AUTOREG_MODELS", str(tmp_path / "models"))
     made = make_desk(scene, tmp_path)
+    monkeypatch.setattr(sys, "excepthook", lambda *what: made.raised.append("".join(traceback.format_exception(*what))))
     yield made
-    for status in made.session.jobs.running():
-        made.session.jobs.cancel(status.folder)
-        made.wait(lambda f=status.folder: made.session.jobs.status(f).state.over, 20)
     made.widget.cleanup()
+    jobs = made.session.jobs
+    for status in jobs.running():
+        jobs.cancel(status.folder)
+    made.wait(lambda: jobs.poll() is not None and not jobs.running(), 20)
+    assert not made.raised, made.raised[0]
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 import slicer
 import vtk
-from PySide6.QtCore import Property, Signal
+from PySide6.QtCore import Property, QTimer, Signal
 from PySide6.QtGui import QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QTableView, QTreeView, QWidget
 
@@ -132,7 +132,7 @@ class qMRMLSubjectHierarchyTreeView(QTreeView):
     def setMRMLScene(self, scene: Any) -> None:
         self._scene = scene
         for event in SCENE_EVENTS:
-            scene.AddObserver(getattr(slicer.vtkMRMLScene, event), lambda *_: self.refresh())
+            scene.AddObserver(getattr(slicer.vtkMRMLScene, event), lambda *_: QTimer.singleShot(0, self.refresh))
         self.refresh()
 
     def subjectHierarchyNode(self) -> Any:
