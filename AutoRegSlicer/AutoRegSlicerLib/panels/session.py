@@ -89,7 +89,7 @@ class Session:
         self.poll()
 
         def submit(request: JobRequest) -> None:
-            estimate = self.jobs.estimate(request, folder)
+            estimate = self.jobs.estimate(request, folder, self.environment)
             if not estimate.fits:
                 self.say(estimate.text)
             self.jobs.submit(folder, request)
