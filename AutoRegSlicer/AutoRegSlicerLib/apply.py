@@ -12,6 +12,7 @@ import vtk
 from AutoRegLib.errors import InputError
 from AutoRegSlicerLib import segmentations, transforms, volumes
 from AutoRegSlicerLib.lattices import Lattice, ownLattice, vtkMatrix
+from AutoRegSlicerLib.nodes import placeBeside
 from AutoRegSlicerLib.results import FIXED, MOVING
 from AutoRegSlicerLib.values import Node
 
@@ -77,6 +78,7 @@ def _warped(scene: Any, node: Node, warp: Any, lattice: Lattice | None, referenc
         copy.CopyContent(node)
         copy.ApplyTransform(transforms.chain(transforms.toWorld(node), warp))
     _lookLike(copy, node)
+    placeBeside(copy, node)
     return copy
 
 

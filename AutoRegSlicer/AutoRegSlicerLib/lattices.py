@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # its own inverse
 _ORTHOGONAL = 1e-4  # cosine between two axes that still count as perpendicular
@@ -104,14 +105,10 @@ def orientedImage(lattice: Lattice, voxels: np.ndarray | None = None) -> Any:
         image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
         image.GetPointData().GetScalars().Fill(0)
     else:
-        from vtk.util.numpy_support import numpy_to_vtk
-
         image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(voxels).ravel(), deep=1))
     return image
 
 
 def imageVoxels(image: Any) -> np.ndarray:
     """The scalars of an image as an array (z, y, x); a view."""
-    from vtk.util.numpy_support import vtk_to_numpy
-
     return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])

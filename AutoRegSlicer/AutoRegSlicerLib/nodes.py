@@ -28,3 +28,14 @@ def helper(scene: Any, role: str, className: str) -> Node:
         if node.GetDisplayNode() is not None:
             node.GetDisplayNode().SetSaveWithScene(False)
     return node
+
+
+def placeBeside(node: Node, like: Node | None) -> None:
+    """Put a node into the folder of another one in the subject hierarchy, where the scene has one."""
+    scene = node.GetScene()
+    if like is None or not scene.GetNumberOfNodesByClass("vtkMRMLSubjectHierarchyNode"):
+        return
+    hierarchy = scene.GetNthNodeByClass(0, "vtkMRMLSubjectHierarchyNode")
+    item, other = hierarchy.GetItemByDataNode(node), hierarchy.GetItemByDataNode(like)
+    if item and other:
+        hierarchy.SetItemParent(item, hierarchy.GetItemParent(other))

@@ -13,7 +13,7 @@ from AutoRegLib.errors import InputError
 from AutoRegSlicerLib import colors, landmarks, segmentations, tables, transforms, volumes
 from AutoRegSlicerLib.exports import Steps, finish, nodesOfNote, readNote
 from AutoRegSlicerLib.lattices import ownLattice
-from AutoRegSlicerLib.nodes import nodesOfClass
+from AutoRegSlicerLib.nodes import nodesOfClass, placeBeside
 from AutoRegSlicerLib.values import Node, RegistrationInputs, RegistrationOutputs, RegistrationResult
 
 FIXED, MOVING = "spatialRegistrationFixed", "spatialRegistrationMoving"
@@ -39,6 +39,7 @@ def importRegistrationSteps(
         node = getattr(outputs, role, None)
         if node is None or node.GetScene() is not scene:
             node = scene.AddNewNodeByClass(className, scene.GenerateUniqueName(name))
+            placeBeside(node, inputs.movingVolume)
         _mark(node, marks, inputs)
         made[role] = node
         return node

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import slicer
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk
 
 from AutoRegLib.errors import DiskError, InputError
-from AutoRegSlicerLib.lattices import Lattice, imageVoxels, orientedImage, ownLattice, vtkMatrix
-from AutoRegSlicerLib.transforms import isLinearlyPlaced, toWorld, worldMatrix
+from AutoRegSlicerLib.lattices import Lattice, imageVoxels, ownLattice, vtkMatrix
+from AutoRegSlicerLib.transforms import chain, isLinearlyPlaced, toWorld, worldMatrix
 from AutoRegSlicerLib.values import Node
 
 
@@ -29,8 +31,7 @@ def inWorld(volume: Node, scratch: Any, extra: Any = None) -> Node:
         lattice = ownLattice(volume).moved(worldMatrix(volume))
         node.SetIJKToRASMatrix(vtkMatrix(lattice.ijkToRAS))
         return resampled(node, lattice.straightened()) if lattice.sheared else node
-    from AutoRegSlicerLib.transforms import chain
-
+    useFloat(node)
     parent = scratch.AddNewNodeByClass("vtkMRMLTransformNode")
     parent.SetAndObserveTransformToParent(chain(toWorld(volume), extra))
     node.SetAndObserveTransformNodeID(parent.GetID())
@@ -54,6 +55,7 @@ def resampled(node: Node, lattice: Lattice, transform: Any = None) -> Node:
     ``transform``: to world, of the node (vtkGeneralTransform). The result is a node of the same scene.
     """
     scene = node.GetScene()
+    useFloat(node)
     reference = nodeOn(scene, lattice, np.zeros(lattice.size[::-1], np.uint8))
     if transform is not None:
         parent = scene.AddNewNodeByClass("vtkMRMLTransformNode")
@@ -66,6 +68,22 @@ def resampled(node: Node, lattice: Lattice, transform: Any = None) -> Node:
     return result
 
 
+def useFloat(node: Node) -> None:
+    """Let a scratch image of whole numbers be interpolated without rounding: half a gray value shows in 8 bits.
+
+    Label maps and colors stay as they are.
+    """
+    image = node.GetImageData()
+    if (node.IsA("vtkMRMLLabelMapVolumeNode") or image.GetNumberOfScalarComponents() != 1
+            or image.GetScalarType() in (vtk.VTK_FLOAT, vtk.VTK_DOUBLE)):
+        return
+    cast = vtk.vtkImageCast()
+    cast.SetInputData(image)
+    cast.SetOutputScalarTypeToFloat()
+    cast.Update()
+    node.SetAndObserveImageData(cast.GetOutput())
+
+
 def nodeOn(scene: Any, lattice: Lattice, voxels: np.ndarray, className: str = "vtkMRMLScalarVolumeNode") -> Node:
     """A new volume node with these voxels (z, y, x; copied) on the lattice."""
     node = scene.AddNewNodeByClass(className)
@@ -75,15 +93,10 @@ def nodeOn(scene: Any, lattice: Lattice, voxels: np.ndarray, className: str = "v
 
 def fill(node: Node, lattice: Lattice, voxels: np.ndarray) -> None:
     """Replace lattice and voxels (z, y, x; copied) of a volume node."""
-    image = orientedImage(lattice, voxels)
-    plain = slicer.vtkOrientedImageData()  # its class is kept out of the scene: nodes hold plain images
-    plain.DeepCopy(image)
-    import vtk
-
-    result = vtk.vtkImageData()
-    result.SetDimensions(lattice.size)
-    result.GetPointData().SetScalars(plain.GetPointData().GetScalars())
-    node.SetAndObserveImageData(result)
+    image = vtk.vtkImageData()
+    image.SetDimensions(lattice.size)
+    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(voxels).ravel(), deep=1))
+    node.SetAndObserveImageData(image)
     node.SetIJKToRASMatrix(vtkMatrix(lattice.ijkToRAS))
 
 

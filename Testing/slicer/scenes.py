@@ -175,6 +175,29 @@ def addPair(scene: Any, kind: str = "oblique", shift: tuple[float, ...] = (2.0, 
     }
 
 
+def addScans(scene: Any, data: Path) -> dict[str, Any]:
+    """Two real T1 scans at 4 mm, the moving one on an oblique lattice, with both thalami and some landmarks."""
+    made: dict[str, Any] = {}
+    for role, case in (("fixed", "fsaverage"), ("moving", "oas1_0001")):
+        whole = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", role)
+        volumes.read(whole, data / "brain_t1" / "images" / f"{case}.nii.gz")
+        drawn = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
+        volumes.read(drawn, data / "brain_t1" / "labels" / f"{case}.nii.gz")
+        own = volumes.ownLattice(whole)
+        center = own.corners.mean(axis=0)
+        on = lattice((40, 48, 44), (4.0, 4.0, 4.2), rotation(12, -8, 17) if role == "moving" else None, center)
+        image, labelMap = volumes.resampled(whole, on), volumes.resampled(drawn, on)
+        codes = volumes.voxelsOf(labelMap)
+        made[f"{role}Volume"] = addVolume(scene, role, on, volumes.voxelsOf(image))
+        thalami = (codes == 10) + 2 * (codes == 49)
+        made[f"{role}Segmentation"] = addSegmentation(scene, f"{role} labels", on, thalami.astype(np.uint8))
+        points = center + np.random.default_rng(1).uniform(-30, 30, (6, 3))
+        made[f"{role}Landmarks"] = addPoints(scene, f"{role} points", points)
+        for node in (whole, drawn, image, labelMap):
+            scene.RemoveNode(node)
+    return made
+
+
 def tinyBundle(folder: Path, *, strength: float = 3e3, affine: str = "none") -> Path:
     """A model of a few thousand random weights that moves points by some millimeters, smoothly."""
     from AutoRegLib.bundle import save_bundle

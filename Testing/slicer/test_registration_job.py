@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import slicer
 from AutoRegLib.errors import AutoRegError, InputError
 from AutoRegSlicerLib import transforms, volumes
 from AutoRegSlicerLib.apply import worldLattice
+from AutoRegSlicerLib.checks import worldCorners
 from AutoRegSlicerLib.jobs_ui import Jobs, JobState
 from AutoRegSlicerLib.lattices import imageLattice, imageVoxels
 from AutoRegSlicerLib.logic import (
@@ -36,16 +38,19 @@ from AutoRegSlicerLib.logic import (
 from AutoRegSlicerLib.tables import rowsOf
 
 PLACED = {"axis-aligned": "none", "oblique": "none", "anisotropic": "none", "left-handed": "none", "permuted": "none",
-          "another size": "linear", "oblique, moved": "linear", "axis-aligned, bent": "warp"}
+          "another size": "linear", "oblique, moved": "linear", "axis-aligned, bent": "warp", "T1 scans": "linear"}
 EVERYTHING = RegistrationOutputs(createSegmentation=True, createInverse=True)
 
 
 class Done:
     """One registration that ran, with the nodes it was given and made."""
 
-    def __init__(self, kind: str, folder: Path, model: Path) -> None:
+    def __init__(self, kind: str, folder: Path, model: Path, data: Callable[[], Path]) -> None:
         self.scene = scenes.newScene()
-        self.pair = scenes.addPair(self.scene, kind.split(",")[0])
+        if kind == "T1 scans":
+            self.pair = scenes.addScans(self.scene, data())
+        else:
+            self.pair = scenes.addPair(self.scene, kind.split(",")[0])
         self.bent = PLACED[kind] == "warp"
         fromWorld: list[sitk.Transform] = []  # of the moving nodes, the last one applied first
         if PLACED[kind] != "none":
@@ -70,11 +75,12 @@ class Done:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, tinyModel: Path) -> dict[str, Done]:
+def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tinyModel: Path) -> dict[str, Done]:
     """Every kind once, each in a child process of its own, made when first asked for."""
     class Runs(dict):  # type: ignore[type-arg]
         def __missing__(self, kind: str) -> Done:
-            self[kind] = Done(kind, tmp_path_factory.mktemp("jobs"), tinyModel)
+            self[kind] = Done(kind, tmp_path_factory.mktemp("jobs"), tinyModel,
+                              lambda: request.getfixturevalue("data_folder"))
             return self[kind]
 
     return Runs()
@@ -192,7 +198,8 @@ def test_the_inverse_undoes_the_transform(done: Done) -> None:
     """Inverse node after forward node, at the landmarks: as far off as the library's own figure says."""
     forward = transforms.warpToWorld(done.result.transform, inverse=True)
     back = transforms.warpToWorld(done.result.inverseTransform, inverse=True)
-    points = scenes.CENTER + np.random.default_rng(4).uniform(-8, 8, (40, 3))
+    points = worldCorners(done.pair["fixedVolume"]).mean(axis=0)
+    points = points + np.random.default_rng(4).uniform(-8, 8, (40, 3))
     there = transforms.transformPoints(forward, points)
     assert np.linalg.norm(there - points, axis=1).max() > 1
     loop = np.linalg.norm(transforms.transformPoints(back, there) - points, axis=1)

@@ -12,10 +12,11 @@ pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core
 import judges
 import scenes
 import SimpleITK as sitk
+import slicer
 import vtk
 
 from AutoRegLib.errors import InputError
-from AutoRegSlicerLib import segmentations, transforms, volumes
+from AutoRegSlicerLib import nodes, segmentations, transforms, volumes
 from AutoRegSlicerLib.lattices import imageLattice, imageVoxels, ownLattice
 from AutoRegSlicerLib.logic import alignCenters, applyToNodes, previewOn
 
@@ -160,3 +161,14 @@ def test_aligned_centers(scene: Any, pair: dict[str, Any]) -> None:
     node = alignCenters(scene, pair["fixedVolume"], pair["movingVolume"])
     moved = transforms.transformPoints(transforms.warpToWorld(node), worldCorners(pair["movingVolume"]))
     assert moved.mean(axis=0) == pytest.approx(worldCorners(pair["fixedVolume"]).mean(axis=0))
+
+
+def test_copies_lie_beside_their_originals(scene: Any, pair: dict[str, Any]) -> None:
+    """In the subject hierarchy, where the scene has one."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "patient")
+    hierarchy.CreateItem(patient, pair["movingVolume"])
+    new = scene.AddNewNodeByClass("vtkMRMLModelNode", "new")
+    item = hierarchy.CreateItem(hierarchy.GetSceneItemID(), new)  # the application does this for every node
+    nodes.placeBeside(new, pair["movingVolume"])
+    assert hierarchy.GetItemParent(item) == patient
