@@ -30,7 +30,7 @@ def start(jobs: Jobs, behaviour: str, verb: str = "search", **arguments: object)
 
 
 def wait(
-    jobs: Jobs, folder: Path, states: JobState | Iterable[JobState], *, seconds: float = 30.0,
+    jobs: Jobs, folder: Path, states: JobState | Iterable[JobState], *, seconds: float = 120.0,
     also: Callable[[JobStatus], bool] = lambda status: True,
 ) -> JobStatus:
     """Poll until the job is in one of the states (and ``also`` holds)."""

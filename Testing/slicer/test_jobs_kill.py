@@ -36,7 +36,7 @@ def uninterrupted(request_: JobRequest, tmp_path_factory: pytest.TempPathFactory
     jobs = Jobs(tmp_path_factory.mktemp("whole"))
     folder = jobs.create("search", "whole")
     jobs.submit(folder, request_)
-    status = wait(jobs, folder, JobState.Importing, seconds=100)
+    status = wait(jobs, folder, JobState.Importing, seconds=300)
     assert status.secondsRunning > 0.5, "too short to be interrupted"
     return result(folder)
 
@@ -78,7 +78,7 @@ def test_worker_killed_resumed_same_result(
     interrupted = wait(jobs, folder, JobState.Interrupted)
     assert interrupted.nextStep == "resume" and "last checkpoint" in interrupted.message
     jobs.resume(folder)
-    done = wait(jobs, folder, JobState.Importing, seconds=100)
+    done = wait(jobs, folder, JobState.Importing, seconds=300)
     assert result(folder) == uninterrupted
     steps = [step for step, _ in done.metrics["lower_loss"]]
     assert steps == sorted(set(steps))  # what was computed twice is drawn once
@@ -109,7 +109,7 @@ def test_application_killed_attached_again_same_result(
          json.dumps(request_.arguments)]
     )
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while not (locks := list(tmp_path.glob("jobs/*/lock"))) and time.monotonic() < until:
             time.sleep(0.02)
         pid = int(json.loads(locks[0].read_text())["pid"])
@@ -122,6 +122,6 @@ def test_application_killed_attached_again_same_result(
     jobs = Jobs(tmp_path)
     (status,) = jobs.attachExisting()
     assert status.state is JobState.Running and status.title == "of a host that dies" and status.metrics
-    done = wait(jobs, status.folder, JobState.Importing, seconds=100)
+    done = wait(jobs, status.folder, JobState.Importing, seconds=300)
     assert done.fraction == 1.0 and result(status.folder) == uninterrupted
     jobs.markImported(status.folder)
