@@ -16,12 +16,25 @@ for folder in (HERE, ROOT / "AutoRegSlicer", ROOT):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
-try:
-    from slicer import vtkMRMLScene  # noqa: F401  (this very folder would pass for an empty package "slicer")
-except ImportError as problem:
-    WITHOUT_SLICER = f"tests of the scene are skipped, slicer-core is not installed: {problem}"
-else:
-    WITHOUT_SLICER = ""
+
+def whyNoSlicer() -> str:
+    """Import the real ``slicer``; empty, or why it cannot be.
+
+    That package takes in every folder of its name on the path and imports all that lies there: this folder must be
+    hidden meanwhile, or all tests would be run by an import, and without slicer-core the folder would pass for it.
+    """
+    path = list(sys.path)
+    sys.path[:] = [entry for entry in path if Path(entry or ".").resolve() != HERE.parent]
+    try:
+        from slicer import vtkMRMLScene  # noqa: F401
+    except ImportError as problem:
+        return f"tests of the scene are skipped, slicer-core is not installed: {problem}"
+    finally:
+        sys.path[:] = path
+    return ""
+
+
+WITHOUT_SLICER = whyNoSlicer()
 
 
 def pytest_report_header() -> str:
