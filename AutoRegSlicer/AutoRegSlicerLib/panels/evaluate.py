@@ -7,7 +7,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from AutoRegSlicerLib import display, logic
+from AutoRegSlicerLib import display, logic, tables
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.choices import TransformDisplay
 from AutoRegSlicerLib.panels.session import Session, describe
@@ -27,6 +27,7 @@ class EvaluatePanel:
         self._phase = 0.0
         self._direction = 1
         self._ranged: Any = None
+        session.showTables = self.showTables
         self._timer = qt.QTimer()
         qtbits.on(self._timer, "timeout", self.animate)
         shortcut = qt.QShortcut(qt.QKeySequence("B"), self.ui.evaluateTab)
@@ -217,15 +218,12 @@ class EvaluatePanel:
             movingLandmarks=p.movingLandmarks, jacobian=p.outputJacobian, referenceVolume=p.fixedVolume,
         ), self.showTables, lambda problem: self.fail(problem, self.ui.metricsSummaryLabel))
 
-    def showTables(self, tables: tuple[Any, Any]) -> None:
+    def showTables(self, found: tuple[Any, Any]) -> None:
         """Metrics of each structure and of each landmark."""
-        self._tables = tables
-        self.ui.metricsTableView.setMRMLTableNode(tables[0])
-        self.ui.landmarksTableView.setMRMLTableNode(tables[1])
-        counts = [0 if table is None else table.GetNumberOfRows() for table in tables]
-        parts = [_("{n} structures").format(n=counts[0])] if counts[0] else []
-        parts += [_("{n} landmarks").format(n=counts[1])] if counts[1] else []
-        self.ui.metricsSummaryLabel.setText(", ".join(parts) + _(" measured before and after."))
+        self._tables = found
+        self.ui.metricsTableView.setMRMLTableNode(found[0])
+        self.ui.landmarksTableView.setMRMLTableNode(found[1])
+        self.ui.metricsSummaryLabel.setText(summary(*found))
         self.session.changed()
 
     def export(self) -> None:
@@ -258,3 +256,20 @@ class EvaluatePanel:
         self.ui.metricsTableView.setMRMLTableNode(None)
         self.ui.landmarksTableView.setMRMLTableNode(None)
         self.ui.metricsSummaryLabel.setText("")
+
+
+def summary(structures: Any, landmarks: Any) -> str:
+    """The means of the two tables in words; their last row holds them."""
+    parts = []
+    for node, one, many, what, unit in (
+        (structures, _("1 structure"), _("{n} structures"), "Dice", ""),
+        (landmarks, _("1 landmark"), _("{n} landmarks"), "Error", " mm"),
+    ):
+        columns, rows = tables.rowsOf(node) if node is not None else ([], [])
+        if rows:
+            means = dict(zip(columns, rows[-1], strict=True))
+            ends = [value for name, value in means.items() if name.startswith((f"{what} before", f"{what} after"))]
+            figures = " → ".join(f"{value:.2f}" for value in ends)
+            count = one if len(rows) == 2 else many.format(n=len(rows) - 1)
+            parts.append(f"{count}: {what} {figures}{unit}." if ends else f"{count}.")
+    return " ".join(parts)

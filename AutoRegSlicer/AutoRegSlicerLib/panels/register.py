@@ -210,6 +210,7 @@ class RegisterPanel:
         for name, (node, _create) in OUTPUTS.items():
             if getattr(result, name, None) is not None:
                 setattr(p, node, getattr(result, name))
+        self.session.showTables((result.metricsTable, result.landmarksTable))
         self.summary, self.summarized = summarize(result.report), self._choice()
         self.preview()
 

@@ -32,6 +32,7 @@ class Session:
         self.statuses: list[JobStatus] = []  # of the last poll
         self.models: list[bundles.Bundle] = []
         self.modelProblems: list[str] = []
+        self.showTables: Callable[[tuple[Any, Any]], Any] = lambda tables: None  # of structures and of landmarks
         self.importers: dict[str, Callable[[JobStatus], Any]] = {}  # verb: take the results
         self.ours: set[Path] = set()  # jobs whose inputs are in this scene
         self._taking: set[Path] = set()

@@ -21,6 +21,7 @@ except ImportError as problem:
     raise ImportError(f"no PySide6, or a library it needs is missing: {problem}") from None
 
 import standins
+from standins.stopwatch import Stopwatch
 
 
 @dataclass
@@ -53,6 +54,7 @@ class Desk:
     widget: Any
     scene: Any
     module: ModuleType
+    stopwatch: Stopwatch
     raised: list[str] = field(default_factory=list)  # exceptions in handlers: Qt goes on, a test must not
 
     @property
@@ -104,6 +106,8 @@ def make_desk(scene: Any, folder: Path) -> Desk:
     sys.modules.pop("AutoRegSlicer", None)
     for name in [n for n in sys.modules if n.startswith("AutoRegSlicerLib.panels")]:
         del sys.modules[name]  # they hold on to the stand-ins of the scene before
+    stopwatch = Stopwatch()
+    stopwatch.watch(importlib.import_module("AutoRegSlicerLib.panels.qtbits"))
     module = importlib.import_module("AutoRegSlicer")
     widget = module.AutoRegSlicerWidget()
     widget.setup()
@@ -112,7 +116,7 @@ def make_desk(scene: Any, folder: Path) -> Desk:
     widget.enter()
     widget.session.environment = environment()
     widget.showEnvironment()
-    desk = Desk(widget, scene, module)
+    desk = Desk(widget, scene, module, stopwatch)
     desk.settle()
     return desk
 
