@@ -20,12 +20,12 @@ from AutoRegLib.arguments import (
     TrainArguments,
     check_arguments,
 )
-from AutoRegLib.economy import economise
+from AutoRegLib.economy import describe, economise
 from AutoRegLib.environment import decide_device, use_threads
 from AutoRegLib.errors import InputError
 from AutoRegLib.jobs import JobRequest, Monitor
 from AutoRegLib.recipe import Recipe, read_recipe
-from AutoRegLib.records import from_plain, make_folder, to_plain
+from AutoRegLib.records import from_plain, make_folder, to_plain, write_json
 from AutoRegLib.scenario import read_scenario
 
 #: what each verb leaves in its output folder: the sign that another run's results are there
@@ -211,9 +211,13 @@ def _register(arguments: RegisterArguments, device: str, monitor: Monitor) -> di
     def compute(economical: Recipe) -> dict[str, Any]:
         # what the user asked for, unless it does not fit
         used = model if economical == recipe else replace(model, recipe=economical)
-        return register(
+        report = register(
             used, arguments.fixed, arguments.moving, output=output, options=options, device=device, monitor=monitor
         )
+        if used is not model:
+            report["warnings"].append(f"Not enough memory: registered with {describe(recipe, economical)}.")
+            write_json(output / "report.json", report)
+        return report
 
     return economise("register", recipe, compute, monitor=monitor)
 

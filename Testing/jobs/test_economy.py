@@ -115,6 +115,7 @@ def test_a_registration_with_little_memory_completes(tmp_path: Path, monkeypatch
     texts = [e.payload["text"] for e in read_events(job) if e.type == "warning" and e.payload["code"] == "memory"]
     assert len(texts) == len(sizes) - 1 and "working grid" in texts[-1]
     assert (job / "out" / "transform.nrrd").is_file()
+    assert "working grid" in json.loads((job / "out" / "report.json").read_text())["warnings"][-1]
 
 
 def test_a_training_with_little_memory_completes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

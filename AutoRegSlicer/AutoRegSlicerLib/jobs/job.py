@@ -21,7 +21,7 @@ from AutoRegSlicerLib.jobs.tail import EventTail, log_tail
 HELLO_SECONDS = 60.0
 STALL_SECONDS = 60.0
 #: after the wish in ``control``: ask the system, then insist; nothing is left 12 s after the click
-TERMINATE_SECONDS, KILL_SECONDS = 7.0, 9.5
+TERMINATE_SECONDS, KILL_SECONDS = 6.0, 9.0
 LEAVE_SECONDS = 10.0  # how long a process may take to go after its last event
 LATEST_STATES = (JobState.Done, JobState.DoneNotImported, JobState.Importing)
 
