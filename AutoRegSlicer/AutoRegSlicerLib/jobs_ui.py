@@ -148,7 +148,10 @@ class Jobs:
         self._results(folder, JobState.Importing)
 
     def attachExisting(self) -> list[JobStatus]:
-        """Find the jobs of earlier sessions: those still running, interrupted ones, results not yet imported."""
+        """Find the jobs of earlier sessions: those still running, interrupted ones, results not yet imported.
+
+        What another application started and still looks after stays its own.
+        """
         for folder in record.job_folders(self.folder):
             if folder.name in self._jobs:
                 continue
@@ -156,10 +159,10 @@ class Jobs:
                 job = Job(folder)
                 if job.state in (JobState.Done, JobState.Cancelled, JobState.Failed):
                     continue
-                waiting = job.state in (JobState.Queued, JobState.Preparing)
-                if waiting and process.marked_lives(job.record.owner) and job.record.owner.get("pid") != os.getpid():
-                    continue  # another application is about to start it
+                if process.marked_lives(job.record.owner) and job.record.owner.get("pid") != os.getpid():
+                    continue  # another application looks after it
                 job.attach()
+                job.move(job.state, owner=process_mark())
                 self._jobs[folder.name] = job
         self._jobs = dict(sorted(self._jobs.items()))
         return self._statuses()

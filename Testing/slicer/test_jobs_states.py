@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -236,6 +238,22 @@ def test_a_job_waiting_when_the_application_closed(jobs: Jobs, tmp_path: Path) -
     states = {s.folder: s for s in later.attachExisting()}
     assert states[second].state is JobState.Interrupted and "waiting" in states[second].message
     assert states[first].state in (JobState.Launching, JobState.Running)
+
+
+def test_what_another_application_looks_after_stays_its_own(jobs: Jobs) -> None:
+    folder = start(jobs, "obedient")
+    wait(jobs, folder, JobState.Running)
+    jobs.detach()
+    record = json.loads((folder / "ui.json").read_text())
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as other:
+        mark = {"pid": other.pid, "started": time.time(), "host": record["owner"]["host"]}
+        (folder / "ui.json").write_text(json.dumps({**record, "owner": mark}))
+        assert jobs.attachExisting() == []
+        assert [s.folder for s in jobs.history()] == [folder]
+        other.kill()
+    (status,) = jobs.attachExisting()
+    assert status.state is JobState.Running
+    assert json.loads((folder / "ui.json").read_text())["owner"]["pid"] == os.getpid()
 
 
 def test_preparing_may_fail(jobs: Jobs) -> None:
