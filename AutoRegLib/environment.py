@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 from typing import Any
 
 from AutoRegLib.errors import EnvironmentProblem
@@ -35,6 +37,24 @@ def decide_device(wish: str) -> str:
             remedy="use --device cpu, or install the CUDA build of torch and a driver",
         )
     return "cpu"
+
+
+def memory_in_use() -> tuple[int, int] | None:
+    """Bytes used and there: of the GPU once one is used, else of the process and the machine; None where unknown.
+
+    Loads nothing: what was not imported by the computation itself is not asked.
+    """
+    torch = sys.modules.get("torch")
+    # torch is in the table of modules before it is complete
+    if torch is not None and getattr(torch, "cuda", None) is not None and torch.cuda.is_initialized():
+        free, total = torch.cuda.mem_get_info()
+        return int(total - free), int(total)
+    try:
+        page = os.sysconf("SC_PAGE_SIZE")
+        resident = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return resident * page, page * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 def describe() -> dict[str, Any]:

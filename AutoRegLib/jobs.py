@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from AutoRegLib.errors import InputError
+from AutoRegLib.processes import process_lives
 from AutoRegLib.records import from_plain, read_json, write_json, write_text
 
 SCHEMA = "autoreg-job/1"
@@ -57,6 +58,7 @@ class FolderMonitor(Monitor):
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        cut_broken_line(self.folder)
         self._seq = len(read_events(self.folder))
         self._last_look = 0.0
         self._wish: Wish = ""
@@ -113,29 +115,37 @@ def write_state(folder: str | Path, state: State, **details: Any) -> None:
     write_json(Path(folder) / "state.json", {"state": state, "t": time.time(), **details})
 
 
+def cut_broken_line(folder: str | Path) -> None:
+    """Take away the half line that a killed process left at the end of ``events.jsonl``."""
+    try:
+        with open(Path(folder) / "events.jsonl", "rb+") as stream:
+            stream.truncate(stream.read().rfind(b"\n") + 1)
+    except FileNotFoundError:
+        return
+
+
 def take_lock(folder: str | Path) -> None:
     """Mark the job as ours (pid, start time, host). Raises InputError while another process runs it."""
     path = Path(folder) / "lock"
-    if path.exists():
-        try:
-            holder = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            holder = {}
-        pid = holder.get("pid", -1)
-        if holder.get("host") == socket.gethostname() and pid != os.getpid() and process_lives(pid):
-            raise InputError(f"the job in {folder} is already running", got=f"process {pid}", remedy="wait for it")
-    holder = {"pid": os.getpid(), "started": time.time(), "host": socket.gethostname()}
-    write_text(path, json.dumps(holder))
+    holder = lock_holder(folder)
+    if (
+        holder and holder.get("host") == socket.gethostname() and holder["pid"] != os.getpid()
+        and process_lives(holder["pid"], known_since=holder.get("started"))
+    ):
+        raise InputError(f"the job in {folder} is already running", got=f"process {holder['pid']}",
+                         remedy="wait for it")
+    write_text(path, json.dumps(process_mark()))
 
 
-def process_lives(pid: int) -> bool:
-    """Whether a process with this number exists on this machine."""
-    if pid <= 0:
-        return False
+def process_mark() -> dict[str, Any]:
+    """What tells this process from all others: its number, a time at which it lived, the machine."""
+    return {"pid": os.getpid(), "started": time.time(), "host": socket.gethostname()}
+
+
+def lock_holder(folder: str | Path) -> dict[str, Any] | None:
+    """The mark of the process that holds, or held, the job; None without a readable lock."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        holder = json.loads((Path(folder) / "lock").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return holder if isinstance(holder, dict) and isinstance(holder.get("pid"), int) else None

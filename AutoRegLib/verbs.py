@@ -20,11 +20,12 @@ from AutoRegLib.arguments import (
     TrainArguments,
     check_arguments,
 )
+from AutoRegLib.economy import describe, economise
 from AutoRegLib.environment import decide_device, use_threads
 from AutoRegLib.errors import InputError
 from AutoRegLib.jobs import JobRequest, Monitor
-from AutoRegLib.recipe import Judge, read_recipe
-from AutoRegLib.records import from_plain, make_folder, to_plain
+from AutoRegLib.recipe import Judge, Recipe, read_recipe
+from AutoRegLib.records import from_plain, make_folder, to_plain, write_json
 from AutoRegLib.scenario import read_scenario
 
 #: the words of the command line for what judges the loss weights
@@ -133,15 +134,19 @@ def _search(arguments: SearchArguments, device: str, monitor: Monitor) -> dict[s
     output = claim_output(
         arguments.output, RESULTS["search"], overwrite=arguments.overwrite, resume=arguments.resume, monitor=monitor
     )
-    found = search(
-        recipe,
-        scenario,
-        output=output,
-        minutes=arguments.minutes,
-        resume=arguments.resume,
-        device=device,
-        monitor=monitor,
-    )
+
+    def compute(economical: Recipe) -> Recipe:
+        return search(
+            economical,
+            scenario,
+            output=output,
+            minutes=arguments.minutes,
+            resume=arguments.resume,
+            device=device,
+            monitor=monitor,
+        )
+
+    found = economise("search", recipe, compute, monitor=monitor, output=output, resume=arguments.resume)
     return {
         "output": str(output),
         "recipe": str(output / "recipe.json"),
@@ -153,7 +158,7 @@ def _search(arguments: SearchArguments, device: str, monitor: Monitor) -> dict[s
 
 
 def _train(arguments: TrainArguments, device: str, monitor: Monitor) -> dict[str, Any]:
-    from AutoRegLib.bundle import describe_bundle
+    from AutoRegLib.bundle import ModelBundle, describe_bundle
     from AutoRegLib.learning.train import train
 
     recipe = read_recipe(arguments.recipe)
@@ -170,21 +175,27 @@ def _train(arguments: TrainArguments, device: str, monitor: Monitor) -> dict[str
     output = claim_output(
         arguments.output, RESULTS["train"], overwrite=arguments.overwrite, resume=arguments.resume, monitor=monitor
     )
-    bundle = train(
-        recipe,
-        scenario,
-        output=output,
-        minutes=arguments.minutes,
-        resume=arguments.resume,
-        device=device,
-        monitor=monitor,
-    )
+
+    def compute(economical: Recipe) -> ModelBundle:
+        return train(
+            economical,
+            scenario,
+            output=output,
+            minutes=arguments.minutes,
+            resume=arguments.resume,
+            device=device,
+            monitor=monitor,
+        )
+
+    bundle = economise("train", recipe, compute, monitor=monitor, output=output, resume=arguments.resume)
     return {"output": str(output), **describe_bundle(bundle), "device": device}
 
 
 def _register(arguments: RegisterArguments, device: str, monitor: Monitor) -> dict[str, Any]:
     from AutoRegLib.bundle import load_bundle
+    from AutoRegLib.imaging.files import read_geometry
     from AutoRegLib.register import RegisterOptions, register
+    from AutoRegLib.registration import working_geometry
 
     model = load_bundle(arguments.model, device=device)
     output = claim_output(arguments.output, RESULTS["register"], overwrite=arguments.overwrite, monitor=monitor)
@@ -201,9 +212,23 @@ def _register(arguments: RegisterArguments, device: str, monitor: Monitor) -> di
         transform_format=arguments.transform_format,
         seed=arguments.seed,
     )
-    return register(
-        model, arguments.fixed, arguments.moving, output=output, options=options, device=device, monitor=monitor
-    )
+    recipe = model.recipe
+    if not recipe.preprocessing.spacing:  # the network sees the fixed image's own grid
+        spacing = working_geometry(recipe, read_geometry(arguments.fixed)).spacing
+        recipe = replace(recipe, preprocessing=replace(recipe.preprocessing, spacing=spacing))
+
+    def compute(economical: Recipe) -> dict[str, Any]:
+        # what the user asked for, unless it does not fit
+        used = model if economical == recipe else replace(model, recipe=economical)
+        report = register(
+            used, arguments.fixed, arguments.moving, output=output, options=options, device=device, monitor=monitor
+        )
+        if used is not model:
+            report["warnings"].append(f"Not enough memory: registered with {describe(recipe, economical)}.")
+            write_json(output / "report.json", report)
+        return report
+
+    return economise("register", recipe, compute, monitor=monitor)
 
 
 def _apply(arguments: ApplyArguments, device: str, monitor: Monitor) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from AutoRegLib import __version__
 from AutoRegLib.arguments import located
-from AutoRegLib.environment import decide_device
+from AutoRegLib.environment import decide_device, memory_in_use
 from AutoRegLib.errors import AutoRegError
 from AutoRegLib.failures import explain
 from AutoRegLib.jobs import FolderMonitor, JobRequest, Wish, read_request, take_lock, write_state
@@ -132,12 +132,19 @@ def _terminable(monitor: JobMonitor) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _beating(monitor: JobMonitor) -> Iterator[None]:
-    """A heartbeat event every few seconds from a thread of its own, so that a long step is not taken for dead."""
+    """A heartbeat every few seconds from a thread of its own, so that a long step is not taken for dead.
+
+    It comes with the memory in use.
+    """
     over = threading.Event()
 
     def beat() -> None:
         while not over.wait(HEARTBEAT_SECONDS):
             monitor.event("heartbeat")
+            with contextlib.suppress(Exception):  # a driver's complaint must not stop the sign of life
+                memory = memory_in_use()
+                if memory is not None:
+                    monitor.event("memory", used=memory[0], total=memory[1])
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()

@@ -1,0 +1,468 @@
+"""The AutoReg module of 3D Slicer: learned registration whose network and loss are searched for your own data.
+
+This file only wires: forms and panels (``AutoRegSlicerLib/panels``), the scene (``logic``), the jobs (``jobs_ui``).
+"""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Union
+
+import qt
+import slicer
+import slicer.util
+import vtk
+from slicer import (
+    vtkMRMLLabelMapVolumeNode,
+    vtkMRMLMarkupsFiducialNode,
+    vtkMRMLScalarVolumeNode,
+    vtkMRMLSegmentationNode,
+    vtkMRMLTransformNode,
+)
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+try:
+    import AutoRegLib
+except ImportError:  # run from the source tree: the library stands beside the module's folder
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
+    import AutoRegLib
+
+from AutoRegSlicerLib import environment, logic
+from AutoRegSlicerLib.jobs_ui import Jobs
+from AutoRegSlicerLib.panels import qtbits
+from AutoRegSlicerLib.panels.apply_to import ApplyToPanel
+from AutoRegSlicerLib.panels.choices import (
+    CompareMode,
+    Device,
+    Direction,
+    InitialAlignment,
+    Pairing,
+    SearchPreset,
+    TransformDisplay,
+)
+from AutoRegSlicerLib.panels.evaluate import EvaluatePanel
+from AutoRegSlicerLib.panels.footer import JobFooter
+from AutoRegSlicerLib.panels.models import ModelsPanel
+from AutoRegSlicerLib.panels.register import RegisterPanel
+from AutoRegSlicerLib.panels.session import Session, describe
+from AutoRegSlicerLib.panels.train import TrainPanel
+
+POLL_MILLISECONDS = 500
+PROBE_MILLISECONDS = 250
+FORMS = {
+    "registerTab": "RegisterPanel", "trainTab": "TrainPanel", "evaluateTab": "EvaluatePanel",
+    "modelsTab": "ModelsPanel", "jobFrame": "JobFooter",
+}
+PYTHON_SETTING, WORKSPACE_SETTING, WHEELS_SETTING = "AutoReg/Python", "AutoReg/Workspace", "AutoReg/WheelFolder"
+LabelNode = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]  # noqa: UP007 - what the wrapper knows
+
+
+class AutoRegSlicer(ScriptedLoadableModule):
+    """What Slicer shows of the module before it is opened."""
+
+    def __init__(self, parent: Any) -> None:
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("AutoReg (learned registration)")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Registration")]
+        self.parent.dependencies = []
+        self.parent.contributors = ["The AutoReg contributors"]
+        self.parent.helpText = _(
+            "Registers two volumes with a trained network, and searches, on your own data, for the network and the "
+            "loss that register them best. Everything is computed on this computer.")
+        self.parent.acknowledgementText = _(
+            "After Fan et al., Automated Learning for Deformable Medical Image Registration by Jointly Optimizing "
+            "Network Architectures and Objective Functions.")
+        if hasattr(slicer.app, "connect"):
+            slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData() -> None:
+    """Two brain scans of one person, before and after an operation, from Slicer's own sample data."""
+    import SampleData
+
+    base = slicer.util.TESTING_DATA_URL
+    digests = ("998cb522173839c78657f4bc0ea907cea09fd04e44601f17c82ea27927937b95",
+               "1a64f3f422eb3d1c9b093d1a18da354b13bcf307907c66317e2463ee530b7a97")
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category="AutoReg", sampleName="AutoRegBrainPair",
+        thumbnailFileName=str(Path(__file__).parent / "Resources" / "Icons" / "AutoRegSlicer.png"),
+        uris=[f"{base}SHA256/{digest}" for digest in digests], fileNames=["RegLib_C01_1.nrrd", "RegLib_C01_2.nrrd"],
+        checksums=[f"SHA256:{digest}" for digest in digests], nodeNames=["MRBrainTumor1", "MRBrainTumor2"],
+    )
+
+
+@parameterNodeWrapper
+class AutoRegSlicerParameterNode:
+    """Everything chosen in the panels, kept with the scene. Names are stored: never rename one."""
+
+    fixedVolume: vtkMRMLScalarVolumeNode
+    movingVolume: vtkMRMLScalarVolumeNode
+    model: str
+    fixedSegmentation: LabelNode
+    movingSegmentation: LabelNode
+    fixedLandmarks: vtkMRMLMarkupsFiducialNode
+    movingLandmarks: vtkMRMLMarkupsFiducialNode
+    fixedMask: LabelNode
+
+    createTransform: bool = True
+    outputTransform: vtkMRMLTransformNode
+    createVolume: bool = True
+    outputVolume: vtkMRMLScalarVolumeNode
+    createSegmentation: bool
+    outputSegmentation: vtkMRMLSegmentationNode
+    createInverse: bool
+    outputInverseTransform: vtkMRMLTransformNode
+    createJacobian: bool = True
+    outputJacobian: vtkMRMLScalarVolumeNode
+    previewOnMoving: bool
+
+    initialAlignment: InitialAlignment = InitialAlignment.Affine
+    initialTransform: vtkMRMLTransformNode
+    refinementSteps: Annotated[int, WithinRange(0, 500)] = 0
+    device: Device = Device.Automatic
+    keepJobFiles: bool = True
+
+    cases: str
+    pairing: Pairing = Pairing.AllPairs
+    templateVolume: vtkMRMLScalarVolumeNode
+    validationPercent: Annotated[float, WithinRange(5, 50)] = 20.0
+    searchPreset: SearchPreset = SearchPreset.Quick
+    searchMinutes: Annotated[float, WithinRange(0.1, 2880)] = 20.0
+    randomSeed: Annotated[int, WithinRange(0, 999999)] = 0
+    trainingMinutes: Annotated[float, WithinRange(0, 10080)] = 60.0
+    modelName: str
+
+    compareMode: CompareMode = CompareMode.Fade
+    fade: Annotated[float, WithinRange(0, 1)] = 0.5
+    linkViews: bool = True
+    transformDisplay: TransformDisplay = TransformDisplay.Nothing
+    gridSpacing: Annotated[float, WithinRange(1, 100)] = 10.0
+    jacobianOverlay: bool
+    foldsOnly: bool
+    jacobianMinimum: float = 0.5
+    jacobianMaximum: float = 2.0
+    direction: Direction = Direction.MovingToFixed
+
+
+class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """Loads the forms, owns the timer, and keeps panels, parameter node and jobs together."""
+
+    def __init__(self, parent: Any = None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic: AutoRegSlicerLogic | None = None
+        self.session: Session | None = None
+        self._parameterNode: Any = None
+        self._parameterNodeGuiTag: Any = None
+        self._probe: Any = None
+        self._attached = False
+
+    def setup(self) -> None:
+        """Build the panels. Reads small files only: nothing is imported, downloaded or started here."""
+        ScriptedLoadableModuleWidget.setup(self)
+        top = slicer.util.loadUI(self.resourcePath("UI/AutoRegSlicer.ui"))
+        self.layout.addWidget(top)
+        self.layout.addStretch(1)
+        forms = [top]
+        frame = slicer.util.childWidgetVariables(top)
+        for place, name in FORMS.items():
+            form = slicer.util.loadUI(self.resourcePath(f"UI/{name}.ui"))
+            getattr(frame, place).layout().addWidget(form)
+            forms.append(form)
+        self.ui = slicer.util.childWidgetVariables(top)
+        self.ui.parameterNodeSelector.addAttribute("vtkMRMLScriptedModuleNode", "ModuleName", self.moduleName)
+        for form in forms:
+            form.setMRMLScene(slicer.mrmlScene)
+        self._forms = forms  # PythonQt keeps no reference of its own
+
+        self.logic = AutoRegSlicerLogic()
+        settings = slicer.app.userSettings()
+        self.session = Session(self.ui, slicer.mrmlScene, Jobs(logic.defaultWorkspace(), self.interpreter()),
+                               qtbits.Dialogs(top))
+        self.session.setUp = self.setUpEnvironment
+        self.registerPanel, self.trainPanel = RegisterPanel(self.session), TrainPanel(self.session)
+        self.evaluatePanel, self.modelsPanel = EvaluatePanel(self.session), ModelsPanel(self.session)
+        self.applyToPanel, self.footer = ApplyToPanel(self.session), JobFooter(self.session)
+        self.session.panels = [self.registerPanel, self.trainPanel, self.evaluatePanel, self.applyToPanel,
+                               self.modelsPanel, self.footer]
+
+        self.ui.externalPythonPathEdit.setCurrentPath(settings.value(PYTHON_SETTING) or "")
+        self.ui.wheelFolderPathEdit.setCurrentPath(settings.value(WHEELS_SETTING) or "")
+        self.ui.workspaceDirectoryButton.setDirectory(str(logic.defaultWorkspace()))
+        qtbits.on(self.ui.setupEnvironmentButton, "clicked", self.setUpEnvironment)
+        qtbits.on(self.ui.refreshEnvironmentButton, "clicked", self.checkEnvironment)
+        qtbits.on(self.ui.externalPythonPathEdit, "currentPathChanged", self.interpreterChanged)
+        qtbits.on(self.ui.wheelFolderPathEdit, "currentPathChanged", self.wheelFolderChanged)
+        qtbits.on(self.ui.workspaceDirectoryButton, "directoryChanged", self.workspaceChanged)
+        qtbits.on(self.ui.parameterNodeSelector, "currentNodeChanged", self.parameterNodeChosen)
+
+        qtbits.on(self.ui.workflowTabWidget, "currentChanged", self.fitTabs)
+        self.fitTabs()
+
+        self._timer = qt.QTimer()
+        self._timer.setInterval(POLL_MILLISECONDS)
+        qtbits.on(self._timer, "timeout", self.session.poll)
+        self._probeTimer = qt.QTimer()
+        self._probeTimer.setInterval(PROBE_MILLISECONDS)
+        qtbits.on(self._probeTimer, "timeout", self.pollEnvironment)
+        if hasattr(slicer.app, "aboutToQuit"):
+            slicer.app.aboutToQuit.connect(self.onQuit)
+
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
+        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
+            self.addObserver(scene, event, self.onNodesChanged)
+        self.showEnvironment()
+
+    def cleanup(self) -> None:
+        """The module is going away: jobs go on."""
+        self._timer.stop()
+        self._probeTimer.stop()
+        self.evaluatePanel.stop()
+        self.removeObservers()
+
+    def enter(self) -> None:
+        """The user opens the module: find earlier jobs, look for a GPU, show the parameters."""
+        self.initializeParameterNode()
+        if not self._attached:
+            self._attached = True
+            self.session.jobs.attachExisting()
+            self.session.modelsChanged()
+            self.checkEnvironment()
+            self._timer.start()
+        self.session.poll()
+
+    def exit(self) -> None:
+        """Another module is shown; jobs are still looked after."""
+        self.evaluatePanel.stop()
+        self.unbind()
+
+    def onQuit(self) -> None:
+        """Slicer ends: a running job may go on by itself."""
+        for status in self.session.jobs.running():
+            if not slicer.util.confirmYesNoDisplay(
+                _("“{title}” is running. Keep it running in the background? Its result is offered when Slicer is "
+                  "started again.").format(title=status.title), windowTitle=_("AutoReg")):
+                self.session.jobs.cancel(status.folder)
+
+    def fitTabs(self) -> None:
+        """The tabs are as high as the one that is shown, so that the job below stays in sight."""
+        current = qtbits.read(self.ui.workflowTabWidget, "currentIndex")
+        for index, name in enumerate(tuple(FORMS)[:-1]):
+            policy = qt.QSizePolicy.Preferred if index == current else qt.QSizePolicy.Ignored
+            getattr(self.ui, name).setSizePolicy(policy, policy)
+        self.ui.workflowTabWidget.updateGeometry()
+
+    # ---- scene and parameters
+
+    def onSceneStartClose(self, caller: Any, event: Any) -> None:
+        self.setParameterNode(None)
+        self.session.sceneClosed()
+        for panel in (self.registerPanel, self.evaluatePanel, self.applyToPanel):
+            panel.sceneClosed()
+
+    def onSceneEndClose(self, caller: Any, event: Any) -> None:
+        if self._attached and not slicer.mrmlScene.IsImporting():
+            self.initializeParameterNode()
+
+    def onSceneEndImport(self, caller: Any, event: Any) -> None:
+        logic.restoreResults(slicer.mrmlScene)
+        if self._attached:
+            self.initializeParameterNode()
+
+    def onNodesChanged(self, caller: Any, event: Any) -> None:
+        if not slicer.mrmlScene.IsBatchProcessing():
+            self.session.changed()
+
+    def initializeParameterNode(self) -> None:
+        """Take the scene's parameter node, made where there is none; two volumes are proposed at once."""
+        self.setParameterNode(self.logic.getParameterNode())
+        p, scene = self._parameterNode, slicer.mrmlScene
+        count = scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
+        if count == 2 and p.fixedVolume is None and p.movingVolume is None:
+            volumes = [scene.GetNthNodeByClass(i, "vtkMRMLScalarVolumeNode") for i in range(count)]
+            if all(volume.GetClassName() == "vtkMRMLScalarVolumeNode" for volume in volumes):
+                p.fixedVolume, p.movingVolume = volumes
+
+    def parameterNodeChosen(self) -> None:
+        node = self.ui.parameterNodeSelector.currentNode()
+        if self._parameterNode is not None and node is not None and node is not self._parameterNode.parameterNode:
+            self.setParameterNode(AutoRegSlicerParameterNode(node))
+
+    def setParameterNode(self, parameters: Any) -> None:
+        """Bind the panels to a parameter set, or to none."""
+        self.unbind()
+        self._parameterNode = self.session.parameters = parameters
+        if parameters is not None:
+            self._parameterNodeGuiTag = parameters.connectGui(self.ui)
+            self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
+            self.ui.parameterNodeSelector.setCurrentNode(parameters.parameterNode)
+            self.ui.jacobianRangeWidget.setMinimumValue(parameters.jacobianMinimum)
+            self.ui.jacobianRangeWidget.setMaximumValue(parameters.jacobianMaximum)
+            self.trainPanel.parametersChanged()
+            self.session.changed()
+
+    def unbind(self) -> None:
+        """Panels and parameters go separate ways; a result that arrives later still knows where it belongs."""
+        if self._parameterNode is not None:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
+            self._parameterNode = None
+
+    def onParametersModified(self, caller: Any = None, event: Any = None) -> None:
+        self.session.changed()
+
+    # ---- what computes
+
+    def interpreter(self) -> str | None:
+        """The Python chosen by the user, None for Slicer's own."""
+        return slicer.app.userSettings().value(PYTHON_SETTING) or None
+
+    def interpreterChanged(self) -> None:
+        path = qtbits.read(self.ui.externalPythonPathEdit, "currentPath")
+        slicer.app.userSettings().setValue(PYTHON_SETTING, path)
+        if not path or Path(path).is_file():
+            self.session.jobs.setInterpreter(self.interpreter())
+            self.checkEnvironment()
+
+    def wheelFolderChanged(self) -> None:
+        slicer.app.userSettings().setValue(WHEELS_SETTING, qtbits.read(self.ui.wheelFolderPathEdit, "currentPath"))
+
+    def workspaceChanged(self) -> None:
+        """Jobs of the former folder go on; they are found again when the folder is chosen again."""
+        folder = qtbits.read(self.ui.workspaceDirectoryButton, "directory")
+        if folder and Path(folder) != logic.defaultWorkspace():
+            slicer.app.userSettings().setValue(WORKSPACE_SETTING, folder)
+            self.session.jobs = Jobs(folder, self.interpreter())
+            self.session.jobs.attachExisting()
+            self.session.poll()
+
+    def checkEnvironment(self) -> None:
+        """Ask the Python that computes what it has; the answer comes by the timer."""
+        if self._probe is not None:
+            self._probe.stop()
+        self.session.environment, self._probe = None, environment.probe(self.interpreter())
+        self._probeTimer.start()
+        self.showEnvironment()
+
+    def pollEnvironment(self) -> None:
+        found = self._probe.poll() if self._probe is not None else None
+        if found is not None:
+            self._probe, self.session.environment = None, found
+            self._probeTimer.stop()
+            self.showEnvironment()
+            self.session.changed()
+
+    def showEnvironment(self) -> None:
+        """The line at the top: what computes, and a button where something is missing."""
+        found = self.session.environment
+        ready = found is not None and found.ready
+        improvable = found is not None and any(code == "cpu-build" for code, _text in found.warnings)
+        text = found.text if found else _("Looking for PyTorch and a GPU…")
+        if found is not None and "torch" in found.missing:
+            text = _("PyTorch is not installed (about {size}).").format(
+                size=qtbits.size(environment.installPlan(found).bytesNeeded))
+        self.ui.environmentStatusLabel.setText(text)
+        self.ui.environmentStatusLabel.setToolTip("\n".join(text for _code, text in found.warnings) if found else "")
+        self.ui.setupEnvironmentButton.setVisible(found is not None and (not ready or improvable))
+        qtbits.offer(self.ui.refreshEnvironmentButton, [] if found else [_("Looking already.")], _(
+            "Look again for PyTorch and a GPU."))
+        names = [device.name for device in found.devices] if found else []
+        self.ui.deviceComboBox.setToolTip(_("Automatic takes a GPU where there is one. Found: {what}.").format(
+            what=", ".join(names) or _("CPU only")))
+
+    def setUpEnvironment(self) -> None:
+        """Install what is missing, after one question; the only place from which anything is downloaded."""
+        found = self.session.environment
+        if found is None or self.session.jobs.running():
+            self.session.say(_("Wait until the running job is done, then set up."))
+            return
+        wheels = slicer.app.userSettings().value(WHEELS_SETTING) or None
+        plan = environment.installPlan(found, wheelFolder=wheels)
+        if plan.route in ("none", "manual"):
+            self.session.dialogs.inform(environment.consentText(plan))
+            return
+        if not self.session.dialogs.confirm(environment.consentText(plan), _("Set up AutoReg")):
+            return
+        self.ui.environmentStatusLabel.setText(_("Installing. This takes some minutes…"))
+        self.session.run(
+            lambda: environment.install(plan, consented=True, log=self.session.say, wheelFolder=wheels),
+            self.installed, lambda problem: self.session.dialogs.inform("{1}\n\n{2}".format(*describe(problem))))
+
+    def installed(self, restart: bool) -> None:
+        if restart and self.session.dialogs.confirm(_("Slicer has to be restarted. Restart now?")):
+            slicer.util.restart()
+        self.checkEnvironment()
+
+
+class AutoRegSlicerLogic(ScriptedLoadableModuleLogic):
+    """For scripts: ``AutoRegSlicerLogic().registerVolumes(...)``; the same functions as ``AutoRegSlicerLib.logic``."""
+
+    registerVolumes = staticmethod(logic.registerVolumes)
+    registerCases = staticmethod(logic.registerCases)
+    applyToNodes = staticmethod(logic.applyToNodes)
+    computeMetrics = staticmethod(logic.computeMetrics)
+    exportScenario = staticmethod(logic.exportScenario)
+
+    def __init__(self) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.isSingletonParameterNode = False  # a scene may hold several parameter sets
+
+    def getParameterNode(self) -> AutoRegSlicerParameterNode:
+        """The parameters, typed."""
+        return AutoRegSlicerParameterNode(super().getParameterNode())
+
+
+class AutoRegSlicerTest(ScriptedLoadableModuleTest):
+    """Runs in Slicer (Reload and Test, or ``py_AutoRegSlicer``); needs no data and no network."""
+
+    def setUp(self) -> None:
+        slicer.mrmlScene.Clear()
+
+    def runTest(self) -> None:
+        self.setUp()
+        self.test_parameters()
+        self.setUp()
+        self.test_checks()
+        self.setUp()
+        self.test_environment()
+
+    def test_parameters(self) -> None:
+        """What is set in the parameter node is read back, also by a second wrapper."""
+        parameters = AutoRegSlicerLogic().getParameterNode()
+        volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "fixed")
+        parameters.fixedVolume, parameters.searchPreset, parameters.fade = volume, SearchPreset.Thorough, 0.25
+        again = AutoRegSlicerParameterNode(parameters.parameterNode)
+        self.assertIs(again.fixedVolume, volume)
+        self.assertEqual((again.searchPreset, again.fade, again.createTransform), (SearchPreset.Thorough, 0.25, True))
+
+    def test_checks(self) -> None:
+        """An empty scene cannot be registered, and the check says why."""
+        messages = logic.checkRegistration(slicer.mrmlScene, logic.RegistrationInputs(None, None, ""),
+                                           logic.RegistrationOutputs())
+        self.assertTrue([m for m in messages if m.blocking and m.text])
+
+    def test_environment(self) -> None:
+        """The Python that computes answers within a minute; without torch it says so and nothing else happens."""
+        import time
+
+        asked, found, end = environment.probe(None), None, time.monotonic() + 90
+        while found is None and time.monotonic() < end:
+            found = asked.poll()
+            slicer.app.processEvents()
+            time.sleep(0.05)
+        self.assertIsNotNone(found)
+        self.assertTrue(found.text)
+        logging.info("AutoReg %s: %s", AutoRegLib.__version__, found.text)
+        self.delayDisplay(found.text)

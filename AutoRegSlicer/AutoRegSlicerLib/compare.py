@@ -1,0 +1,100 @@
+"""Helper volumes of the compare modes: hidden nodes that are made once and refilled, never saved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import slicer
+
+from AutoRegSlicerLib import transforms, volumes
+from AutoRegSlicerLib.apply import worldLattice
+from AutoRegSlicerLib.colors import EDGE_COLOR, showInOneColor
+from AutoRegSlicerLib.lattices import Lattice, ownLattice, vtkMatrix
+from AutoRegSlicerLib.nodes import helper
+from AutoRegSlicerLib.values import Node
+
+_SCALAR = "vtkMRMLScalarVolumeNode"
+
+
+def colored(scene: Any, role: str, volume: Node, colorNodeID: str) -> Node:
+    """The volume's own voxels shown in another color, so that the volume's display stays as it is."""
+    node = helper(scene, role, _SCALAR)
+    node.SetAndObserveImageData(volume.GetImageData())
+    node.SetIJKToRASMatrix(vtkMatrix(ownLattice(volume).ijkToRAS))
+    node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    display, shown = node.GetDisplayNode(), volume.GetDisplayNode()
+    display.SetAndObserveColorNodeID(colorNodeID)
+    if shown is not None:
+        display.SetAutoWindowLevel(False)
+        display.SetWindowLevel(shown.GetWindow(), shown.GetLevel())
+    return node
+
+
+def checkerboard(scene: Any, fixed: Node, other: Node, tiles: int) -> Node:
+    """Tiles of one volume between tiles of the other, both scaled to their window. Values 0 to 1."""
+    lattice = worldLattice(fixed)
+    first, second = (_shownVoxels(volume, lattice) for volume in (fixed, other))
+    board = np.zeros(first.shape, bool)
+    for axis, count in enumerate(first.shape):
+        width = max(max(first.shape) / max(tiles, 1), 1)
+        index = (np.arange(count) // width).astype(int) % 2 == 1
+        board ^= index.reshape([-1 if a == axis else 1 for a in range(3)])
+    return _gray(scene, "checkerboard", lattice, np.where(board, second, first), (0.0, 1.0))
+
+
+def difference(scene: Any, fixed: Node, other: Node) -> Node:
+    """Second minus first, both scaled to their window. Values -1 to 1; middle gray is equal."""
+    lattice = worldLattice(fixed)
+    first, second = (_shownVoxels(volume, lattice) for volume in (fixed, other))
+    return _gray(scene, "difference", lattice, second - first, (-1.0, 1.0))
+
+
+def edges(scene: Any, other: Node, fixed: Node) -> Node:
+    """Label map of ``other``'s edges, one voxel thin, on the fixed grid: the steepest fifth of them."""
+    lattice = worldLattice(fixed)
+    voxels = _shownVoxels(other, lattice)
+    slopes = np.stack(np.gradient(voxels, *lattice.spacing[::-1]))
+    steepness = np.sqrt((slopes**2).sum(axis=0))
+    across = np.abs(slopes).argmax(axis=0)
+    crest = np.zeros(voxels.shape, bool)
+    for axis in range(3):  # steeper than both neighbors across the edge
+        higher = (steepness >= np.roll(steepness, 1, axis)) & (steepness > np.roll(steepness, -1, axis))
+        crest |= higher & (across == axis)
+    crest &= steepness > 0.1 * float(steepness.max())
+    if crest.any():
+        crest &= steepness > float(np.percentile(steepness[crest], 80 if crest.mean() > 0.05 else 50))
+    node = helper(scene, "edges", "vtkMRMLLabelMapVolumeNode")
+    volumes.fill(node, lattice, crest.astype(np.uint8))
+    showInOneColor(node, "AutoReg edges", "edge", EDGE_COLOR)
+    return node
+
+
+def _shownVoxels(volume: Node, lattice: Lattice) -> np.ndarray:
+    """The volume on a world lattice, its window scaled to 0..1."""
+    scratch = slicer.vtkMRMLScene()
+    if transforms.isLinearlyPlaced(volume):
+        own = worldLattice(volume)
+        same = own.size == lattice.size and np.allclose(own.ijkToRAS, lattice.ijkToRAS, atol=1e-4)
+        copy = volumes.inWorld(volume, scratch)
+        voxels = volumes.voxelsOf(copy if same else volumes.resampled(copy, lattice))
+    else:
+        voxels = volumes.voxelsOf(volumes.resampled(
+            volumes.sharedCopy(volume, scratch), lattice, transforms.toWorld(volume)))
+    voxels = voxels.astype(np.float32)
+    shown = volume.GetDisplayNode()
+    if shown is not None and shown.GetWindow() > 0:
+        lowest, highest = shown.GetWindowLevelMin(), shown.GetWindowLevelMax()
+    else:
+        lowest, highest = np.percentile(voxels, (0.5, 99.5))
+    return np.clip((voxels - lowest) / max(highest - lowest, 1e-6), 0, 1)
+
+
+def _gray(scene: Any, role: str, lattice: Lattice, voxels: np.ndarray, window: tuple[float, float]) -> Node:
+    node = helper(scene, role, _SCALAR)
+    volumes.fill(node, lattice, voxels.astype(np.float32))
+    display = node.GetDisplayNode()
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(*window)
+    return node

@@ -1,0 +1,244 @@
+"""Seeing a result: compare modes, the warp, the Jacobian and its folds. Works on slice nodes, no Qt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from AutoRegLib.errors import InputError
+from AutoRegSlicerLib import colors, compare, transforms, volumes
+from AutoRegSlicerLib.checks import worldCorners
+from AutoRegSlicerLib.lattices import ownLattice
+from AutoRegSlicerLib.nodes import HELPER, helper, nodesOfClass
+from AutoRegSlicerLib.results import FIXED
+from AutoRegSlicerLib.values import Node
+
+COMPARE_MODES = ("fade", "checkerboard", "red-cyan", "difference", "edges", "side-by-side")
+TRANSFORM_MODES = ("none", "grid", "glyphs", "contours")
+
+_RED, _CYAN = "vtkMRMLColorTableNodeRed", "vtkMRMLColorTableNodeCyan"
+_ALPHA, _ADD = 0, 2  # vtkMRMLSliceCompositeNode: Alpha, ReverseAlpha, Add, Subtract
+_BEFORE_JACOBIAN = "AutoReg.ForegroundBefore"
+_GRID_LINES = 20  # over the longest side: enough to see a bend, not so many that the image is covered
+
+
+def setCompareMode(
+    scene: Any, mode: str, fixed: Node, warped: Node, moving: Node = None, *, opacity: float = 0.5,
+    before: bool = False, tiles: int = 8, sliceNodes: list[Node] | None = None,
+) -> list[Node]:
+    """Show ``fixed`` against ``warped`` (``before``: against ``moving`` as it was) in the slice views.
+
+    ``opacity``: of the warped volume in "fade". "side-by-side" shows the fixed volume in the first, third, ...
+    view and the warped one in the others, at the same slice. Volumes keep their own display; what a mode needs is
+    made in hidden nodes, which are returned, reused from call to call and not saved.
+    Raises InputError for an unknown mode or a missing volume.
+    """
+    if mode not in COMPARE_MODES:
+        raise InputError(f"no compare mode '{mode}'", expected=", ".join(COMPARE_MODES), got=mode)
+    other = moving if before else warped
+    if fixed is None or other is None:
+        raise InputError("nothing to compare", expected="a fixed volume and a " + ("moving" if before else "warped")
+                         + " volume", remedy="choose both volumes")
+    nodes = _sliceNodes(scene, sliceNodes)
+    made: list[Node] = []
+    background, foreground, label, share, compositing = fixed, other, None, opacity, _ALPHA
+    if mode == "checkerboard":
+        background, foreground = compare.checkerboard(scene, fixed, other, tiles), None
+        made = [background]
+    elif mode == "difference":
+        background, foreground = compare.difference(scene, fixed, other), None
+        made = [background]
+    elif mode == "red-cyan":
+        background = compare.colored(scene, "red", fixed, _RED)
+        foreground = compare.colored(scene, "cyan", other, _CYAN)
+        made, share, compositing = [background, foreground], 1.0, _ADD
+    elif mode == "edges":
+        label, foreground = compare.edges(scene, other, fixed), None
+        made = [label]
+    for index, node in enumerate(nodes):
+        composite = compositeOf(scene, node)
+        if composite is None:
+            continue
+        if mode == "side-by-side":
+            background, foreground = (other if index % 2 else fixed), None
+            if index % 2:
+                _sameSlice(node, nodes[index - 1])
+        composite.SetBackgroundVolumeID(background.GetID())
+        composite.SetForegroundVolumeID(None if foreground is None else foreground.GetID())
+        composite.SetForegroundOpacity(share if foreground is not None else 0.0)
+        composite.SetCompositing(compositing)
+        composite.SetLabelVolumeID(None if label is None else label.GetID())
+        composite.SetLabelOpacity(1.0)
+    return made
+
+
+def compositeOf(scene: Any, sliceNode: Node) -> Node:
+    """The slice composite node of a slice view, or None."""
+    for composite in nodesOfClass(scene, "vtkMRMLSliceCompositeNode"):
+        if composite.GetLayoutName() == sliceNode.GetLayoutName():
+            return composite
+    return None
+
+
+def setTransformDisplay(
+    transformNode: Node, mode: str = "grid", spacingMm: float | None = None, region: Node = None,
+    visible3D: bool = False,
+) -> None:
+    """Draw the warp as grid, glyphs or contours, or not at all.
+
+    ``spacingMm`` None: about 20 lines across the fixed volume. ``region``: the volume in which it is drawn in 3-D,
+    by default the fixed one. Raises InputError for an unknown mode.
+    """
+    if mode not in TRANSFORM_MODES:
+        raise InputError(f"no transform display '{mode}'", expected=", ".join(TRANSFORM_MODES), got=mode)
+    if transformNode.GetDisplayNode() is None:
+        if mode == "none":
+            return
+        transformNode.CreateDefaultDisplayNodes()
+    display = transformNode.GetDisplayNode()
+    visible = mode != "none"
+    modified = display.StartModify()
+    region = region or transformNode.GetNodeReference(FIXED)
+    if visible:
+        if region is not None:
+            display.SetAndObserveRegionNode(region)
+        spacing = spacingMm or (gridSpacingRange(region)[2] if region is not None else display.GetGridSpacingMm())
+        display.SetGridSpacingMm(spacing)
+        display.SetGridResolutionMm(max(spacing / 4, 0.5))  # points along a line between two crossings
+        display.SetGlyphSpacingMm(spacing)
+        display.SetContourResolutionMm(max(spacing / 4, 0.5))
+        display.SetVisualizationMode({
+            "grid": display.VIS_MODE_GRID, "glyphs": display.VIS_MODE_GLYPH, "contours": display.VIS_MODE_CONTOUR,
+        }[mode])
+        if mode == "contours":
+            display.SetContourLevelsMmFromString(_contourLevels(transformNode))
+    display.SetVisibility(visible)
+    display.SetVisibility2D(visible)
+    display.SetVisibility3D(visible and visible3D)
+    display.EndModify(modified)
+
+
+def gridSpacingRange(volume: Node) -> tuple[float, float, float]:
+    """(least, most, sensible) grid spacing in mm for the display slider of this volume."""
+    lattice = ownLattice(volume)
+    longest = float((np.array(lattice.size) * lattice.spacing).max())
+    least = float(lattice.spacing.min())
+    return least, max(longest / 4, least), max(longest / _GRID_LINES, least)
+
+
+def _contourLevels(transformNode: Node) -> str:
+    """Five round levels up to the longest displacement."""
+    grid = transforms.gridOf(transformNode)
+    longest = 10.0 if grid is None else float(np.linalg.norm(transforms.gridVectors(grid)[0], axis=-1).max())
+    return " ".join(f"{level:.3g}" for level in np.linspace(0, max(longest, 1e-3), 7)[1:-1])
+
+
+def showJacobian(
+    scene: Any, jacobian: Node, *, visible: bool = True, lower: float = 0.5, upper: float = 2.0,
+    foldsOnly: bool = False, opacity: float = 0.5, sliceNodes: list[Node] | None = None,
+) -> None:
+    """Lay the Jacobian map over the slice views: blue shrinks, white keeps, red grows, magenta folds.
+
+    ``foldsOnly`` shows the folds alone, as labels. Switched off, the views show what they showed before.
+    """
+    if visible:
+        colors.showAsJacobian(jacobian, lower, upper)
+    folds = None
+    if visible and foldsOnly:
+        folds = helper(scene, "folds", "vtkMRMLLabelMapVolumeNode")
+        volumes.fill(folds, ownLattice(jacobian), (volumes.voxelsOf(jacobian) <= 0).astype(np.uint8))
+        folds.SetAndObserveTransformNodeID(jacobian.GetTransformNodeID())
+        colors.showAsFolds(folds)
+    for node in _sliceNodes(scene, sliceNodes):
+        composite = compositeOf(scene, node)
+        if composite is None:
+            continue
+        _forget(composite)
+        if not visible:
+            continue
+        if folds is not None:
+            composite.SetLabelVolumeID(folds.GetID())
+            composite.SetLabelOpacity(1.0)
+            continue
+        state = (composite.GetForegroundVolumeID() or "", repr(composite.GetForegroundOpacity()),
+                 str(composite.GetCompositing()))
+        composite.SetAttribute(_BEFORE_JACOBIAN, "|".join(state))
+        composite.SetForegroundVolumeID(jacobian.GetID())
+        composite.SetForegroundOpacity(opacity)
+        composite.SetCompositing(_ALPHA)
+
+
+def _forget(composite: Node) -> None:
+    """Take the Jacobian off a view."""
+    state = composite.GetAttribute(_BEFORE_JACOBIAN)
+    if state:
+        volume, opacity, compositing = state.split("|")
+        composite.SetForegroundVolumeID(volume or None)
+        composite.SetForegroundOpacity(float(opacity))
+        composite.SetCompositing(int(compositing))
+        composite.RemoveAttribute(_BEFORE_JACOBIAN)
+    label = composite.GetScene().GetNodeByID(composite.GetLabelVolumeID() or "")
+    if label is not None and label.GetAttribute(HELPER) == "folds":
+        composite.SetLabelVolumeID(None)
+
+
+def foldCenters(jacobianNode: Node) -> list[tuple[float, float, float]]:
+    """A point inside every connected fold region (the voxel nearest to its center), largest region first.
+
+    Unit/Direction: mm RAS, world.
+    """
+    folded = volumes.voxelsOf(jacobianNode) <= 0
+    if not folded.any():
+        return []
+    import SimpleITK as sitk  # comes with Slicer; only needed here
+
+    regions = sitk.GetArrayFromImage(sitk.RelabelComponent(sitk.ConnectedComponent(
+        sitk.GetImageFromArray(folded.astype(np.uint8)), True)))
+    index = np.argwhere(regions > 0)
+    region = regions[regions > 0]
+    order = np.argsort(region, kind="stable")
+    index, region = index[order], region[order]
+    centers = []
+    for members in np.split(index, np.flatnonzero(np.diff(region)) + 1):
+        nearest = members[np.argmin(((members - members.mean(axis=0)) ** 2).sum(axis=1))]
+        centers.append(nearest[::-1])
+    points = np.array(centers, dtype=float)
+    matrix = ownLattice(jacobianNode).ijkToRAS
+    points = points @ matrix[:3, :3].T + matrix[:3, 3]
+    parent = transforms.toWorld(jacobianNode)
+    if parent is not None:
+        points = transforms.transformPoints(parent, points)
+    return [tuple(point) for point in points.tolist()]
+
+
+def jumpTo(scene: Any, point: tuple[float, float, float], sliceNodes: list[Node] | None = None) -> None:
+    """Move the crosshair and all slice views to a point (mm RAS); views keep their center unless it is outside."""
+    crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    if crosshair is not None:
+        crosshair.SetCrosshairRAS(*point)
+    for node in _sliceNodes(scene, sliceNodes):
+        node.JumpSlice(*point)
+
+
+def fitSlices(scene: Any, volume: Node, sliceNodes: list[Node] | None = None) -> None:
+    """Center all slice views on the volume and show it whole."""
+    corners = worldCorners(volume)
+    center, size = corners.mean(axis=0), corners.max(axis=0) - corners.min(axis=0)
+    for node in _sliceNodes(scene, sliceNodes):
+        node.JumpSliceByCentering(*center)
+        width, height = node.GetDimensions()[:2]
+        axes = np.array([[node.GetSliceToRAS().GetElement(i, j) for j in range(2)] for i in range(3)])
+        wide, high = np.abs(axes).T @ size
+        scale = max(wide / max(width, 1), high / max(height, 1)) * 1.05
+        node.SetFieldOfView(scale * width, scale * height, node.GetFieldOfView()[2])
+
+
+def _sameSlice(node: Node, like: Node) -> None:
+    node.GetSliceToRAS().DeepCopy(like.GetSliceToRAS())
+    node.UpdateMatrices()
+    node.SetFieldOfView(*like.GetFieldOfView())
+
+
+def _sliceNodes(scene: Any, given: list[Node] | None) -> list[Node]:
+    return nodesOfClass(scene, "vtkMRMLSliceNode") if given is None else given

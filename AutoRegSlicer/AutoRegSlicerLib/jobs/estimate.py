@@ -1,0 +1,100 @@
+"""How much memory a job will need, before it starts: from its recipe and the sizes of its images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, prod
+from pathlib import Path
+from typing import Any
+
+from AutoRegLib.errors import AutoRegError
+from AutoRegLib.jobs import JobRequest
+from AutoRegLib.recipe import Recipe, read_recipe
+from AutoRegLib.scenario import read_scenario
+
+#: Python, PyTorch, SimpleITK and their work space, in bytes of main memory (a GPU's context is about as large)
+BASE = 500_000_000
+#: bytes by voxel of the working grid at the default widths: registering, and training one pair. From the peaks of
+#: processes on a CPU at 40 to 96 voxels a side, rounded up; they scatter by a third
+BYTES = {"autoreg": (200, 900), "voxelmorph1": (220, 500)}
+OTHERS = (220, 900)  # networks without a row
+SEARCH_FACTOR = 2.5  # a supernet holds every candidate of an edge
+#: bytes by voxel of the fixed image, of all that is delivered on it: a brain of 6.9 million voxels took 2.0 GB
+DELIVERY = 220
+#: most voxels of the working grid of each preset (AutoRegLib.presets.SCALES, which this module may not import)
+PRESET_VOXELS = {"quick": 400_000, "standard": 1_500_000, "thorough": 8_000_000}
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """``needed`` and ``free`` in bytes (None: unknown); ``text`` for the panel, e.g. "needs about 9.1 GB"."""
+
+    needed: int | None = None
+    free: int | None = None
+    text: str = ""
+
+    @property
+    def fits(self) -> bool:
+        """False only when both are known and it will not fit."""
+        return self.needed is None or self.free is None or self.needed <= self.free
+
+
+def estimate_memory(request: JobRequest, base: Path, *, free: int | None = None) -> MemoryEstimate:
+    """The estimate for a request whose relative paths start at ``base``; unknown when its files do not tell."""
+    try:
+        needed = int(_needed(request, base))
+    except (AutoRegError, KeyError, OSError, RuntimeError, ImportError, ValueError):
+        return MemoryEstimate(None, free)
+    text = f"needs about {needed / 1e9:.1f} GB"
+    if free is not None:
+        text += f", {free / 1e9:.1f} GB free"
+    return MemoryEstimate(needed, free, text)
+
+
+def _needed(request: JobRequest, base: Path) -> float:
+    arguments = request.arguments
+    if request.verb in ("register", "evaluate"):
+        recipe = read_recipe(base / str(arguments["model"]))
+        if request.verb == "register":
+            shape, spacing = image_size(base / str(arguments["fixed"]))
+        else:
+            shape, spacing = _largest(base / str(arguments["scenario"]))
+        voxels = working_voxels(shape, spacing, recipe.preprocessing.spacing)
+        return BASE + voxels * _by_voxel(recipe)[0] + prod(shape) * DELIVERY
+    shape, spacing = _largest(base / str(arguments["scenario"]))
+    if request.verb == "search":
+        most = PRESET_VOXELS[str(arguments.get("preset", "standard"))]
+        return BASE + min(prod(shape), most) * 2 * _by_voxel(Recipe())[1] * SEARCH_FACTOR
+    recipe = read_recipe(base / str(arguments["recipe"]))
+    voxels = working_voxels(shape, spacing, recipe.preprocessing.spacing)
+    return BASE + voxels * recipe.training.batch * _by_voxel(recipe)[1]
+
+
+def working_voxels(shape: tuple[int, ...], spacing: tuple[float, ...], working: tuple[float, ...]) -> int:
+    """Voxels of the grid the network sees: the image's field of view at the working spacing (its own when empty)."""
+    if not working:
+        return prod(shape)
+    # the header's axes taken in their order: for a volume stored in another one the number is a good guess
+    return prod(ceil(size * own / wanted) for size, own, wanted in zip(shape, spacing, working, strict=True))
+
+
+def image_size(path: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Size and spacing (mm) of an image, from its header alone. Raises RuntimeError, ImportError."""
+    import SimpleITK as sitk
+
+    reader: Any = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    return tuple(reader.GetSize()), tuple(reader.GetSpacing())
+
+
+def _largest(scenario: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Size and spacing of the scenario's first image: all are prepared on one grid like it."""
+    return image_size(Path(read_scenario(scenario).cases[0].image))
+
+
+def _by_voxel(recipe: Recipe) -> tuple[float, float]:
+    """(registering, training) in bytes by voxel, scaled by the width of the features."""
+    width = max(sum(recipe.network.features) / sum(Recipe().network.features), 0.25)
+    registering, training = BYTES.get(recipe.network.name, OTHERS)
+    return registering * width, training * width

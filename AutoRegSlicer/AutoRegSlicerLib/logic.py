@@ -1,0 +1,30 @@
+"""The door to the scene: everything the panels, the self test and scripts call. No Qt; nodes in, nodes out.
+
+Coordinates are mm: RAS in the scene, LPS in files. No function changes an input node or where it is saved.
+Functions named ``...Steps`` are generators that do the same one node at a time, for callers that must not block.
+"""
+
+from AutoRegSlicerLib.apply import alignCenters, applyToNodes, previewOn
+from AutoRegSlicerLib.cases import checkCases, exportScenario, exportScenarioSteps, readCaseTable
+from AutoRegSlicerLib.checks import checkRegistration, require
+from AutoRegSlicerLib.exports import exportRegistration, exportRegistrationSteps
+from AutoRegSlicerLib.metrics import computeMetrics
+from AutoRegSlicerLib.plots import updateSearchPlots, updateTrainingPlots
+from AutoRegSlicerLib.results import importRegistration, importRegistrationSteps, restoreResults
+from AutoRegSlicerLib.scripting import defaultWorkspace, registerCases, registerVolumes
+from AutoRegSlicerLib.tables import exportTable
+from AutoRegSlicerLib.values import (
+    CaseRow,
+    Message,
+    RegistrationInputs,
+    RegistrationOutputs,
+    RegistrationResult,
+)
+
+__all__ = [
+    "CaseRow", "Message", "RegistrationInputs", "RegistrationOutputs", "RegistrationResult", "alignCenters",
+    "applyToNodes", "checkCases", "checkRegistration", "computeMetrics", "defaultWorkspace", "exportRegistration",
+    "exportRegistrationSteps", "exportScenario", "exportScenarioSteps", "exportTable", "importRegistration",
+    "importRegistrationSteps", "previewOn", "readCaseTable", "registerCases", "registerVolumes", "require",
+    "restoreResults", "updateSearchPlots", "updateTrainingPlots",
+]

@@ -1,0 +1,99 @@
+"""The choices of the combo boxes. Names are what a scene file keeps: never rename one; labels may change."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from slicer.i18n import tr as _
+
+#: minutes of each preset of the search
+PRESET_MINUTES = {"Quick": 20.0, "Standard": 180.0, "Thorough": 720.0}
+#: networks a search can be asked for: those of AutoRegLib's registry, which cannot be imported without torch
+NETWORKS = ("autoreg", "voxelmorph1", "voxelmorph2", "voxelmorph_diff")
+
+
+class InitialAlignment(Enum):
+    """How the volumes are brought near each other first."""
+
+    Affine = "auto"
+    Existing = "existing"
+    NoAlignment = "none"
+
+    def label(self) -> str:
+        return {"auto": _("Automatic affine"), "existing": _("Existing transform"), "none": _("None")}[self.value]
+
+
+class Device(Enum):
+    """Where to compute; the value is what a job asks for."""
+
+    Automatic = "auto"
+    Gpu = "cuda"
+    Cpu = "cpu"
+
+    def label(self) -> str:
+        return {"auto": _("Automatic"), "cuda": _("GPU"), "cpu": _("CPU")}[self.value]
+
+
+class Pairing(Enum):
+    """Which cases are registered with which; the value is the scenario's word."""
+
+    AllPairs = "all"
+    WithinSubject = "within-subject"
+    Template = "atlas"
+
+    def label(self) -> str:
+        return {"all": _("All pairs"), "within-subject": _("Within subject"), "atlas": _("To template")}[self.value]
+
+
+class SearchPreset(Enum):
+    """How long and on how fine a grid to search; the value is the preset of the command line."""
+
+    Quick = "quick"
+    Standard = "standard"
+    Thorough = "thorough"
+    Custom = "custom"
+
+    def label(self) -> str:
+        return {
+            "quick": _("Quick look, 20 min"), "standard": _("Standard, 3 h"), "thorough": _("Thorough, overnight"),
+            "custom": _("Custom time"),
+        }[self.value]
+
+
+class CompareMode(Enum):
+    """The values are those of display.COMPARE_MODES."""
+
+    Fade = "fade"
+    Checkerboard = "checkerboard"
+    RedCyan = "red-cyan"
+    Difference = "difference"
+    Edges = "edges"
+    SideBySide = "side-by-side"
+
+    def label(self) -> str:
+        return {
+            "fade": _("Fade"), "checkerboard": _("Checkerboard"), "red-cyan": _("Red/cyan"),
+            "difference": _("Difference"), "edges": _("Moving edges on fixed"), "side-by-side": _("Side by side"),
+        }[self.value]
+
+
+class TransformDisplay(Enum):
+    """The values are those of display.TRANSFORM_MODES."""
+
+    Nothing = "none"
+    Grid = "grid"
+    Glyphs = "glyphs"
+    Contours = "contours"
+
+    def label(self) -> str:
+        return {"none": _("None"), "grid": _("Grid"), "glyphs": _("Glyphs"), "contours": _("Contours")}[self.value]
+
+
+class Direction(Enum):
+    """Which way nodes are carried."""
+
+    MovingToFixed = "forward"
+    FixedToMoving = "inverse"
+
+    def label(self) -> str:
+        return {"forward": _("Moving → fixed"), "inverse": _("Fixed → moving")}[self.value]

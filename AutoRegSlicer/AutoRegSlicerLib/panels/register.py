@@ -1,0 +1,259 @@
+"""The first tab: two volumes, one model, one button."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from AutoRegSlicerLib import logic
+from AutoRegSlicerLib.jobs_ui import JobState, JobStatus
+from AutoRegSlicerLib.panels import qtbits
+from AutoRegSlicerLib.panels.bundles import Bundle
+from AutoRegSlicerLib.panels.choices import InitialAlignment
+from AutoRegSlicerLib.panels.session import Session
+
+#: outputs by the name of their results: parameter that holds the node, parameter that asks for it
+OUTPUTS = {
+    "transform": ("outputTransform", "createTransform"), "volume": ("outputVolume", "createVolume"),
+    "segmentation": ("outputSegmentation", "createSegmentation"),
+    "inverseTransform": ("outputInverseTransform", "createInverse"),
+    "jacobian": ("outputJacobian", "createJacobian"),
+}
+SWAPPED = ("Volume", "Segmentation", "Landmarks")
+
+
+class RegisterPanel:
+    """Checks after every change, starts the job, brings the result into the scene."""
+
+    def __init__(self, session: Session) -> None:
+        self.session, self.ui = session, session.ui
+        self.own: Path | None = None  # the job this panel started
+        self.requests: dict[Path, tuple[Any, Any]] = {}  # inputs and outputs of jobs of this scene
+        self.listed: list[Bundle] = []
+        self.action = ""
+        self.summary, self.summarized = "", ()
+        self.former: Any = None  # what the moving volume was under before it was shown under the result
+        session.importers["register"] = self.take
+        qtbits.on(self.ui.applyButton, "clicked", self.apply)
+        qtbits.on(self.ui.swapVolumesButton, "clicked", self.swap)
+        qtbits.on(self.ui.modelComboBox, "currentIndexChanged", self.chooseModel)
+        qtbits.on(self.ui.modelInfoButton, "clicked", self.showModel)
+        qtbits.on(self.ui.registerActionButton, "clicked", self.act)
+        qtbits.on(self.ui.previewOnMovingCheckBox, "toggled", self.preview)
+
+    # ---- what is chosen
+
+    def model(self) -> Bundle | None:
+        """The chosen model."""
+        name = self.session.parameters.model if self.session.parameters else ""
+        return next((bundle for bundle in self.listed if bundle.name == name), None)
+
+    def inputs(self) -> logic.RegistrationInputs:
+        """What would be registered now."""
+        p, bundle = self.session.parameters, self.model()
+        existing = p.initialAlignment is InitialAlignment.Existing
+        return logic.RegistrationInputs(
+            p.fixedVolume, p.movingVolume, str(bundle.folder) if bundle else "",
+            fixedSegmentation=p.fixedSegmentation, movingSegmentation=p.movingSegmentation,
+            fixedLandmarks=p.fixedLandmarks, movingLandmarks=p.movingLandmarks, fixedMask=p.fixedMask,
+            initialTransform=p.initialTransform if existing else None,
+            affine="auto" if p.initialAlignment is InitialAlignment.Affine else "none",
+            refine=p.refinementSteps, inverse=p.createInverse, device=p.device.value,
+        )
+
+    def _choice(self) -> tuple[Any, ...]:
+        """What a summary belongs to; it is not shown for anything else."""
+        p = self.session.parameters
+        nodes = (p.fixedVolume, p.movingVolume)
+        return (*(node.GetID() if node is not None else None for node in nodes), p.model)
+
+    def outputs(self) -> logic.RegistrationOutputs:
+        """What shall come out; a node that is chosen but whose box is not set is left alone."""
+        p = self.session.parameters
+        nodes = {name: getattr(p, node) if getattr(p, create) else None for name, (node, create) in OUTPUTS.items()}
+        return logic.RegistrationOutputs(**nodes, **{create: getattr(p, create) for _, create in OUTPUTS.values()})
+
+    # ---- looking
+
+    def refresh(self) -> None:
+        """Models, messages, and whether Apply can be pressed; cheap enough for every change."""
+        if self.session.parameters is None:
+            return
+        self._listModels()
+        p, ui = self.session.parameters, self.ui
+        for name, (_node, create) in OUTPUTS.items():
+            selector = f"output{name[0].upper()}{name[1:]}Selector"
+            getattr(ui, selector).setEnabled(getattr(p, create))
+        existing = p.initialAlignment is InitialAlignment.Existing
+        qtbits.offer(ui.initialTransformSelector, [] if existing else [
+            _("Choose “Existing transform” above to start from a transform.")], _("The transform to start from."))
+        qtbits.offer(ui.previewOnMovingCheckBox, [] if p.outputTransform else [
+            _("There is no output transform yet.")], _("Put the moving volume under the output transform; it is not "
+                                                       "altered. Clear this box to undo."))
+        messages = logic.checkRegistration(self.session.scene, self.inputs(), self.outputs())
+        extra = self._ownReasons()
+        blocking = [message.text for message in messages if message.blocking]
+        shown = [*extra, *blocking, *(message.text for message in messages if not message.blocking)]
+        self.action = next((m.action for m in messages if m.action == "align-centers"), "")
+        missing = self.session.environment is not None and not self.session.environment.ready
+        if missing:
+            self.action = "set-up"
+        ui.registerActionButton.setVisible(bool(self.action))
+        ui.registerActionButton.setText(_("Set up…") if missing else _("Align centers"))
+        ui.registerActionButton.setToolTip(_("Install what is missing.") if missing else _(
+            "Start from a transform that brings the centers of the volumes together."))
+        done = self.summary if self.summarized == self._choice() else ""
+        qtbits.show(ui.registerMessageLabel, shown[0] if shown and (blocking or extra or not done) else done)
+        self._applyButton([*extra, *blocking])
+
+    def _applyButton(self, reasons: list[str]) -> None:
+        status = self.session.status(self.own)
+        if status is not None and not status.state.over:
+            self.ui.applyButton.setText(_("Cancel"))
+            ending = status.state in (JobState.Cancelling, JobState.Importing)
+            qtbits.offer(self.ui.applyButton, [_("It is ending already.")] if ending else [],
+                         _("Stop this registration."))
+            return
+        busy = self.session.busy()
+        self.ui.applyButton.setText(_("Queue") if busy else _("Apply"))
+        qtbits.offer(self.ui.applyButton, [*reasons, *self.session.obstacles()], _(
+            "Register when the running job is done.") if busy else _("Register the moving volume onto the fixed one."))
+
+    def _ownReasons(self) -> list[str]:
+        """What the scene's check cannot know: models and their dimension, the chosen transform."""
+        p, bundle = self.session.parameters, self.model()
+        if not self.listed:
+            return [_("There is no model yet: train one in “Search and train”, or import one in “Models”.")]
+        if bundle is not None and bundle.recipe.spatial_dims != 3:
+            return [_("This model is for 2-D images: choose another model.")]
+        if p.initialAlignment is InitialAlignment.Existing and p.initialTransform is None:
+            return [_("Choose the initial transform under Advanced, or another initial alignment.")]
+        return []
+
+    def _listModels(self) -> None:
+        """Suitable models first; the first one is chosen where none is."""
+        p = self.session.parameters
+        listed = sorted(self.session.models, key=lambda bundle: bundle.recipe.spatial_dims != 3)
+        if [b.folder for b in listed] != [b.folder for b in self.listed] or not listed:
+            self.listed = listed
+            qtbits.fill(self.ui.modelComboBox, [b.name for b in listed] or [_("No model yet: use Auto-search")])
+        if listed and self.model() is None:
+            p.model = listed[0].name
+        bundle = self.model()
+        before = self.ui.modelComboBox.blockSignals(True)
+        self.ui.modelComboBox.setCurrentIndex(self.listed.index(bundle) if bundle else 0)
+        self.ui.modelComboBox.blockSignals(before)
+        qtbits.offer(self.ui.modelComboBox, [] if listed else [_("There is no model on this computer yet.")],
+                     _("The trained model. A model works on images like those it was trained on."))
+        qtbits.offer(self.ui.modelInfoButton, [] if bundle else [_("No model is chosen.")],
+                     _("Show the card of this model: data, accuracy, limits."))
+        qtbits.show(self.ui.compatibilityLabel, compatibility(bundle) if bundle else "")
+
+    # ---- buttons
+
+    def chooseModel(self) -> None:
+        index = int(qtbits.read(self.ui.modelComboBox, "currentIndex"))
+        if self.session.parameters is not None and 0 <= index < len(self.listed):
+            self.session.parameters.model = self.listed[index].name
+            self.session.changed()
+
+    def showModel(self) -> None:
+        self.ui.modelFilterLineEdit.setText("")
+        self.ui.workflowTabWidget.setCurrentWidget(self.ui.modelsTab)
+
+    def swap(self) -> None:
+        """Exchange fixed and moving, with all that belongs to them."""
+        p = self.session.parameters
+        for kind in SWAPPED:
+            fixed, moving = getattr(p, f"fixed{kind}"), getattr(p, f"moving{kind}")
+            setattr(p, f"fixed{kind}", moving)
+            setattr(p, f"moving{kind}", fixed)
+
+    def act(self) -> None:
+        """The remedy that the message offers."""
+        p = self.session.parameters
+        if self.action == "set-up":
+            self.session.setUp()
+        elif self.action == "align-centers":
+            p.initialTransform = logic.alignCenters(self.session.scene, p.fixedVolume, p.movingVolume)
+            p.initialAlignment = InitialAlignment.Existing
+            self.session.say(_("The centers are brought together by a new initial transform."))
+
+    def apply(self) -> None:
+        """Start the registration, or stop the one that runs."""
+        status = self.session.status(self.own)
+        if status is not None and not status.state.over:
+            self.session.jobs.cancel(status.folder)
+            self.session.poll()
+            return
+        p, inputs, outputs = self.session.parameters, self.inputs(), self.outputs()
+        self.summary = ""
+        self.own = self.session.launch(
+            "register", _("{moving} to {fixed}").format(moving=p.movingVolume.GetName(), fixed=p.fixedVolume.GetName()),
+            lambda folder: logic.exportRegistrationSteps(inputs, folder, outputs))
+        self.requests[self.own] = (inputs, outputs)
+
+    def take(self, status: JobStatus) -> Any:
+        """Bring a finished registration into the scene, step by step."""
+        inputs, outputs = self.requests.pop(status.folder, (None, None))  # None: found by what the job noted
+        result = yield from logic.importRegistrationSteps(self.session.scene, status.folder, inputs, outputs)
+        self._keep(result)
+        return result
+
+    def _keep(self, result: Any) -> None:
+        """The nodes become the chosen outputs, so that Evaluate shows them and a second run fills them again."""
+        p = self.session.parameters
+        if p is None:
+            return
+        for name, (node, _create) in OUTPUTS.items():
+            if getattr(result, name, None) is not None:
+                setattr(p, node, getattr(result, name))
+        self.session.showTables((result.metricsTable, result.landmarksTable))
+        self.summary, self.summarized = summarize(result.report), self._choice()
+        self.preview()
+
+    def preview(self) -> None:
+        """The moving volume under the output transform, or not: the one change to an input, at the user's wish."""
+        p = self.session.parameters
+        if p is None or p.movingVolume is None or p.outputTransform is None:
+            return
+        under = p.movingVolume.GetTransformNodeID() == p.outputTransform.GetID()
+        if p.previewOnMoving and not under:
+            self.former = logic.previewOn(p.movingVolume, p.outputTransform)
+        elif under and not p.previewOnMoving:
+            logic.previewOn(p.movingVolume, self.former)
+            self.former = None
+
+    def sceneClosed(self) -> None:
+        self.requests.clear()
+        self.own, self.summary, self.former = None, "", None
+
+
+def compatibility(bundle: Bundle) -> str:
+    """What a model was made for, in one line."""
+    spacing = " × ".join(f"{s:g}" for s in bundle.spacing)
+    parts = [_("Trained on {what}").format(what=bundle.anatomy or _("unknown data"))]
+    parts += [bundle.modality] if bundle.modality else []
+    parts += [_("works at {spacing} mm").format(spacing=spacing)] if spacing else []
+    dice = bundle.validation("dice")
+    parts += [_("validation Dice {dice}").format(dice=f"{dice:.2f}")] if dice is not None else []
+    return ", ".join(parts) + "."
+
+
+def summarize(report: dict[str, Any]) -> str:
+    """A finished registration in one line: how good it is, as far as it was measured."""
+    parts = [_("Done in {time}.").format(time=qtbits.duration(report["seconds"]))] if "seconds" in report else []
+    overlap = report.get("dice_before", {}).get("mean"), report.get("dice", {}).get("mean")
+    points = report.get("tre_before_mm"), report.get("tre_mm")
+    for (before, after), text in ((overlap, _("Dice {before} → {after}.")),
+                                  (points, _("Landmarks {before} → {after} mm."))):
+        if before is not None and after is not None:
+            parts.append(text.format(before=f"{before:.2f}", after=f"{after:.2f}"))
+    if "folds" in report:
+        percent = 100 * report.get("fold_fraction", 0.0)
+        parts.append(_("No folds.") if not report["folds"] else _(
+            "{percent} % of voxels fold; inverse and volume measures are unreliable there.").format(
+                percent=f"{percent:.2g}"))
+    return " ".join(parts)

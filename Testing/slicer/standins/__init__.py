@@ -1,0 +1,41 @@
+"""Small stand-ins for the parts of desktop Slicer that no package offers, over the real scene of slicer-core.
+
+Qt is PySide6 on its offscreen platform. What they show is that the panels are wired as meant; the behaviour of
+the real qMRML and CTK widgets is not tested here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+MODULE = Path(__file__).resolve().parents[3] / "AutoRegSlicer"
+
+
+def install(scene: Any, settings: Path) -> None:
+    """Put qt, ctk and the missing parts of slicer in place, around ``scene``; ``settings``: an .ini file."""
+    import slicer
+    import slicer.util
+
+    from standins import application, ctk_widgets, mrml_widgets, qt_module, scripted, wrapper
+
+    qt = qt_module.build()
+    sys.modules["qt"] = qt
+    sys.modules["ctk"] = ctk_widgets
+    slicer.mrmlScene = scene
+    slicer.app = application.Application(qt, settings)
+    slicer.modules = application.Modules(scene)
+    for widget in mrml_widgets.ALL:
+        setattr(slicer, widget.__name__, widget)
+    application.extend_util(slicer.util)
+    for name, module in {
+        "slicer.ScriptedLoadableModule": scripted, "slicer.parameterNodeWrapper": wrapper, "slicer.i18n": application,
+    }.items():
+        sys.modules[name] = module
+        setattr(slicer, name.split(".")[1], module)
+    if str(MODULE) not in sys.path:
+        sys.path.insert(0, str(MODULE))

@@ -1,0 +1,140 @@
+"""Stand-ins for slicer.app, slicer.modules, slicer.i18n and the parts of slicer.util that need the application."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import slicer
+
+UI_SIGNAL = "mrmlSceneChanged(vtkMRMLScene*)"
+
+
+def tr(text: str, disambiguation: str = "", n: int = -1) -> str:
+    """slicer.i18n.tr: the text itself."""
+    return text
+
+
+def translate(context: str, text: str, disambiguation: str = "", n: int = -1) -> str:
+    """slicer.i18n.translate: the text itself."""
+    return text
+
+
+class Application:
+    """What the module asks of the running application."""
+
+    applicationVersion = "5.13.0-standin"
+
+    def __init__(self, qt: Any, settings: Path) -> None:
+        self._qt = qt
+        self.slicerUserSettingsFilePath = str(settings)
+        self._settings = qt.QSettings(str(settings), qt.QSettings.Format.IniFormat)
+
+    def userSettings(self) -> Any:
+        return self._settings
+
+    def testingEnabled(self) -> bool:
+        return True
+
+    def clipboard(self) -> Any:
+        return self._qt.QApplication.clipboard()
+
+    def processEvents(self) -> None:
+        self._qt.QApplication.processEvents()
+
+    def layoutManager(self) -> None:
+        return None
+
+    def setOverrideCursor(self, cursor: Any) -> None:
+        pass
+
+    def restoreOverrideCursor(self) -> None:
+        pass
+
+
+class Modules:
+    """The logics that slicer.modules hands out."""
+
+    def __init__(self, scene: Any) -> None:
+        logics = {"segmentations": slicer.vtkSlicerSegmentationsModuleLogic, "volumes": slicer.vtkSlicerVolumesLogic}
+        for name, kind in logics.items():
+            logic = kind()
+            logic.SetMRMLScene(scene)
+            setattr(self, name, _Module(logic))
+
+
+class _Module:
+    def __init__(self, logic: Any) -> None:
+        self._logic = logic
+
+    def logic(self) -> Any:
+        return self._logic
+
+
+def extend_util(util: ModuleType) -> None:
+    """Replace what needs the desktop application: forms, status bar, message boxes (default answers, as in tests)."""
+    util.loadUI = load_form
+    util.childWidgetVariables = child_widgets
+    util.shownMessages = []
+    util.showStatusMessage = lambda text, duration=0: util.shownMessages.append(text)
+    util.errorDisplay = lambda text, **_: util.shownMessages.append(text)
+    util.confirmOkCancelDisplay = lambda text, **_: True
+    util.confirmYesNoDisplay = lambda text, **_: True
+    util.mainWindow = lambda: None
+
+
+def load_form(path: str) -> Any:
+    """A form with the stand-ins for Slicer's widgets; the scene connections of the file are made and checked."""
+    import xml.etree.ElementTree as ElementTree
+
+    from PySide6.QtCore import QBuffer
+    from PySide6.QtUiTools import QUiLoader
+    from PySide6.QtWidgets import QWidget
+
+    from standins import ctk_widgets, mrml_widgets
+
+    tree = ElementTree.parse(path)
+    connections = tree.getroot().find("connections")
+    wanted = [{child.tag: child.text for child in item} for item in connections]
+    connections.clear()  # QUiLoader knows no VTK types
+    for widget in tree.getroot().iter("widget"):
+        for item in widget.findall("property[@name='filters']"):
+            widget.remove(item)  # flags of a CTK class
+    kinds = {kind.__name__: kind for kind in (*ctk_widgets.ALL, *mrml_widgets.ALL)}
+    named = {item.find("class").text for item in tree.getroot().iter("customwidget")}
+    if named - set(kinds):
+        raise RuntimeError(f"{path} uses widgets without a stand-in: {named - set(kinds)}")
+
+    class Loader(QUiLoader):
+        def createWidget(self, name: str, parent: Any = None, widget_name: str = "") -> Any:
+            if name not in kinds:
+                return super().createWidget(name, parent, widget_name)
+            widget = kinds[name](parent)
+            widget.setObjectName(widget_name)
+            return widget
+
+    buffer = QBuffer()
+    buffer.setData(ElementTree.tostring(tree.getroot()))
+    buffer.open(QBuffer.OpenModeFlag.ReadOnly)
+    loader = Loader()
+    form = loader.load(buffer)
+    for item in wanted:
+        if item["signal"] != UI_SIGNAL or item["slot"] != "setMRMLScene(vtkMRMLScene*)":
+            raise RuntimeError(f"{path}: unexpected connection {item}")
+        form.mrmlSceneChanged.connect(form.findChild(QWidget, item["receiver"]).setMRMLScene)
+    for kind in (ctk_widgets.ctkCollapsibleButton, ctk_widgets.ctkCollapsibleGroupBox):
+        for widget in form.findChildren(kind):
+            widget.fold()
+    return form
+
+
+def child_widgets(widget: Any) -> Any:
+    """Every named child as an attribute."""
+    from PySide6.QtWidgets import QWidget
+
+    children = type("Children", (), {})()
+    for child in widget.findChildren(QWidget):
+        if child.objectName() and not child.objectName().startswith("qt_"):
+            setattr(children, child.objectName(), child)
+    return children

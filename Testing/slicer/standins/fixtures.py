@@ -1,0 +1,152 @@
+"""A widget of the module on a real scene, with a ready environment, tiny models and jobs in a folder of the test."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+try:
+    import PySide6.QtWidgets  # noqa: F401
+except ImportError as problem:
+    raise ImportError(f"no PySide6, or a library it needs is missing: {problem}") from None
+
+import standins
+from standins.stopwatch import Stopwatch
+
+
+@dataclass
+class Answers:
+    """Takes the place of the dialogs: answers with what a test put in, and notes the questions."""
+
+    parent: Any = None
+    yes: bool = True
+    paths: list[str] = field(default_factory=list)
+    questions: list[str] = field(default_factory=list)
+
+    def confirm(self, text: str, title: str = "") -> bool:
+        self.questions.append(text)
+        return self.yes
+
+    def inform(self, text: str, title: str = "") -> None:
+        self.questions.append(text)
+
+    def _path(self, text: str, *_: str) -> str:
+        self.questions.append(text)
+        return self.paths.pop(0) if self.paths else ""
+
+    open_file = save_file = folder = text = _path
+
+
+@dataclass
+class Desk:
+    """What a test has before it: the widget, its forms, its scene."""
+
+    widget: Any
+    scene: Any
+    module: ModuleType
+    stopwatch: Stopwatch
+    raised: list[str] = field(default_factory=list)  # exceptions in handlers: Qt goes on, a test must not
+
+    @property
+    def ui(self) -> Any:
+        return self.widget.ui
+
+    @property
+    def session(self) -> Any:
+        return self.widget.session
+
+    @property
+    def parameters(self) -> Any:
+        return self.widget.session.parameters
+
+    def settle(self) -> None:
+        """Let everything happen that waits."""
+        from PySide6.QtWidgets import QApplication
+
+        for _ in range(5):
+            QApplication.processEvents()
+
+    def wait(self, until: Callable[[], Any], seconds: float = 60.0) -> None:
+        """Run the event loop, as Slicer does, until the condition holds."""
+        end = time.monotonic() + seconds
+        while not until():
+            if time.monotonic() > end:
+                jobs = [(s.title, s.state.name, s.error, s.logTail[-800:]) for s in self.session.statuses]
+                pytest.fail(f"not reached within {seconds:g} s; jobs: {jobs}")
+            self.settle()
+            assert not self.raised, self.raised[0]
+            time.sleep(0.01)
+
+    def state(self) -> str:
+        """State of the newest job."""
+        return str(self.session.statuses[-1].state.name) if self.session.statuses else ""
+
+
+def environment(**changes: Any) -> Any:
+    """What the probe of a machine without a GPU says."""
+    from AutoRegSlicerLib.environment import Environment
+
+    facts = {"state": "cpu-only", "python": "3.12.10", "torch": "2.7.0+cpu", "memory": (12 * 10**9, 16 * 10**9)}
+    return Environment(**{**facts, **changes})
+
+
+def make_desk(scene: Any, folder: Path) -> Desk:
+    """Build the widget and open the module, without asking what this machine can compute with."""
+    standins.install(scene, folder / "slicer.ini")
+    sys.modules.pop("AutoRegSlicer", None)
+    for name in [n for n in sys.modules if n.startswith("AutoRegSlicerLib.panels")]:
+        del sys.modules[name]  # they hold on to the stand-ins of the scene before
+    stopwatch = Stopwatch()
+    stopwatch.watch(importlib.import_module("AutoRegSlicerLib.panels.qtbits"))
+    module = importlib.import_module("AutoRegSlicer")
+    widget = module.AutoRegSlicerWidget()
+    widget.setup()
+    widget.session.dialogs = Answers()
+    widget.checkEnvironment = lambda: None
+    widget.enter()
+    widget.session.environment = environment()
+    widget.showEnvironment()
+    desk = Desk(widget, scene, module, stopwatch)
+    desk.settle()
+    return desk
+
+
+@pytest.fixture
+def desk(scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    """The open module: no model, an empty scene."""
+    monkeypatch.setenv("AUTOREG_MODELS", str(tmp_path / "models"))
+    made = make_desk(scene, tmp_path)
+    monkeypatch.setattr(sys, "excepthook", lambda *what: made.raised.append("".join(traceback.format_exception(*what))))
+    yield made
+    made.widget.cleanup()
+    jobs = made.session.jobs
+    for status in jobs.running():
+        jobs.cancel(status.folder)
+    made.wait(lambda: jobs.poll() is not None and not jobs.running(), 20)
+    assert not made.raised, made.raised[0]
+
+
+@pytest.fixture
+def full_desk(desk: Desk, tinyModel: Path, tmp_path: Path) -> Desk:
+    """The open module with one model and an oblique pair with labels and landmarks, chosen."""
+    import scenes
+
+    shutil.copytree(tinyModel, tmp_path / "models" / "tiny")
+    desk.session.modelsChanged()
+    for name, node in scenes.addPair(desk.scene).items():
+        setattr(desk.parameters, name, node)
+    desk.settle()
+    return desk
+
+
+__all__ = ["desk", "full_desk"]

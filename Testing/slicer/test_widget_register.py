@@ -1,0 +1,190 @@
+"""The first tab: what is enabled when and why, one click that registers, and what is in the scene afterwards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import scenes
+import vtk
+
+slicer = pytest.importorskip("slicer", reason="the Slicer runtime is not installed", exc_type=ImportError)
+
+
+def why(button: Any) -> str:
+    """The reason why a button is disabled; empty when it is enabled."""
+    assert button.toolTip(), "every button says something"
+    return "" if button.isEnabled() else button.toolTip()
+
+
+def change(desk: Any, **values: Any) -> None:
+    for name, value in values.items():
+        setattr(desk.parameters, name, value)
+    desk.settle()
+
+
+def test_an_empty_scene_says_what_to_do_first(desk: Any) -> None:
+    assert "no model yet" in why(desk.ui.applyButton)
+    assert desk.ui.registerMessageLabel.text() == why(desk.ui.applyButton)
+    assert "No model yet" in desk.ui.modelComboBox.currentText() and not desk.ui.modelComboBox.isEnabled()
+    assert desk.ui.workflowTabWidget.currentWidget() is desk.ui.registerTab
+
+
+def test_a_complete_choice_can_be_applied(full_desk: Any) -> None:
+    assert why(full_desk.ui.applyButton) == ""
+    assert full_desk.ui.modelComboBox.currentText() == "tiny"
+    assert "2 × 2 × 2 mm" in full_desk.ui.compatibilityLabel.text()
+
+
+def test_two_volumes_are_proposed(desk: Any) -> None:
+    pair = scenes.addPair(desk.scene)
+    desk.widget.exit()
+    desk.widget.enter()
+    assert desk.parameters.fixedVolume is pair["fixedVolume"]
+    assert desk.ui.movingVolumeSelector.currentNode() is pair["movingVolume"]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"fixedVolume": None}, "fixed volume"),
+        ({"movingVolume": None}, "moving volume"),
+        ({"movingVolume": "fixedVolume"}, "same volume"),
+        ({"createTransform": False, "createVolume": False, "createJacobian": False}, "output"),
+        ({"initialAlignment": "Existing"}, "initial transform"),
+        ({"movingLandmarks": None}, "landmark"),
+    ],
+    ids=["no fixed", "no moving", "same", "no output", "no initial transform", "one landmark list"],
+)
+def test_what_is_missing_disables_apply_and_is_said(full_desk: Any, values: dict[str, Any], words: str) -> None:
+    p = full_desk.parameters
+    values = {name: getattr(p, value) if isinstance(value, str) and hasattr(p, value) else value
+              for name, value in values.items()}
+    if values.get("initialAlignment"):
+        values["initialAlignment"] = type(p.initialAlignment)[values["initialAlignment"]]
+    change(full_desk, **values)
+    assert words in why(full_desk.ui.applyButton).lower()
+    assert words in full_desk.ui.registerMessageLabel.text().lower()
+
+
+def test_environment_comes_first(full_desk: Any) -> None:
+    from standins.fixtures import environment
+
+    full_desk.session.environment = None
+    full_desk.session.refresh()
+    assert "looking for" in why(full_desk.ui.applyButton)
+    full_desk.session.environment = environment(state="missing", torch="", missing=("torch",))
+    full_desk.widget.showEnvironment()
+    full_desk.session.refresh()
+    assert "Set up" in why(full_desk.ui.applyButton)
+    assert not full_desk.ui.setupEnvironmentButton.isHidden()
+    assert "PyTorch" in full_desk.ui.environmentStatusLabel.text()
+    assert full_desk.ui.registerActionButton.text() == "Set up…"
+    full_desk.ui.registerActionButton.click()  # outside of Slicer: nothing is installed, it says how
+    assert "torch" in full_desk.session.dialogs.questions[0]
+
+
+def test_volumes_apart_are_brought_together(full_desk: Any) -> None:
+    p = full_desk.parameters
+    p.movingVolume.SetOrigin(500, 0, 0)
+    full_desk.settle()
+    full_desk.session.refresh()
+    assert "overlap" in why(full_desk.ui.applyButton)
+    assert full_desk.ui.registerActionButton.text() == "Align centers"
+    full_desk.ui.registerActionButton.click()
+    full_desk.settle()
+    assert why(full_desk.ui.applyButton) == ""
+    assert p.initialTransform is not None and p.initialAlignment.name == "Existing"
+    matrix = vtk.vtkMatrix4x4()
+    p.initialTransform.GetMatrixTransformToWorld(matrix)
+    centers = []
+    for volume in (p.fixedVolume, p.movingVolume):
+        bounds = [0.0] * 6
+        volume.GetRASBounds(bounds)
+        centers.append(np.add(bounds[::2], bounds[1::2]) / 2)
+    moved = np.array([matrix.MultiplyPoint([*centers[1], 1])[i] for i in range(3)])
+    assert np.abs(moved - centers[0]).max() < 2.0  # boxes of oblique volumes are not quite their centers
+
+
+def test_swap_exchanges_all_that_belongs_together(full_desk: Any) -> None:
+    p = full_desk.parameters
+    before = [getattr(p, f"{a}{b}") for a in ("fixed", "moving") for b in ("Volume", "Segmentation", "Landmarks")]
+    full_desk.ui.swapVolumesButton.click()
+    after = [getattr(p, f"{a}{b}") for a in ("moving", "fixed") for b in ("Volume", "Segmentation", "Landmarks")]
+    assert all(a is b for a, b in zip(before, after, strict=True))
+    assert full_desk.ui.fixedVolumeSelector.currentNode() is p.fixedVolume
+
+
+def test_selectors_of_outputs_follow_their_boxes(full_desk: Any) -> None:
+    ui = full_desk.ui
+    assert ui.outputVolumeSelector.isEnabled() and not ui.outputInverseTransformSelector.isEnabled()
+    ui.createInverseCheckBox.click()
+    full_desk.settle()
+    assert full_desk.parameters.createInverse and ui.outputInverseTransformSelector.isEnabled()
+
+
+def test_a_model_for_planes_is_refused(full_desk: Any, tmp_path: Any) -> None:
+    path = tmp_path / "models" / "tiny" / "recipe.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"spatial_dims": 3', '"spatial_dims": 2'), "utf-8")
+    full_desk.session.modelsChanged()
+    full_desk.settle()
+    assert "2-D" in why(full_desk.ui.applyButton)
+
+
+def test_one_click_registers(full_desk: Any) -> None:
+    """Apply, a real process, and the results in the scene: chosen as outputs, inputs untouched."""
+    desk, p, ui = full_desk, full_desk.parameters, full_desk.ui
+    moving = slicer.util.arrayFromVolume(p.movingVolume).copy()
+    ui.createSegmentationCheckBox.click()
+    ui.applyButton.click()
+    desk.wait(lambda: desk.state() in ("Launching", "Running", "Importing"))
+    assert ui.applyButton.text() == "Cancel"
+    desk.wait(lambda: desk.state() in ("Done", "Failed"))
+    desk.settle()
+    assert ui.jobTitleLabel.text() == "moving to fixed: Done"
+    assert ui.applyButton.text() == "Apply" and why(ui.applyButton) == ""
+    for name in ("outputTransform", "outputVolume", "outputSegmentation", "outputJacobian"):
+        assert getattr(p, name) is not None, name
+    assert ui.outputVolumeSelector.currentNode() is p.outputVolume
+    assert p.outputVolume.GetImageData().GetDimensions() == p.fixedVolume.GetImageData().GetDimensions()
+    warped = slicer.util.arrayFromVolume(p.outputVolume)
+    assert np.abs(warped).max() > 0
+    assert np.array_equal(slicer.util.arrayFromVolume(p.movingVolume), moving)
+    assert p.movingVolume.GetParentTransformNode() is None
+    text = ui.registerMessageLabel.text()
+    assert "Done in" in text and "Dice" in text and "Landmarks" in text and "fold" in text
+
+    ui.previewOnMovingCheckBox.click()
+    desk.settle()
+    assert p.movingVolume.GetParentTransformNode() is p.outputTransform
+    ui.previewOnMovingCheckBox.click()
+    desk.settle()
+    assert p.movingVolume.GetParentTransformNode() is None
+
+
+def test_cancel_from_the_same_button(full_desk: Any) -> None:
+    ui = full_desk.ui
+    ui.applyButton.click()
+    full_desk.wait(lambda: full_desk.state() in ("Launching", "Running"))
+    ui.applyButton.click()
+    full_desk.wait(lambda: full_desk.state() in ("Cancelled", "Done"), 15)
+    full_desk.settle()
+    assert full_desk.state() == "Cancelled" and full_desk.parameters.outputVolume is None
+    assert ui.applyButton.text() == "Apply"
+
+
+def test_an_export_that_fails_says_why(full_desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from AutoRegLib.errors import DiskError
+    from AutoRegSlicerLib import logic
+
+    def full(*_: Any) -> Any:
+        yield "fixed volume"
+        raise DiskError("cannot write in/moving.nrrd", got="No space left on device", remedy="free disk space")
+
+    monkeypatch.setattr(logic, "exportRegistrationSteps", full)
+    full_desk.ui.applyButton.click()
+    full_desk.wait(lambda: full_desk.state() == "Failed", 5)
+    full_desk.settle()
+    text = full_desk.ui.jobMessageLabel.text()
+    assert "No space left on device" in text and "ree disk space" in text

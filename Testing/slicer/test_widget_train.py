@@ -1,0 +1,180 @@
+"""The second tab: the table of cases, one click that searches to Done, and the training of what was found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import scenes
+from standins.fixtures import Desk
+
+slicer = pytest.importorskip("slicer", reason="the Slicer runtime is not installed", exc_type=ImportError)
+
+
+def why(button: Any) -> str:
+    assert button.toolTip()
+    return "" if button.isEnabled() else button.toolTip()
+
+
+@pytest.fixture
+def data(desk: Desk) -> Desk:
+    """Six volumes with segmentations in the scene, added by the button."""
+    scenes.caseRows(desk.scene, 6)
+    desk.ui.workflowTabWidget.setCurrentWidget(desk.ui.trainTab)
+    desk.ui.addFromSceneButton.click()
+    desk.settle()
+    return desk
+
+
+def rows(desk: Desk) -> list[Any]:
+    return desk.widget.trainPanel.cases.rows
+
+
+def test_without_data_the_search_says_what_it_needs(desk: Desk) -> None:
+    assert "at least 4" in why(desk.ui.autoSearchButton)
+    assert "No data yet" in desk.ui.datasetSummaryLabel.text()
+    assert "no rows" in why(desk.ui.checkDataButton)
+    assert "nothing to train" in why(desk.ui.startTrainingButton)
+    assert "No search is running" in why(desk.ui.finishSearchButton)
+    assert desk.ui.trialsTableView.isHidden() and desk.ui.searchPlotView.isHidden()
+
+
+def test_add_from_scene_finds_the_labels_that_belong(data: Desk) -> None:
+    assert [row.subject for row in rows(data)] == [f"case {i}" for i in range(6)]
+    assert [row.labels.GetName() for row in rows(data)] == [f"case {i} labels" for i in range(6)]
+    model = data.widget.trainPanel.cases.model
+    assert [model.item(0, c).text() for c in (2, 5, 6)] == ["case 0", "16 × 16 × 16", "3 × 3 × 3"]
+    assert "6 cases" in data.ui.datasetSummaryLabel.text()
+    assert why(data.ui.autoSearchButton) == ""
+    data.ui.addFromSceneButton.click()
+    assert len(rows(data)) == 6  # nothing twice
+
+
+def test_rows_can_be_switched_off_renamed_given_a_role_and_removed(data: Desk) -> None:
+    from PySide6.QtCore import Qt
+
+    cases = data.widget.trainPanel.cases
+    cases.model.item(1, 1).setText("somebody")
+    assert rows(data)[1].subject == "somebody"
+    cases.view.indexWidget(cases.model.index(2, 7)).setCurrentIndex(2)
+    assert rows(data)[2].role == "val"
+    cases.view.indexWidget(cases.model.index(2, 3)).setCurrentIndex(0)
+    assert rows(data)[2].labels is None
+    for row in (3, 4, 5):
+        cases.model.item(row, 0).setCheckState(Qt.CheckState.Unchecked)
+    data.settle()
+    assert "3 cases" in why(data.ui.autoSearchButton)
+    assert "Select the rows" in why(data.ui.removeCasesButton)
+    cases.view.selectRow(0)
+    data.settle()
+    data.ui.removeCasesButton.click()
+    assert [row.subject for row in rows(data)] == ["somebody", "case 2", "case 3", "case 4", "case 5"]
+
+
+def test_cases_are_kept_with_the_scene_and_forgotten_with_their_nodes(data: Desk) -> None:
+    text = data.parameters.cases
+    assert len(json.loads(text)) == 6
+    panel = data.widget.trainPanel
+    panel.cases.rows = []
+    panel.parametersChanged()
+    assert [row.labels.GetName() for row in rows(data)] == [f"case {i} labels" for i in range(6)]
+    data.scene.RemoveNode(rows(data)[0].volume)
+    data.scene.RemoveNode(rows(data)[1].labels)
+    data.settle()
+    assert len(rows(data)) == 5 and rows(data)[0].labels is None
+
+
+def test_cases_from_a_table_and_a_table_that_is_none(desk: Desk, tmp_path: Path) -> None:
+    import numpy as np
+    import SimpleITK as sitk
+
+    for number in range(2):
+        sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 4, 4), np.float32)), str(tmp_path / f"v{number}.nrrd"))
+    (tmp_path / "cases.csv").write_text("subject,volume,role\na,v0.nrrd,train\nb,v1.nrrd,val\n", encoding="utf-8")
+    (tmp_path / "other.csv").write_text("x\n1\n", encoding="utf-8")
+    desk.session.dialogs.paths = [str(tmp_path / "other.csv"), str(tmp_path / "cases.csv"), ""]
+    desk.ui.importCsvButton.click()
+    assert "other.csv" in desk.ui.datasetSummaryLabel.text() and not rows(desk)
+    desk.ui.importCsvButton.click()
+    assert [(r.subject, r.role) for r in rows(desk)] == [("a", "train"), ("b", "val")]
+    desk.ui.importCsvButton.click()  # the dialog was closed
+    assert len(rows(desk)) == 2
+
+
+def test_template_and_time_are_offered_when_they_matter(data: Desk) -> None:
+    from AutoRegSlicerLib.panels.choices import Pairing, SearchPreset
+
+    assert "To template" in why(data.ui.templateVolumeSelector)
+    assert "Custom time" in why(data.ui.searchMinutesSpinBox)
+    data.parameters.pairing = Pairing.Template
+    data.settle()
+    assert "emplate" in why(data.ui.autoSearchButton)
+    data.parameters.templateVolume = rows(data)[0].volume
+    data.settle()
+    assert why(data.ui.autoSearchButton) == ""
+    data.ui.searchPresetComboBox.setCurrentIndex(1)
+    data.settle()
+    assert data.parameters.searchMinutes == 180.0 and data.ui.searchMinutesSpinBox.value() == 180.0
+    data.parameters.searchPreset = SearchPreset.Custom
+    data.settle()
+    assert why(data.ui.searchMinutesSpinBox) == ""
+
+
+def test_one_click_searches_to_done_and_what_it_found_is_trained_and_used(data: Desk) -> None:
+    """The whole story of a user, with real processes: search, train, and the model waits in Register."""
+    from AutoRegSlicerLib.panels.choices import SearchPreset
+
+    ui, p = data.ui, data.parameters
+    p.searchPreset, p.searchMinutes = SearchPreset.Custom, 0.1
+    data.settle()
+    ui.autoSearchButton.click()
+    data.wait(lambda: data.state() == "Running", 30)
+    data.wait(lambda: why(ui.finishSearchButton) == "", 5)
+    assert ui.autoSearchButton.text() == "Queue auto-search"
+    data.wait(lambda: data.state() in ("Done", "Failed"), 60)
+    data.settle()
+    assert data.state() == "Done", data.session.statuses[-1].error
+    status = data.session.statuses[-1]
+    assert (status.folder / "out" / "recipe.json").is_file()
+    assert status.metrics and data.widget.trainPanel.trialsModel.rowCount() == 1
+    assert data.widget.trainPanel.trialsModel.item(0, 2).text() == "Done"
+    assert not ui.searchPlotView.isHidden() and any(points for _, points, _ in ui.searchPlotView.curves())
+
+    assert "Select one finished search" in why(ui.trainSelectedTrialButton)
+    ui.trialsTableView.selectRow(0)
+    data.settle()
+    assert why(ui.trainSelectedTrialButton) == ""
+    ui.copyTrialSettingsButton.click()
+    assert json.loads(slicer.app.clipboard().text())["schema"].startswith("autoreg-recipe/")
+
+    assert "Enter a name" in why(ui.startTrainingButton)
+    ui.modelNameLineEdit.setText("my/model")
+    data.settle()
+    assert "name" in why(ui.startTrainingButton)
+    ui.modelNameLineEdit.setText("my model")
+    p.trainingMinutes = 0.05
+    data.settle()
+    assert why(ui.startTrainingButton) == ""
+    ui.startTrainingButton.click()
+    data.wait(lambda: data.session.statuses[-1].verb == "train" and data.state() in ("Done", "Failed"), 60)
+    data.settle()
+    assert data.state() == "Done", data.session.statuses[-1].error
+    assert p.model == "my model" and ui.modelComboBox.currentText() == "my model"
+    assert data.widget.modelsPanel.model.item(0, 0).text() == "my model"
+    assert not ui.trainingPlotView.isHidden()
+
+
+def test_stop_and_keep_best(data: Desk) -> None:
+    from AutoRegSlicerLib.panels.choices import SearchPreset
+
+    data.parameters.searchPreset, data.parameters.searchMinutes = SearchPreset.Custom, 20.0
+    data.settle()
+    data.ui.autoSearchButton.click()
+    data.wait(lambda: data.state() == "Running" and data.session.statuses[-1].metrics, 60)
+    data.settle()
+    data.ui.finishSearchButton.click()
+    data.wait(lambda: data.state() in ("Done", "Failed", "Cancelled"), 30)
+    assert data.state() == "Done"
+    assert (data.session.statuses[-1].folder / "out" / "recipe.json").is_file()
