@@ -36,7 +36,7 @@ class Objective:
 
     windows: tuple[int, int, int] = (9, 7, 5)  # LNCC windows at scales 1, 1/2, 1/4 (voxels)
     regularise: Literal["displacement", "velocity"] = "displacement"
-    fold_weight: float = 0.0  # added to the training loss: mean(relu(-det J))
+    fold_weight: float = 10.0  # of mean(relu(-det J)) in the training loss; both it and LNCC are means over voxels
     label_weight: float = 0.0  # auxiliary soft Dice on training labels; 0 = labels unused in training
     upper_fold_weight: float = 10.0  # in L_seg: Dice alone always asks for less smoothness
 
