@@ -14,7 +14,7 @@ import torch
 
 from AutoRegLib import metrics
 from AutoRegLib.bundle import load_bundle
-from AutoRegLib.errors import CancelledError, InputError
+from AutoRegLib.errors import AutoRegError, CancelledError, InputError
 from AutoRegLib.evaluate import evaluate
 from AutoRegLib.failures import explain
 from AutoRegLib.jobs import Monitor, Wish
@@ -42,13 +42,19 @@ MEASURES = (
 class RunMonitor(Monitor):
     """The study's monitor as its runs see it: ``finish`` stops a run with its state kept, like ``cancel``.
 
-    A training cut short would stand in the table beside whole ones.
+    A training cut short would stand in the table beside whole ones. A warning about a pair is passed on once,
+    not for every row that registers it.
     """
 
     def __init__(self, outer: Monitor) -> None:
         self._outer = outer
+        self._warned: set[str] = set()
 
     def event(self, type: str, **payload: Any) -> None:
+        if type == "warning":
+            if payload.get("text", "") in self._warned:
+                return
+            self._warned.add(payload.get("text", ""))
         self._outer.event(type, **payload)
 
     def wish(self) -> Wish:
@@ -62,10 +68,10 @@ def study(
 ) -> dict[str, Any]:
     """Run the rows (see :func:`choose_rows`) from ``recipe`` and write what :func:`write_report` does.
 
-    ``minutes``: of each training, and as many of each search; None: the recipe's steps, and the random search
-    gets the time that the whole search of the same seed took. ``seeds``: runs of each row, counted from the
-    recipe's seed. Each run has a folder ``<row>/<seed>`` in ``output``; with ``resume`` finished ones are kept,
-    unfinished and failed ones go on, and rows and seeds may be added.
+    ``minutes``: of each training, and as many of each search; None: the recipe's steps. The random search gets
+    the time that the whole search of the same seed took, where it is among the rows. ``seeds``: runs of each row,
+    counted from the recipe's seed. Each run has a folder ``<row>/<seed>`` in ``output``; with ``resume`` finished
+    ones are kept, unfinished and failed ones go on, and rows and seeds may be added.
 
     Raises InputError (rows, scenario, other settings than those resumed), DiskError, CancelledError (state kept),
     and what the first run raised if every run failed.
@@ -80,7 +86,7 @@ def study(
     todo = [run for run in runs if finished_result(output, *run) is None]
     inner = RunMonitor(monitor)
     stopped: CancelledError | None = None
-    problems: list[Exception] = []
+    problems: list[AutoRegError] = []
     try:
         if todo:
             pay_once(recipe, scenario, device=device, monitor=inner)
@@ -91,8 +97,7 @@ def study(
             except CancelledError:
                 raise
             except Exception as problem:
-                problems.append(problem)
-                note_failure(output, row, seed, problem, monitor)
+                problems.append(note_failure(output, row, seed, problem, monitor))
             write_report(output, read_results(output), recipe=recipe, scenario=scenario, minutes=minutes)
     except CancelledError as problem:
         stopped = problem
@@ -221,14 +226,20 @@ def keep_settings(
             )
 
 
-def note_failure(output: Path, row: Row, seed: int, problem: Exception, monitor: Monitor) -> None:
-    """The failure as the run's result, its traceback beside it, and a warning. Raises DiskError."""
+def note_failure(output: Path, row: Row, seed: int, problem: Exception, monitor: Monitor) -> AutoRegError:
+    """The failure as the run's result, its traceback beside it, and a warning; returns it freed of what it holds.
+
+    Raises DiskError.
+    """
     folder = make_folder(run_folder(output, row, seed))
     reason = explain(problem)
     write_text(folder / "error.log", "".join(traceback.format_exception(problem)))
     failed = {"row": row.name, "seed": seed, "status": "failed", "error": str(reason)}
     write_json(folder / "result.json", failed, schema=RESULT)
     monitor.event("warning", code="row-failed", text=f"row '{row.name}', seed {seed}, failed: {reason}")
+    # frames keep tensors alive: a row that ran out of memory would take the next ones with it
+    reason.__traceback__ = reason.__context__ = reason.__cause__ = None
+    return reason
 
 
 def read_results(output: Path) -> list[dict[str, Any]]:
@@ -263,15 +274,14 @@ def _begun(folder: Path) -> bool:
 
 
 def _time_to_equal(output: Path, seed: int, minutes: float | None, monitor: Monitor) -> float | None:
-    """The minutes of a random search: those of every search, or what the whole search of this seed took."""
-    if minutes is not None:
-        return minutes
+    """The minutes of a random search: what the whole search of this seed took, else those of every search."""
     path = run_folder(output, ROWS["autoreg"], seed) / "search_cost.json"
     if path.is_file():
         return float(read_json(path, schema=COST)["seconds"]) / 60.0
-    text = "no row 'autoreg' to take the time from: the random search has its steps instead"
-    monitor.event("warning", code="no-equal-time", text=text)
-    return None
+    if minutes is None:
+        text = "no row 'autoreg' to take the time from: the random search has its steps instead"
+        monitor.event("warning", code="no-equal-time", text=text)
+    return minutes
 
 
 def _fresh_memory(device: str) -> bool:

@@ -39,6 +39,12 @@ class Column:
     spread: bool = True  # the standard deviation over seeds is written too
 
 
+#: what rows are compared by, pair by pair: the first of these that was measured, and its column in ``pairs.csv``
+SCORES = (
+    (Column("dice", "Dice", better=1), "dice_mean"),
+    (Column("tre_mm", "TRE mm", "{:.2f}", better=-1), "tre_mm"),
+    (Column("lncc", "LNCC", better=1), "lncc"),
+)
 COLUMNS = (
     Column("dice", "Dice", better=1),
     Column("dice_sd", "sd over pairs", spread=False),
@@ -73,8 +79,12 @@ def write_report(
     write_text(output / "study.csv", table_text(ordered))
     done = [result for result in results if result["status"] == "done"]
     failed = [result for result in results if result["status"] != "done"]
-    scores = pair_scores(output, done)
-    budget = "the preset's steps (random search: the time of the whole search)"
+    scored, place = chosen_score(done)
+    scores = pair_scores(output, done, place)
+    equal = ""
+    if {"autoreg", "random-search"} <= {result["row"] for result in done}:
+        equal = "; the random search has the time that the whole search took"
+    budget = "the preset's steps"
     if minutes is not None:
         budget = f"{minutes:g} minutes"
     text = [
@@ -82,30 +92,34 @@ def write_report(
         f"{scenario.spatial_dims}-D, {len(scenario.split('train'))} training, {len(scenario.split('val'))} validation "
         f"and {len(scenario.split('test'))} test cases; working grid "
         f"{' x '.join(f'{s:g}' for s in recipe.preprocessing.spacing) or 'as the images'} mm. "
-        f"Each search and each training: {budget}.", "",
+        f"Each search and each training: {budget}{equal}.", "",
         *_before(done),
-        "Means over seeds (± standard deviation over seeds, where there are several); best in bold. *gain*: Dice less "
-        "that of the first line, pair by pair, ± its standard error over pairs; pairs share images, so the true "
-        "uncertainty is larger. Folded voxels are summed over the pairs. Memory is that of the whole process, "
-        "libraries included, or of the GPU's tensors.", "",
+        "Means over seeds (± standard deviation over seeds, where there are several); best in bold. *gain*: how much "
+        f"better the {scored.title.removesuffix(' mm')} is than that of the first line, pair by pair, ± its standard "
+        "error over pairs; pairs share images, so the true uncertainty is larger. Folded voxels are summed over the "
+        "pairs. Memory is that of the whole process, libraries included, or of the GPU's tensors.", "",
     ]
     for table in TABLES.values():
-        text += table_lines(table, done, scores)
+        text += table_lines(table, done, scores, scored)
     text += _glossary(done)
     if failed:
         text += ["## Failed", "", *(f"- {r['row']}, seed {r['seed']}: {r['error']}" for r in failed), ""]
     if figures:
-        text += _draw(output, done, scores, monitor)
+        text += _draw(output, done, scores, scored, monitor)
     write_text(output / "study.md", "\n".join(text))
     monitor.event("artifact", role="table", path=str(output / "study.csv"))
     monitor.event("artifact", role="summary", path=str(output / "study.md"))
-    return {"report": str(output / "study.md"), "runs": len(done), "failed": len(failed), **_best(done)}
+    return {"report": str(output / "study.md"), "runs": len(done), "failed": len(failed), **_best(done, scored)}
 
 
 def table_lines(
-    table: Table, results: Sequence[Result], scores: Mapping[str, Mapping[PairKey, float]]
+    table: Table, results: Sequence[Result], scores: Mapping[str, Mapping[PairKey, float]],
+    scored: Column = SCORES[0][0],
 ) -> list[str]:
-    """One table in Markdown; nothing when fewer than two of its rows are finished."""
+    """One table in Markdown; nothing when fewer than two of its rows are finished.
+
+    ``scores``: of every pair of a row, by the measure ``scored``.
+    """
     lines = [(label, [r for r in results if r["row"] == name]) for label, name in table.lines]
     lines = [(label, runs) for label, runs in lines if runs]
     if len(lines) < 2:
@@ -122,7 +136,7 @@ def table_lines(
     if base:
         titles.insert(3, "gain")
         for number, (line, (_, runs)) in enumerate(zip(body, lines, strict=True)):
-            line.insert(3, "" if number == 0 else _gain_text(base, scores.get(runs[0]["row"], {})))
+            line.insert(3, "" if number == 0 else _gain_text(base, scores.get(runs[0]["row"], {}), scored))
     rows = [titles, ["---"] * len(titles), *body]
     return [f"## {table.title}", "", *("| " + " | ".join(cells) + " |" for cells in rows), ""]
 
@@ -143,14 +157,22 @@ def paired_gain(base: Mapping[PairKey, float], other: Mapping[PairKey, float]) -
     return fmean(gains), stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else None
 
 
-def pair_scores(output: Path, results: Sequence[Result]) -> dict[str, dict[PairKey, float]]:
-    """For each row the Dice of every test pair, mean over structures and then over seeds; empty without labels."""
+def chosen_score(results: Sequence[Result]) -> tuple[Column, str]:
+    """What the rows are compared by, and its column in ``pairs.csv``: overlap, else landmarks, else similarity."""
+    known = (score for score in SCORES if results and all(score[0].key in result for result in results))
+    return next(known, SCORES[0])
+
+
+def pair_scores(
+    output: Path, results: Sequence[Result], place: str = SCORES[0][1]
+) -> dict[str, dict[PairKey, float]]:
+    """For each row a measure of every test pair (a column of ``pairs.csv``), mean over seeds; empty without it."""
     found: dict[str, dict[PairKey, list[float]]] = {}
     for result in results:
         for line in _table(output, result, "pairs.csv"):
-            if line.get("dice_mean"):
+            if line.get(place):
                 pairs = found.setdefault(result["row"], {})
-                pairs.setdefault((line["fixed"], line["moving"]), []).append(float(line["dice_mean"]))
+                pairs.setdefault((line["fixed"], line["moving"]), []).append(float(line[place]))
     return {row: {pair: fmean(values) for pair, values in pairs.items()} for row, pairs in found.items()}
 
 
@@ -189,11 +211,13 @@ def _cells(column: Column, lines: Sequence[Sequence[Result]]) -> list[str]:
     return cells
 
 
-def _gain_text(base: Mapping[PairKey, float], other: Mapping[PairKey, float]) -> str:
+def _gain_text(base: Mapping[PairKey, float], other: Mapping[PairKey, float], scored: Column) -> str:
+    """The gain as text, positive where the other row is better."""
     gain = paired_gain(base, other)
     if gain is None:
         return ""
-    return f"{gain[0]:+.3f}" + ("" if gain[1] is None else f" ± {gain[1]:.3f}")
+    sign = "+" if gain[0] * scored.better >= 0 else "-"
+    return sign + scored.form.format(abs(gain[0])) + ("" if gain[1] is None else f" ± {scored.form.format(gain[1])}")
 
 
 def _before(results: Sequence[Result]) -> list[str]:
@@ -218,18 +242,19 @@ def _glossary(results: Sequence[Result]) -> list[str]:
     return [*lines, ""]
 
 
-def _best(results: Sequence[Result]) -> dict[str, Any]:
-    """The row of the highest mean Dice."""
-    means = {name: over_seeds([r for r in results if r["row"] == name], "dice") for name in ROWS}
+def _best(results: Sequence[Result], scored: Column) -> dict[str, Any]:
+    """The row whose mean is the best."""
+    means = {name: over_seeds([r for r in results if r["row"] == name], scored.key) for name in ROWS}
     known = {name: mean[0] for name, mean in means.items() if mean is not None}
     if not known:
         return {}
-    best = max(known, key=known.__getitem__)
-    return {"best": best, "dice": known[best], "dice_before": results[0].get("dice_before")}
+    best = max(known, key=lambda name: known[name] * scored.better)
+    return {"best": best, f"best_{scored.key}": known[best]}
 
 
 def _draw(
-    output: Path, results: Sequence[Result], scores: Mapping[str, Mapping[PairKey, float]], monitor: Monitor
+    output: Path, results: Sequence[Result], scores: Mapping[str, Mapping[PairKey, float]], scored: Column,
+    monitor: Monitor,
 ) -> list[str]:
     """The pictures, and the lines that show them; a warning where matplotlib is not installed."""
     if not scores:
@@ -241,18 +266,20 @@ def _draw(
         monitor.event("warning", code="figures", text=text)
         return []
     folder = make_folder(output / "figures")
-    boxes = {"mean of all structures": {row: list(pairs.values()) for row, pairs in scores.items()}}
-    structure_boxes(folder / "dice.png", boxes | structure_scores(output, results))
+    whole = "mean of all structures" if scored.key == "dice" else scored.title
+    boxes = {whole: {row: list(pairs.values()) for row, pairs in scores.items()}} | structure_scores(output, results)
+    structure_boxes(folder / "boxes.png", boxes, title=f"{scored.title}, test pairs")
     rows = {name: [r for r in results if r["row"] == name] for name in scores}
-    cost_points(folder / "seconds.png", {name: _point(runs) for name, runs in rows.items()})
+    points = {name: _point(runs, scored.key) for name, runs in rows.items()}
+    cost_points(folder / "seconds.png", points, measure=scored.title)
     monitor.event("artifact", role="figures", path=str(folder))
-    return ["## Figures", "", "![Dice per structure and row](figures/dice.png)", "",
-            "![Dice against seconds](figures/seconds.png)", ""]
+    return ["## Figures", "", f"![{scored.title} per row](figures/boxes.png)", "",
+            f"![{scored.title} against seconds](figures/seconds.png)", ""]
 
 
-def _point(runs: Sequence[Result]) -> dict[str, float]:
+def _point(runs: Sequence[Result], key: str) -> dict[str, float]:
     """Where a row lies in the picture of cost: means over seeds. Unit: seconds."""
     spent = [{"cost": run.get("search_seconds", 0.0) + run["train_seconds"]} for run in runs]
-    dice, cost, seconds = over_seeds(runs, "dice"), over_seeds(spent, "cost"), over_seeds(runs, "seconds")
-    assert dice is not None and cost is not None and seconds is not None  # finished runs have them
-    return {"dice": dice[0], "spread": dice[1] or 0.0, "cost": cost[0], "seconds": seconds[0]}
+    score, cost, seconds = over_seeds(runs, key), over_seeds(spent, "cost"), over_seeds(runs, "seconds")
+    assert score is not None and cost is not None and seconds is not None  # finished runs have them
+    return {"score": score[0], "spread": score[1] or 0.0, "cost": cost[0], "seconds": seconds[0]}

@@ -20,12 +20,16 @@ from AutoRegLib.learning.data import prepare
 from AutoRegLib.learning.determinism import identity, provenance
 from AutoRegLib.learning.finals import STAGE, run_finals
 from AutoRegLib.learning.search import runnable_stages
+from AutoRegLib.learning.train import judge_pairs
+from AutoRegLib.networks.registry import build_network
 from AutoRegLib.recipe import LossWeights, Recipe, write_recipe
 from AutoRegLib.records import make_folder, write_json, write_text
 from AutoRegLib.scenario import Scenario
 
-#: with the start among them; four rounds, the first of them about as long for each as in a search's own finals
+#: at most, with the start among them; the first of four rounds is then about as long for each as in a search's finals
 CANDIDATES = 16
+#: of the time, what judging may take; fewer candidates are drawn where it would be more
+JUDGING = 0.25
 #: loss weights are drawn within this factor of the start, both ways: a prior that a practitioner would choose
 FACTOR = 4.0
 
@@ -36,8 +40,8 @@ def random_search(
 ) -> Recipe:
     """Draw what the recipe's stages would search, let the finals choose; write what a search writes.
 
-    The budget is ``minutes`` in all (data preparation included), or ``recipe.search.final_steps`` for each
-    candidate in each round. Raises InputError, CancelledError (state kept), DivergedError.
+    The budget is ``minutes`` in all (data preparation and judging included), or ``recipe.search.final_steps`` for
+    each candidate in each round. Raises InputError, CancelledError (state kept), DivergedError.
     """
     monitor = monitor or Monitor()
     output = make_folder(output)
@@ -47,15 +51,22 @@ def random_search(
     whole = Clock(1, seconds=None if minutes is None else 60.0 * minutes, used=saved["used"] if saved else 0.0)
     cohort = prepare(scenario, recipe, ("train", "val"), device=device, monitor=monitor)
     stages, _ = runnable_stages(recipe, cohort, monitor)
-    candidates = draw_candidates(recipe, {stage.upper for stage in stages}, count=CANDIDATES)
-    history: list[dict[str, Any]] = saved["history"] if saved else []
-    seconds = None if whole.seconds is None else max(whole.seconds - whole.used, 0.0)
+    history: list[dict[str, Any]] = []
+    seconds, count = None, CANDIDATES
     if saved:
-        seconds = saved["seconds"]  # the finals share it out from their own beginning
+        history, seconds, count = saved["history"], saved["seconds"], saved["count"]
+    elif whole.seconds is not None:
+        before = whole.used
+        judge_pairs(recipe, cohort, build_network(recipe).state_dict())
+        once, left = whole.used - before, max(whole.seconds - whole.used, 0.0)
+        count = affordable(left, once)
+        seconds = max(left - judgements(count) * once, 0.0)
+    candidates = draw_candidates(recipe, {stage.upper for stage in stages}, count=count)
 
     def keep(state: dict[str, Any]) -> None:
         save_checkpoint(path, {
-            "identity": mark, "used": whole.used, "seconds": seconds, "history": history, "inside": state,
+            "identity": mark, "used": whole.used, "seconds": seconds, "count": count, "history": history,
+            "inside": state,
         })
 
     monitor.event("stage", name=STAGE, index=0, count=1)
@@ -70,6 +81,20 @@ def random_search(
     path.unlink(missing_ok=True)
     monitor.event("artifact", role="recipe", path=str(output / "recipe.json"))
     return found
+
+
+def judgements(count: int) -> int:
+    """How often the finals of ``count`` candidates judge, at most: half go on each round, and the start beside them."""
+    total, alive = 0, count
+    for _ in range(max(1, math.ceil(math.log2(count)))):
+        total += alive
+        alive = min(alive, (alive + 1) // 2 + 1)
+    return total
+
+
+def affordable(seconds: float, once: float) -> int:
+    """The most candidates whose judging, ``once`` seconds each time, leaves the time to train them; two at least."""
+    return next((n for n in range(CANDIDATES, 2, -1) if judgements(n) * once <= JUDGING * seconds), 2)
 
 
 def draw_candidates(recipe: Recipe, uppers: set[str], *, count: int) -> list[tuple[str, Recipe]]:

@@ -91,8 +91,8 @@ def test_rows_are_searched_trained_and_judged(tmp_path: Path, scenario: Scenario
     assert int(table[0]["parameters"]) > int(table[2]["parameters"])  # conv3 and conv1
     text = (out / "study.md").read_text()
     assert "Table III" in text and "Table IV" in text and "Table V)" not in text  # none of its rows
-    assert (out / "figures" / "dice.png").stat().st_size > 5000 and (out / "figures" / "seconds.png").exists()
-    assert found["best"] in rows and found["dice"] == max(float(line["dice"]) for line in table)
+    assert (out / "figures" / "boxes.png").stat().st_size > 5000 and (out / "figures" / "seconds.png").exists()
+    assert found["best"] in rows and found["best_dice"] == max(float(line["dice"]) for line in table)
 
 
 def test_resume_keeps_what_is_finished_and_adds_rows_and_seeds(tmp_path: Path, scenario: Scenario) -> None:
@@ -145,14 +145,14 @@ def test_a_failing_row_is_recorded_and_the_others_go_on(
     assert (found["runs"], found["failed"]) == (2, 0) and not (out / "ncc" / "0" / "error.log").exists()
 
 
-def test_without_labels_loss_weights_cannot_be_searched(tmp_path: Path) -> None:
+def test_without_labels_rows_are_compared_by_similarity(tmp_path: Path) -> None:
     bare = read_scenario(make_scenario(tmp_path / "data", labels=False))
     out = tmp_path / "out"
     found = study(replace(RECIPE, structures={}), bare, output=out, rows=["mind", "loss-weights"])
-    assert (found["runs"], found["failed"]) == (1, 1) and "dice" not in found
+    assert (found["runs"], found["failed"]) == (1, 1) and found["best"] == "mind"
+    assert found["best_lncc"] == float(next(line for line in lines(out) if line["status"] == "done")["lncc"])
     failed = next(line for line in lines(out) if line["status"] == "failed")
     assert failed["row"] == "loss-weights" and "nothing can be searched" in failed["error"]
-    assert not (out / "figures").exists()
 
 
 @pytest.mark.parametrize("wish", ["cancel", "finish"])
@@ -165,7 +165,7 @@ def test_stopped_in_a_run_and_resumed(tmp_path: Path, scenario: Scenario, wish: 
             study(RECIPE, scenario, output=out, rows=rows, monitor=listener)
     else:
         found = study(RECIPE, scenario, output=out, rows=rows, monitor=listener)
-        assert (found["runs"], found["left"]) == (1, 1) and (out / "figures" / "dice.png").exists()
+        assert (found["runs"], found["left"]) == (1, 1) and (out / "figures" / "boxes.png").exists()
     assert [line["row"] for line in lines(out)] == ["ncc"]
     assert (out / "mind" / "0" / "model" / "checkpoint.pt").is_file()
     after = Listener()

@@ -12,12 +12,21 @@ import pytest
 from AutoRegLib.arguments import StudyArguments, check_arguments
 from AutoRegLib.errors import InputError
 from AutoRegLib.genotype import CELLS, OPERATORS, Genotype
-from AutoRegLib.learning.random_search import CANDIDATES, FACTOR, draw_candidates
+from AutoRegLib.jobs import JobRequest
+from AutoRegLib.learning.random_search import CANDIDATES, FACTOR, affordable, draw_candidates, judgements
 from AutoRegLib.metrics import peak_memory_bytes, reset_peak_memory
 from AutoRegLib.networks.registry import NETWORKS, SEARCHABLE
 from AutoRegLib.recipe import LossWeights, Recipe
-from AutoRegLib.study_report import over_seeds, pair_scores, paired_gain, structure_scores, table_lines
+from AutoRegLib.study_report import (
+    chosen_score,
+    over_seeds,
+    pair_scores,
+    paired_gain,
+    structure_scores,
+    table_lines,
+)
 from AutoRegLib.study_rows import ROWS, TABLES, Table, choose_rows, row_recipe
+from AutoRegLib.worker import _prepared
 
 
 def test_names_are_unambiguous_and_every_row_stands_in_a_table() -> None:
@@ -81,6 +90,13 @@ def test_random_candidates_differ_in_what_is_searched_only() -> None:
         assert recipe.genotype.deformation_half != ("conv3",) * 3
 
 
+def test_judging_never_takes_the_time_of_training() -> None:
+    assert [judgements(n) for n in (2, 3, 4, 16)] == [2, 6, 7, 16 + 9 + 6 + 4]
+    assert affordable(1400.0, 10.0) == CANDIDATES  # 35 judgements, 350 s: just a quarter
+    assert affordable(1399.0, 10.0) == CANDIDATES - 1
+    assert affordable(280.0, 10.0) == 4 and affordable(1.0, 10.0) == affordable(0.0, 10.0) == 2
+
+
 def test_a_random_genotype_uses_every_operator_on_every_edge() -> None:
     drawn = [Genotype.random(Random(seed)) for seed in range(200)]
     for cell in CELLS:
@@ -141,6 +157,29 @@ def test_the_table_of_two_rows_by_hand(tmp_path: Path) -> None:
     assert table_lines(table, results[:1], scores) == []  # nothing to compare
 
 
+def test_without_labels_landmarks_decide(tmp_path: Path) -> None:
+    results = [
+        {"row": "manual-medium", "seed": 0, "status": "done", "tre_mm": 3.0, "lncc": 0.3},
+        {"row": "ncc", "seed": 0, "status": "done", "tre_mm": 2.0, "lncc": 0.2},
+    ]
+    scored, place = chosen_score(results)
+    assert (scored.key, place) == ("tre_mm", "tre_mm")
+    assert chosen_score([{"lncc": 0.3}])[0].key == "lncc" and chosen_score([])[0].key == "dice"
+    for result, errors in zip(results, ((2.0, 4.0), (1.5, 2.5)), strict=True):
+        folder = tmp_path / str(result["row"]) / "0" / "evaluation"
+        folder.mkdir(parents=True)
+        (folder / "pairs.csv").write_text(f"fixed,moving,tre_mm\na,b,{errors[0]}\nb,a,{errors[1]}\n")
+    scores = pair_scores(tmp_path, results, place)
+    table = Table("Two", (("unified", "manual-medium"), ("LNCC", "ncc")))
+    # gains 0.5 and 1.5 mm: mean 1, sd 0.7071, standard error 0.5; a smaller error is a gain
+    assert table_lines(table, results, scores, scored)[2:6] == [
+        "|  | seeds | TRE mm | gain | LNCC |",
+        "| --- | --- | --- | --- | --- |",
+        "| unified | 1 | 3.00 |  | **0.300** |",
+        "| LNCC | 1 | **2.00** | +1.00 ± 0.50 | 0.200 |",
+    ]
+
+
 def test_memory_is_measured_from_the_restart_on() -> None:
     if not reset_peak_memory():
         pytest.skip("this system cannot restart its measure of memory")
@@ -150,3 +189,11 @@ def test_memory_is_measured_from_the_restart_on() -> None:
     assert high is not None and reset_peak_memory()
     low = peak_memory_bytes()
     assert low is not None and high - low > 150_000_000
+
+
+def test_a_job_that_was_interrupted_goes_on(tmp_path: Path) -> None:
+    request = JobRequest("study", {"scenario": "s.json"})
+    assert "resume" not in _prepared(request, tmp_path).arguments
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "study.json").write_text("{}")
+    assert _prepared(request, tmp_path).arguments["resume"] is True
