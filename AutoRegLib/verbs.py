@@ -38,25 +38,12 @@ JUDGES: dict[str, Judge] = {
 RESULTS: dict[str, tuple[str, ...]] = {
     "search": ("recipe.json", "genotype.json", "history.csv", "checkpoint.pt"),
     "train": (
-        "recipe.json",
-        "weights.safetensors",
-        "card.md",
-        "provenance.json",
-        "metrics.json",
-        "history.csv",
+        "recipe.json", "weights.safetensors", "card.md", "provenance.json", "metrics.json", "history.csv",
         "checkpoint.pt",
     ),
     "register": (
-        "transform.nrrd",
-        "transform.nii.gz",
-        "transform.h5",
-        "transform.tfm",
-        "warped.nii.gz",
-        "warped_labels.nii.gz",
-        "jacobian.nii.gz",
-        "inverse_transform.nrrd",
-        "report.json",
-        "report.png",
+        "transform.nrrd", "transform.nii.gz", "transform.h5", "transform.tfm", "warped.nii.gz",
+        "warped_labels.nii.gz", "jacobian.nii.gz", "inverse_transform.nrrd", "report.json", "report.png",
     ),
     "evaluate": ("metrics.csv", "pairs.csv", "summary.json"),
     "study": ("study.json", "study.csv", "study.md", *ROWS),
@@ -156,12 +143,9 @@ def _start_recipe(scenario: Scenario, arguments: SearchArguments | StudyArgument
     from AutoRegLib.learning.data import same_space, working_spacing
     from AutoRegLib.presets import SCALES, preset_recipe
 
+    spacing = working_spacing(scenario, most_voxels=SCALES[arguments.preset][0])
     return preset_recipe(
-        scenario,
-        arguments.preset,
-        network=network,
-        spacing=working_spacing(scenario, most_voxels=SCALES[arguments.preset][0]),
-        same_space=same_space(scenario),
+        scenario, arguments.preset, network=network, spacing=spacing, same_space=same_space(scenario),
         seed=arguments.seed,
     )
 
@@ -293,15 +277,8 @@ def _study(arguments: StudyArguments, device: str, monitor: Monitor) -> dict[str
         arguments.output, RESULTS["study"], overwrite=arguments.overwrite, resume=arguments.resume, monitor=monitor
     )
     return study(
-        recipe,
-        scenario,
-        output=output,
-        rows=arguments.rows,
-        minutes=arguments.minutes,
-        seeds=arguments.seeds,
-        resume=arguments.resume,
-        device=device,
-        monitor=monitor,
+        recipe, scenario, output=output, rows=arguments.rows, minutes=arguments.minutes, seeds=arguments.seeds,
+        resume=arguments.resume, device=device, monitor=monitor,
     )
 
 
