@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from AutoRegLib.errors import InputError
+from AutoRegLib.study_rows import choose_rows
 
 Device = Literal["auto", "cpu", "cuda"]
 Preset = Literal["quick", "standard", "thorough"]
@@ -85,6 +86,17 @@ class EvaluateArguments(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
+class StudyArguments(Common):
+    scenario: str
+    rows: tuple[str, ...] = ("all",)
+    preset: Preset = "standard"
+    minutes: float | None = None  # of each search and of each training
+    seeds: int = 1
+    resume: bool = False
+    seed: int = 0  # the first
+
+
+@dataclass(frozen=True, kw_only=True)
 class DemoArguments(Common):
     minutes: float = 10.0  # of search and training together
     seed: int = 0
@@ -96,6 +108,7 @@ ARGUMENTS: dict[str, type[Common]] = {
     "register": RegisterArguments,
     "evaluate": EvaluateArguments,
     "apply": ApplyArguments,
+    "study": StudyArguments,
     "demo": DemoArguments,
 }
 
@@ -116,12 +129,16 @@ def check_arguments(arguments: Common) -> None:
                 f"no such file: {path}", expected=f"an existing file for '{name}'", got=path,
                 remedy="check the path",
             )
-    for name, least in (("threads", 1), ("refine", 0), ("limit", 1), ("seed", 0), ("speed_weight", 0)):
+    for name, least in (
+        ("threads", 1), ("refine", 0), ("limit", 1), ("seed", 0), ("seeds", 1), ("speed_weight", 0),
+    ):
         if values.get(name) is not None and values[name] < least:
             raise InputError(f"'{name}' is too small", expected=f"{least} or more", got=values[name])
     for name in ("minutes", "max_seconds"):
         if values.get(name) is not None and not 0 < values[name] < 1e6:
             raise InputError(f"'{name}' is out of range", expected="more than 0", got=values[name])
+    if isinstance(arguments, StudyArguments):
+        choose_rows(arguments.rows)
     if (values.get("fixed_landmarks") is None) != (values.get("moving_landmarks") is None):
         raise InputError(
             "landmarks are given for one image only", expected="fixed_landmarks and moving_landmarks",

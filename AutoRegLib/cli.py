@@ -58,12 +58,12 @@ def report_problem(problem: BaseException) -> int:
 
 
 def run_verb(options: argparse.Namespace) -> int:
-    """search, train, register, apply, evaluate, demo: one request to the worker."""
+    """search, train, register, apply, evaluate, study, demo: one request to the worker."""
     from AutoRegLib.verbs import perform
 
     verb = options.verb
     arguments = {name: value for name, value in vars(options).items() if name not in OURS and value is not None}
-    with ConsoleMonitor(quiet=options.quiet, can_finish=verb in ("search", "train")) as monitor:
+    with ConsoleMonitor(quiet=options.quiet, can_finish=verb in ("search", "train", "study")) as monitor:
         result = perform(JobRequest(verb, arguments), monitor=monitor)
     if options.json:
         show_json(result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from random import Random
 
 from AutoRegLib.errors import InputError
 
@@ -37,6 +38,15 @@ class Genotype:
         """The same operator on every edge (Manual-Small/Medium/Large are conv1, conv3, dil7)."""
         edges: Edges = (operator, operator, operator)
         return cls(edges, edges, edges, edges)
+
+    @classmethod
+    def random(cls, rng: Random) -> Genotype:
+        """Every edge's operator drawn from the eight, each as likely as the others."""
+
+        def edges() -> Edges:
+            return rng.choice(OPERATORS), rng.choice(OPERATORS), rng.choice(OPERATORS)
+
+        return cls(edges(), edges(), edges(), edges())
 
     def cell(self, name: str) -> Edges:
         """The three operator names of one cell."""

@@ -38,7 +38,7 @@ class Monitor:
 class JobRequest:
     """One piece of work: the verb and its arguments, exactly those of the command line, as a mapping."""
 
-    verb: Literal["search", "train", "register", "evaluate", "apply", "demo"]
+    verb: Literal["search", "train", "register", "evaluate", "apply", "study", "demo"]
     arguments: dict[str, Any] = field(default_factory=dict)
 
 

@@ -199,6 +199,21 @@ def peak_memory_bytes(device: str = "cpu") -> int | None:
     return int(peak if sys.platform == "darwin" else peak * 1024)
 
 
+def reset_peak_memory(device: str = "cpu") -> bool:
+    """Start the measure of :func:`peak_memory_bytes` anew from what is held now; False where that cannot be done."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device)
+        return True
+    try:
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as control:  # Linux: "5" resets the high-water mark
+            control.write("5")
+    except OSError:
+        return False
+    return True
+
+
 def _same_grid(first: Volume, second: Volume) -> None:
     if first.array.shape != second.array.shape:
         raise InputError("volumes to compare lie on different grids", expected=f"shape {first.array.shape}",

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from AutoRegLib import __version__
 from AutoRegLib import arguments as known
+from AutoRegLib.study_rows import ROWS, TABLES
 
 ABOUT = """Register medical images with a network whose architecture and loss are searched for your own data."""
 CODES = """exit codes: 0 done, 2 usage or bad input, 3 cancelled, 4 environment (no torch, no GPU asked for),
@@ -27,6 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_register,
         _add_apply,
         _add_evaluate,
+        _add_study,
         _add_models,
         _add_run,
         _add_info,
@@ -199,6 +201,34 @@ def _add_evaluate(verbs: Any) -> None:
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for metrics.csv, summary.json, figures/")
     parser.add_argument("--split", choices=get_args(known.Split), help="which cases (default test)")
     parser.add_argument("--limit", type=int, metavar="N", help="at most so many pairs, drawn at random (default 100)")
+    _common(parser)
+
+
+def _add_study(verbs: Any) -> None:
+    parser = _verb(
+        verbs,
+        "study",
+        "compare searches, baselines and ablations on your own data: the papers' tables",
+        "autoreg study scenario.json --output study --rows ablation manual --minutes 20 --seeds 3",
+        "verb",
+    )
+    parser.add_argument("scenario", metavar="SCENARIO", help="scenario.json naming cases, pairing and split")
+    parser.add_argument(
+        "--output", required=True, metavar="DIR", help="folder for study.csv, study.md, figures/ and a folder per row"
+    )
+    parser.add_argument(
+        "--rows", nargs="+", metavar="NAME",
+        help=f"all (default), tables ({', '.join(TABLES)}) or rows ({', '.join(ROWS)})",
+    )
+    parser.add_argument("--preset", choices=get_args(known.Preset), help="how fine and how long (default standard)")
+    parser.add_argument(
+        "--minutes", type=float, metavar="M", help="of each search and of each training, instead of the preset's steps"
+    )
+    parser.add_argument("--seeds", type=int, metavar="N", help="runs of each row, from --seed upwards (default 1)")
+    parser.add_argument(
+        "--resume", action="store_true", help="keep what is finished in --output, go on with the rest; rows and seeds "
+        "may be added"
+    )
     _common(parser)
 
 

@@ -17,6 +17,7 @@ from AutoRegLib.arguments import (
     EvaluateArguments,
     RegisterArguments,
     SearchArguments,
+    StudyArguments,
     TrainArguments,
     check_arguments,
 )
@@ -26,7 +27,8 @@ from AutoRegLib.errors import InputError
 from AutoRegLib.jobs import JobRequest, Monitor
 from AutoRegLib.recipe import Judge, Recipe, read_recipe
 from AutoRegLib.records import from_plain, make_folder, to_plain, write_json
-from AutoRegLib.scenario import read_scenario
+from AutoRegLib.scenario import Scenario, read_scenario
+from AutoRegLib.study_rows import ROWS
 
 #: the words of the command line for what judges the loss weights
 JUDGES: dict[str, Judge] = {
@@ -36,27 +38,15 @@ JUDGES: dict[str, Judge] = {
 RESULTS: dict[str, tuple[str, ...]] = {
     "search": ("recipe.json", "genotype.json", "history.csv", "checkpoint.pt"),
     "train": (
-        "recipe.json",
-        "weights.safetensors",
-        "card.md",
-        "provenance.json",
-        "metrics.json",
-        "history.csv",
+        "recipe.json", "weights.safetensors", "card.md", "provenance.json", "metrics.json", "history.csv",
         "checkpoint.pt",
     ),
     "register": (
-        "transform.nrrd",
-        "transform.nii.gz",
-        "transform.h5",
-        "transform.tfm",
-        "warped.nii.gz",
-        "warped_labels.nii.gz",
-        "jacobian.nii.gz",
-        "inverse_transform.nrrd",
-        "report.json",
-        "report.png",
+        "transform.nrrd", "transform.nii.gz", "transform.h5", "transform.tfm", "warped.nii.gz",
+        "warped_labels.nii.gz", "jacobian.nii.gz", "inverse_transform.nrrd", "report.json", "report.png",
     ),
     "evaluate": ("metrics.csv", "pairs.csv", "summary.json"),
+    "study": ("study.json", "study.csv", "study.md", *ROWS),
     "demo": ("demo_report.json", "demo_report.png", "data", "search", "model", "evaluation", "pair", "templates"),
 }
 
@@ -89,7 +79,7 @@ def claim_output(
     if found and not resume:
         if not overwrite:
             ways = ["choose a new --output"]
-            if resume is not None and "checkpoint.pt" in found:
+            if resume is not None and {"checkpoint.pt", "study.json"} & set(found):
                 ways.append("go on with --resume")
             ways.append("replace them with --overwrite")
             raise InputError(
@@ -105,10 +95,8 @@ def claim_output(
 
 
 def _search(arguments: SearchArguments, device: str, monitor: Monitor) -> dict[str, Any]:
-    from AutoRegLib.learning.data import same_space, working_spacing
     from AutoRegLib.learning.search import search
     from AutoRegLib.networks.registry import NETWORKS
-    from AutoRegLib.presets import SCALES, preset_recipe
 
     if arguments.network not in NETWORKS:
         raise InputError(
@@ -118,14 +106,7 @@ def _search(arguments: SearchArguments, device: str, monitor: Monitor) -> dict[s
             remedy="see 'autoreg info'",
         )
     scenario = read_scenario(arguments.scenario)
-    recipe = preset_recipe(
-        scenario,
-        arguments.preset,
-        network=arguments.network,
-        spacing=working_spacing(scenario, most_voxels=SCALES[arguments.preset][0]),
-        same_space=same_space(scenario),
-        seed=arguments.seed,
-    )
+    recipe = _start_recipe(scenario, arguments, network=arguments.network)
     judge: Judge = JUDGES[arguments.judge]
     stages = tuple(replace(s, judge=judge) if s.upper == "lambda" else s for s in recipe.search.stages)
     recipe = replace(recipe, search=replace(
@@ -155,6 +136,18 @@ def _search(arguments: SearchArguments, device: str, monitor: Monitor) -> dict[s
         "loss_weights": to_plain(found.loss_weights),
         "device": device,
     }
+
+
+def _start_recipe(scenario: Scenario, arguments: SearchArguments | StudyArguments, *, network: str) -> Recipe:
+    """The preset's recipe for these images. Raises InputError."""
+    from AutoRegLib.learning.data import same_space, working_spacing
+    from AutoRegLib.presets import SCALES, preset_recipe
+
+    spacing = working_spacing(scenario, most_voxels=SCALES[arguments.preset][0])
+    return preset_recipe(
+        scenario, arguments.preset, network=network, spacing=spacing, same_space=same_space(scenario),
+        seed=arguments.seed,
+    )
 
 
 def _train(arguments: TrainArguments, device: str, monitor: Monitor) -> dict[str, Any]:
@@ -275,6 +268,20 @@ def _evaluate(arguments: EvaluateArguments, device: str, monitor: Monitor) -> di
     )
 
 
+def _study(arguments: StudyArguments, device: str, monitor: Monitor) -> dict[str, Any]:
+    from AutoRegLib.study import study
+
+    scenario = read_scenario(arguments.scenario)
+    recipe = _start_recipe(scenario, arguments, network="autoreg")
+    output = claim_output(
+        arguments.output, RESULTS["study"], overwrite=arguments.overwrite, resume=arguments.resume, monitor=monitor
+    )
+    return study(
+        recipe, scenario, output=output, rows=arguments.rows, minutes=arguments.minutes, seeds=arguments.seeds,
+        resume=arguments.resume, device=device, monitor=monitor,
+    )
+
+
 def _demo(arguments: DemoArguments, device: str, monitor: Monitor) -> dict[str, Any]:
     from AutoRegLib.demo import demo
 
@@ -288,5 +295,6 @@ VERBS: dict[str, Callable[[Any, str, Monitor], dict[str, Any]]] = {
     "register": _register,
     "apply": _apply,
     "evaluate": _evaluate,
+    "study": _study,
     "demo": _demo,
 }

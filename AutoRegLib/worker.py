@@ -25,6 +25,8 @@ from AutoRegLib.verbs import perform
 __all__ = ["perform", "run_job"]
 
 HEARTBEAT_SECONDS = 5.0
+#: the file by which a verb that can resume knows its own interrupted run
+RESUMABLE = {"search": "checkpoint.pt", "train": "checkpoint.pt", "study": "study.json"}
 STATES = {0: "done", 3: "cancelled"}
 
 
@@ -76,7 +78,7 @@ def _prepared(request: JobRequest, folder: Path) -> JobRequest:
     """The request with paths found, results going to ``out/``, and the marks of a second run set."""
     arguments = located({"output": "out", **request.arguments}, folder)
     output = Path(arguments["output"])
-    if request.verb in ("search", "train") and (output / "checkpoint.pt").is_file():
+    if request.verb in RESUMABLE and (output / RESUMABLE[request.verb]).is_file():
         arguments["resume"] = True
     elif output == folder / "out":
         arguments["overwrite"] = True  # these are the job's own

@@ -22,7 +22,7 @@ from AutoRegLib.jobs import JobRequest, Monitor
 from AutoRegLib.options import build_parser
 
 ROOT = Path(__file__).resolve().parents[2]
-VERBS = ("demo", "search", "train", "register", "apply", "evaluate", "models", "run", "info")
+VERBS = ("demo", "search", "train", "register", "apply", "evaluate", "study", "models", "run", "info")
 Captured = pytest.CaptureFixture[str]
 
 
@@ -163,7 +163,9 @@ def test_explain_keeps_ours() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-@pytest.mark.parametrize(("verb", "wish"), [("search", "finish"), ("train", "finish"), ("evaluate", None)])
+@pytest.mark.parametrize(
+    ("verb", "wish"), [("search", "finish"), ("train", "finish"), ("study", "finish"), ("evaluate", None)]
+)
 def test_ctrl_c_once(monkeypatch: pytest.MonkeyPatch, capsys: Captured, verb: str, wish: str | None) -> None:
     def work(monitor: Monitor) -> dict[str, Any]:
         os.kill(os.getpid(), signal.SIGINT)
@@ -174,7 +176,7 @@ def test_ctrl_c_once(monkeypatch: pytest.MonkeyPatch, capsys: Captured, verb: st
         return {"output": "kept"}
 
     answer_with(monkeypatch, work)
-    argv = {"search": ["search", "s"], "train": ["train", "r", "--scenario", "s"]}.get(
+    argv = {"search": ["search", "s"], "train": ["train", "r", "--scenario", "s"], "study": ["study", "s"]}.get(
         verb, ["evaluate", "--model", "m", "--scenario", "s"]
     )
     before = signal.getsignal(signal.SIGINT)
