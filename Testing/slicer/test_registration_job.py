@@ -310,9 +310,10 @@ def test_given_output_nodes_are_filled(runs: dict[str, Done], scene: Any) -> Non
         transform=scene.AddNewNodeByClass("vtkMRMLGridTransformNode", "mine"),
         volume=scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "mine too"),
         createTransform=False, createVolume=False, createJacobian=False)
+    outputs.volume.SetAndObserveTransformNodeID(scenes.addLinear(scene).GetID())
     result = importRegistration(scene, done.result.folder, None, outputs)
     assert result.transform is outputs.transform and result.volume is outputs.volume and result.jacobian is None
-    assert transforms.gridOf(outputs.transform) is not None
+    assert transforms.gridOf(outputs.transform) is not None and outputs.volume.GetParentTransformNode() is None
     assert np.array_equal(volumes.voxelsOf(outputs.volume), volumes.voxelsOf(done.result.volume))
 
 
