@@ -259,10 +259,9 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def fitTabs(self) -> None:
         """The tabs are as high as the one that is shown, so that the job below stays in sight."""
         current = qtbits.read(self.ui.workflowTabWidget, "currentIndex")
-        for index, name in enumerate(tuple(FORMS)[:-1]):
-            policy = qt.QSizePolicy.Preferred if index == current else qt.QSizePolicy.Ignored
-            getattr(self.ui, name).setSizePolicy(policy, policy)
-        self.ui.workflowTabWidget.updateGeometry()
+        for index, name in enumerate(FORMS):
+            if name != "jobFrame":
+                self._forms[index + 1].setVisible(index == current)
 
     # ---- scene and parameters
 

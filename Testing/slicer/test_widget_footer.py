@@ -73,7 +73,7 @@ def test_interrupted_offers_resume_and_discard(desk: Desk) -> None:
 
 def test_warnings_of_the_memory_ladder_are_shown(desk: Desk) -> None:
     shown(desk, "Running", message="Registering", warnings=(("memory", "Working grid reduced to 2 mm"),))
-    assert desk.ui.jobMessageLabel.text() == "Registering. Working grid reduced to 2 mm."
+    assert desk.ui.jobMessageLabel.text() == "Working grid reduced to 2 mm."
 
 
 def test_an_old_job_is_not_cancelled_without_asking(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

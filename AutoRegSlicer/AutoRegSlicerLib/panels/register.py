@@ -11,7 +11,7 @@ from AutoRegSlicerLib import logic
 from AutoRegSlicerLib.jobs_ui import JobState, JobStatus
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.bundles import Bundle
-from AutoRegSlicerLib.panels.choices import InitialAlignment
+from AutoRegSlicerLib.panels.choices import REFINEMENT, InitialAlignment
 from AutoRegSlicerLib.panels.session import Session
 
 #: outputs by the name of their results: parameter that holds the node, parameter that asks for it
@@ -60,7 +60,7 @@ class RegisterPanel:
             fixedLandmarks=p.fixedLandmarks, movingLandmarks=p.movingLandmarks, fixedMask=p.fixedMask,
             initialTransform=p.initialTransform if existing else None,
             affine="auto" if p.initialAlignment is InitialAlignment.Affine else "none",
-            refine=p.refinementSteps, inverse=p.createInverse, device=p.device.value,
+            refine=p.refinementSteps if REFINEMENT else 0, inverse=p.createInverse, device=p.device.value,
         )
 
     def _choice(self) -> tuple[Any, ...]:
@@ -92,6 +92,8 @@ class RegisterPanel:
         qtbits.offer(ui.previewOnMovingCheckBox, [] if p.outputTransform else [
             _("There is no output transform yet.")], _("Put the moving volume under the output transform; it is not "
                                                        "altered. Clear this box to undo."))
+        qtbits.offer(ui.refinementStepsSpinBox, [] if REFINEMENT else [
+            _("This version cannot refine a single pair yet.")], _("Further optimization on this pair: slower, closer."))
         messages = logic.checkRegistration(self.session.scene, self.inputs(), self.outputs())
         extra = self._ownReasons()
         blocking = [message.text for message in messages if message.blocking]

@@ -224,13 +224,14 @@ class TrainPanel:
             "seed": p.randomSeed, "device": p.device.value,
         }
         template = p.templateVolume if p.pairing is Pairing.Template else None
-        pairing, percent = p.pairing.value, p.validationPercent
+        pairing, percent, count = p.pairing.value, p.validationPercent, sum(case.use for case in cases)
 
         def prepare(folder: Path) -> Any:
-            path = yield from logic.exportScenarioSteps(cases, folder / "in", pairing, percent, template)
+            path = yield from logic.exportScenarioSteps(
+                cases, folder / "in", pairing, percent, template, name=f"{count} cases from Slicer")
             return JobRequest("search", {**arguments, "scenario": str(Path(path).relative_to(folder))})
 
-        self.session.launch("search", _("Search, {n} cases").format(n=sum(c.use for c in cases)), prepare)
+        self.session.launch("search", _("Search on {n} cases").format(n=count), prepare)
 
     def finish(self) -> None:
         for status in self.session.statuses:
