@@ -53,6 +53,7 @@ def picture(desk: Any, name: str, tab: str, folder: Path, width: int = WIDTH) ->
     """One tab with what is around it, as high as it needs to be."""
     desk.ui.workflowTabWidget.setCurrentWidget(getattr(desk.ui, tab))
     window = desk.widget.parent
+    window.show()  # only then are the layouts kept up to date
     for _ in range(3):
         desk.session.refresh()
         desk.settle()
@@ -74,17 +75,18 @@ def story(desk: Any, folder: Path, minutes: float) -> None:
 
     ui, p = desk.ui, desk.parameters
     ui.addFromSceneButton.click()
+    desk.settle()
     ui.checkDataButton.click()
     p.searchPreset, p.searchMinutes = SearchPreset.Custom, minutes
     desk.settle()
     ui.autoSearchButton.click()
-    desk.wait(lambda: desk.session.statuses and desk.session.statuses[-1].fraction > 0.7, 300)
-    picture(desk, "panel_search_and_train", "trainTab", folder, 860)
     run(desk, 300)
     p.searchPreset, p.modelName, p.trainingMinutes = SearchPreset.Quick, "hippocampus-mr", 1.5 * minutes
     desk.settle()
     ui.startTrainingButton.click()
-    desk.wait(lambda: desk.session.statuses[-1].verb == "train", 60)
+    desk.wait(lambda: desk.session.statuses[-1].verb == "train" and desk.session.statuses[-1].fraction > 0.85, 600)
+    ui.trialsTableView.selectRow(0)
+    picture(desk, "panel_search_and_train", "trainTab", folder, 860)
     run(desk, 600)
 
     names = [desk.scene.GetNthNodeByClass(i, "vtkMRMLScalarVolumeNode").GetName() for i in (0, 1)]
@@ -102,7 +104,7 @@ def story(desk: Any, folder: Path, minutes: float) -> None:
     ui.workflowTabWidget.setCurrentWidget(ui.evaluateTab)
     desk.settle()
     picture(desk, "panel_evaluate", "evaluateTab", folder, 600)
-    picture(desk, "panel_models", "modelsTab", folder, 860)
+    picture(desk, "panel_models", "modelsTab", folder, 960)
 
 
 def main() -> None:

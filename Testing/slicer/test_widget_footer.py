@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from standins.fixtures import Desk, make_desk
 
-slicer = pytest.importorskip("slicer", reason="the Slicer runtime is not installed", exc_type=ImportError)
+pytest.importorskip("standins.fixtures", reason="slicer-core or PySide6 is not installed", exc_type=ImportError)
+
+import slicer
+from standins.fixtures import Desk, make_desk
 
 
 def shown(desk: Desk, state: str, **facts: Any) -> Any:

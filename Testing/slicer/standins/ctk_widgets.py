@@ -91,7 +91,7 @@ class ctkCollapsibleGroupBox(QGroupBox):
         for widget in self.children():
             if isinstance(widget, QWidget):
                 widget.setVisible(not self._collapsed)
-        self.setMaximumHeight(20 if self._collapsed else 16777215)
+        self.setMaximumHeight(15 if self._collapsed else 16777215)
 
     collapsed = Property(bool, lambda self: self._collapsed, setCollapsed)
 
