@@ -20,8 +20,9 @@ def checkRegistration(scene: Any, inputs: RegistrationInputs, outputs: Registrat
 
     Fast enough to call after every change of a selector: looks at nodes, never at the voxels of a volume.
     Codes that block: no-fixed, no-moving, same-volume, no-image, color-image, flat-image, no-model,
-    model-dimension, no-output, output-is-input, no-overlap (action "align-centers"), empty-segments, empty-mask,
-    landmark-count, one-landmark-list, empty-landmarks, no-moving-segmentation.
+    model-dimension, no-output, output-is-input, input-under-output (action "take-off"), no-overlap (action
+    "align-centers"), empty-segments, empty-mask, landmark-count, one-landmark-list, empty-landmarks,
+    no-moving-segmentation.
     Remarks only: centers-used, one-segmentation, nonlinear-fixed, nonlinear-moving.
     """
     fixed, moving = inputs.fixedVolume, inputs.movingVolume
@@ -125,9 +126,24 @@ def _outputs(inputs: RegistrationInputs, outputs: RegistrationOutputs) -> list[M
     for node in (outputs.transform, outputs.volume, outputs.segmentation, outputs.inverseTransform, outputs.jacobian):
         if node is not None and any(node is other for other in used):
             return [Message("output-is-input", f"'{node.GetName()}' is an input; choose another output.")]
+    made = [node for node in (outputs.transform, outputs.inverseTransform) if node is not None]
+    for volume in (inputs.fixedVolume, inputs.movingVolume):
+        for parent in _parents(volume):
+            if any(parent is node for node in made):
+                return [Message("input-under-output", f"'{volume.GetName()}' is under '{parent.GetName()}', which the "
+                                "result would replace; take it off first.", "take-off")]
     if outputs.transform is not None and outputs.transform is outputs.inverseTransform:
         return [Message("output-is-input", "Transform and inverse transform need two nodes.")]
     return []
+
+
+def _parents(node: Node) -> list[Node]:
+    """The transforms above a node, the nearest first."""
+    found = []
+    while node is not None and node.GetParentTransformNode() is not None:
+        node = node.GetParentTransformNode()
+        found.append(node)
+    return found
 
 
 def _labels(inputs: RegistrationInputs, outputs: RegistrationOutputs) -> list[Message]:

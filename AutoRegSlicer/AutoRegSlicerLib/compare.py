@@ -15,6 +15,8 @@ from AutoRegSlicerLib.nodes import helper
 from AutoRegSlicerLib.values import Node
 
 _SCALAR = "vtkMRMLScalarVolumeNode"
+_MADE_FROM = "AutoReg.MadeFrom"
+_STEEP = 0.25  # of the steepest slope: less is texture, not an edge
 
 
 def colored(scene: Any, role: str, volume: Node, colorNodeID: str) -> Node:
@@ -31,8 +33,11 @@ def colored(scene: Any, role: str, volume: Node, colorNodeID: str) -> Node:
     return node
 
 
-def checkerboard(scene: Any, fixed: Node, other: Node, tiles: int) -> Node:
+def checkerboard(scene: Any, fixed: Node, other: Node, tiles: int, variant: str = "") -> Node:
     """Tiles of one volume between tiles of the other, both scaled to their window. Values 0 to 1."""
+    node = helper(scene, f"checkerboard{variant}", _SCALAR)
+    if not _outdated(node, fixed, other, tiles):
+        return node
     lattice = worldLattice(fixed)
     first, second = (_shownVoxels(volume, lattice) for volume in (fixed, other))
     board = np.zeros(first.shape, bool)
@@ -40,18 +45,24 @@ def checkerboard(scene: Any, fixed: Node, other: Node, tiles: int) -> Node:
         width = max(max(first.shape) / max(tiles, 1), 1)
         index = (np.arange(count) // width).astype(int) % 2 == 1
         board ^= index.reshape([-1 if a == axis else 1 for a in range(3)])
-    return _gray(scene, "checkerboard", lattice, np.where(board, second, first), (0.0, 1.0))
+    return _gray(node, lattice, np.where(board, second, first), (0.0, 1.0))
 
 
-def difference(scene: Any, fixed: Node, other: Node) -> Node:
+def difference(scene: Any, fixed: Node, other: Node, variant: str = "") -> Node:
     """Second minus first, both scaled to their window. Values -1 to 1; middle gray is equal."""
+    node = helper(scene, f"difference{variant}", _SCALAR)
+    if not _outdated(node, fixed, other):
+        return node
     lattice = worldLattice(fixed)
     first, second = (_shownVoxels(volume, lattice) for volume in (fixed, other))
-    return _gray(scene, "difference", lattice, second - first, (-1.0, 1.0))
+    return _gray(node, lattice, second - first, (-1.0, 1.0))
 
 
-def edges(scene: Any, other: Node, fixed: Node) -> Node:
-    """Label map of ``other``'s edges, one voxel thin, on the fixed grid: the steepest fifth of them."""
+def edges(scene: Any, other: Node, fixed: Node, variant: str = "") -> Node:
+    """Label map of ``other``'s edges, one voxel thin, on the fixed grid."""
+    node = helper(scene, f"edges{variant}", "vtkMRMLLabelMapVolumeNode")
+    if not _outdated(node, fixed, other):
+        return node
     lattice = worldLattice(fixed)
     voxels = _shownVoxels(other, lattice)
     slopes = np.stack(np.gradient(voxels, *lattice.spacing[::-1]))
@@ -61,10 +72,7 @@ def edges(scene: Any, other: Node, fixed: Node) -> Node:
     for axis in range(3):  # steeper than both neighbors across the edge
         higher = (steepness >= np.roll(steepness, 1, axis)) & (steepness > np.roll(steepness, -1, axis))
         crest |= higher & (across == axis)
-    crest &= steepness > 0.1 * float(steepness.max())
-    if crest.any():
-        crest &= steepness > float(np.percentile(steepness[crest], 80 if crest.mean() > 0.05 else 50))
-    node = helper(scene, "edges", "vtkMRMLLabelMapVolumeNode")
+    crest &= steepness > _STEEP * float(steepness.max())
     volumes.fill(node, lattice, crest.astype(np.uint8))
     showInOneColor(node, "AutoReg edges", "edge", EDGE_COLOR)
     return node
@@ -90,8 +98,22 @@ def _shownVoxels(volume: Node, lattice: Lattice) -> np.ndarray:
     return np.clip((voxels - lowest) / max(highest - lowest, 1e-6), 0, 1)
 
 
-def _gray(scene: Any, role: str, lattice: Lattice, voxels: np.ndarray, window: tuple[float, float]) -> Node:
-    node = helper(scene, role, _SCALAR)
+def _outdated(node: Node, *made_from: Any) -> bool:
+    """Whether a helper must be made again: flicker asks for the same picture twice a second."""
+    parts = [str(part) for part in made_from if isinstance(part, int)]
+    for volume in (part for part in made_from if not isinstance(part, int)):
+        shown, parent = volume.GetDisplayNode(), volume.GetParentTransformNode()
+        parts += [volume.GetID(), str(volume.GetImageData().GetMTime()), repr(ownLattice(volume).ijkToRAS.tolist()),
+                  "" if shown is None else f"{shown.GetWindow()} {shown.GetLevel()}",
+                  "" if parent is None else f"{parent.GetID()} {parent.GetTransformToWorldMTime()}"]
+    key = "|".join(parts)
+    if node.GetAttribute(_MADE_FROM) == key:
+        return False
+    node.SetAttribute(_MADE_FROM, key)
+    return True
+
+
+def _gray(node: Node, lattice: Lattice, voxels: np.ndarray, window: tuple[float, float]) -> Node:
     volumes.fill(node, lattice, voxels.astype(np.float32))
     display = node.GetDisplayNode()
     display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")

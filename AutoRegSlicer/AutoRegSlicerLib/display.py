@@ -41,20 +41,21 @@ def setCompareMode(
         raise InputError("nothing to compare", expected="a fixed volume and a " + ("moving" if before else "warped")
                          + " volume", remedy="choose both volumes")
     nodes = _sliceNodes(scene, sliceNodes)
+    variant = " before" if before else ""  # each keeps its picture, so that switching costs nothing
     made: list[Node] = []
     background, foreground, label, share, compositing = fixed, other, None, opacity, _ALPHA
     if mode == "checkerboard":
-        background, foreground = compare.checkerboard(scene, fixed, other, tiles), None
+        background, foreground = compare.checkerboard(scene, fixed, other, tiles, variant), None
         made = [background]
     elif mode == "difference":
-        background, foreground = compare.difference(scene, fixed, other), None
+        background, foreground = compare.difference(scene, fixed, other, variant), None
         made = [background]
     elif mode == "red-cyan":
         background = compare.colored(scene, "red", fixed, _RED)
         foreground = compare.colored(scene, "cyan", other, _CYAN)
         made, share, compositing = [background, foreground], 1.0, _ADD
     elif mode == "edges":
-        label, foreground = compare.edges(scene, other, fixed), None
+        label, foreground = compare.edges(scene, other, fixed, variant), None
         made = [label]
     for index, node in enumerate(nodes):
         composite = compositeOf(scene, node)

@@ -8,7 +8,7 @@ from AutoRegSlicerLib.apply import alignCenters, applyToNodes, previewOn
 from AutoRegSlicerLib.cases import checkCases, exportScenario, exportScenarioSteps, readCaseTable
 from AutoRegSlicerLib.checks import checkRegistration, require
 from AutoRegSlicerLib.exports import exportRegistration, exportRegistrationSteps
-from AutoRegSlicerLib.metrics import computeMetrics
+from AutoRegSlicerLib.metrics import computeMetrics, computeMetricsSteps
 from AutoRegSlicerLib.plots import updateSearchPlots, updateTrainingPlots
 from AutoRegSlicerLib.results import importRegistration, importRegistrationSteps, restoreResults
 from AutoRegSlicerLib.scripting import defaultWorkspace, registerCases, registerVolumes
@@ -23,8 +23,8 @@ from AutoRegSlicerLib.values import (
 
 __all__ = [
     "CaseRow", "Message", "RegistrationInputs", "RegistrationOutputs", "RegistrationResult", "alignCenters",
-    "applyToNodes", "checkCases", "checkRegistration", "computeMetrics", "defaultWorkspace", "exportRegistration",
-    "exportRegistrationSteps", "exportScenario", "exportScenarioSteps", "exportTable", "importRegistration",
-    "importRegistrationSteps", "previewOn", "readCaseTable", "registerCases", "registerVolumes", "require",
-    "restoreResults", "updateSearchPlots", "updateTrainingPlots",
+    "applyToNodes", "checkCases", "checkRegistration", "computeMetrics", "computeMetricsSteps", "defaultWorkspace",
+    "exportRegistration", "exportRegistrationSteps", "exportScenario", "exportScenarioSteps", "exportTable",
+    "importRegistration", "importRegistrationSteps", "previewOn", "readCaseTable", "registerCases",
+    "registerVolumes", "require", "restoreResults", "updateSearchPlots", "updateTrainingPlots",
 ]

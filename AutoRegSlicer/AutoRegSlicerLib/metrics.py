@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import slicer
 from AutoRegLib.errors import InputError
 from AutoRegSlicerLib import landmarks, segmentations, tables, transforms, volumes
 from AutoRegSlicerLib.apply import worldLattice
+from AutoRegSlicerLib.exports import Steps, finish
 from AutoRegSlicerLib.lattices import Lattice, imageLattice, imageVoxels
 from AutoRegSlicerLib.results import FIXED, MOVING
 from AutoRegSlicerLib.values import Node
@@ -29,16 +31,31 @@ def computeMetrics(
     moving one. Folds: share of the fixed structure's voxels. Returns (metrics table or None, landmarks table or
     None): a table is made only where both inputs are there. Raises InputError when there is nothing to compare.
     """
+    return finish(computeMetricsSteps(
+        scene, transformNode, fixedSegmentation=fixedSegmentation, movingSegmentation=movingSegmentation,
+        fixedLandmarks=fixedLandmarks, movingLandmarks=movingLandmarks, jacobian=jacobian,
+        referenceVolume=referenceVolume, metricsTable=metricsTable, landmarksTable=landmarksTable))
+
+
+def computeMetricsSteps(
+    scene: Any, transformNode: Node, *, fixedSegmentation: Node = None, movingSegmentation: Node = None,
+    fixedLandmarks: Node = None, movingLandmarks: Node = None, jacobian: Node = None, referenceVolume: Node = None,
+    metricsTable: Node = None, landmarksTable: Node = None,
+) -> Steps:
+    """:func:`computeMetrics` one structure at a time: yields its name, returns the tables."""
     metrics = points = None
     title = transformNode.GetName()
     if fixedSegmentation is not None and movingSegmentation is not None:
-        rows = structureRows(transformNode, fixedSegmentation, movingSegmentation, jacobian=jacobian,
-                             reference=referenceVolume or transformNode.GetNodeReference(FIXED))
+        rows = []
+        for row in structureRows(transformNode, fixedSegmentation, movingSegmentation, jacobian=jacobian,
+                                 reference=referenceVolume or transformNode.GetNodeReference(FIXED)):
+            rows.append(row)
+            yield row[0]
         metrics = tables.make(scene, f"{title} metrics", metricsTable)
         tables.fill(metrics, tables.STRUCTURE, tables.withMean(rows))
     if fixedLandmarks is not None and movingLandmarks is not None:
-        points = tables.make(scene, f"{title} landmarks", landmarksTable)
         rows = landmarkRows(transformNode, fixedLandmarks, movingLandmarks)
+        points = tables.make(scene, f"{title} landmarks", landmarksTable)
         tables.fill(points, tables.LANDMARK, tables.withMean(rows))
     for node in (metrics, points):
         if node is not None:
@@ -48,8 +65,8 @@ def computeMetrics(
 
 def structureRows(
     transformNode: Node, fixed: Node, moving: Node, *, jacobian: Node = None, reference: Node = None,
-) -> list[list[Any]]:
-    """One row per structure that both have, in the columns of ``tables.STRUCTURE``. Raises InputError."""
+) -> Iterator[list[Any]]:
+    """A row per structure that both have, in the columns of ``tables.STRUCTURE``, one by one. Raises InputError."""
     fixedStructures = segmentations.structuresOf(fixed, None, None if reference is None else worldLattice(reference))
     movingStructures = segmentations.structuresOf(moving)
     value = segmentations.commonValues((fixed, fixedStructures), (moving, movingStructures))
@@ -62,24 +79,21 @@ def structureRows(
     lattice = _grid(fixed, fixedStructures, reference)
     place = transforms.toWorld(moving)
     warp = transforms.chain(place, transforms.warpToWorld(transformNode))
-    target = segmentations.voxelsOn(lattice, fixedStructures, value, transforms.toWorld(fixed))
-    before = segmentations.voxelsOn(lattice, movingStructures, value, place)
-    after = segmentations.voxelsOn(lattice, movingStructures, value, warp)
+    stages = [segmentations.voxelsOn(lattice, structures, value, transform) for structures, transform in (
+        (fixedStructures, transforms.toWorld(fixed)), (movingStructures, place), (movingStructures, warp))]
+    boxes = _boxes(*stages)
     folded = _folds(jacobian, lattice)
     sizes = _volumes(moving, movingStructures, value)
     voxel = float(np.prod(lattice.spacing))
-    rows = []
     for number in common:
-        masks = [voxels == number for voxels in (target, before, after)]
-        inside = int(masks[0].sum())
-        volume = float(masks[2].sum()) * voxel
-        rows.append([
-            names[number], dice(masks[0], masks[1]), dice(masks[0], masks[2]),
-            hd95(masks[0], masks[1], lattice.spacing), hd95(masks[0], masks[2], lattice.spacing),
-            100 * (volume / sizes[number] - 1) if sizes.get(number) else _NAN,
-            100 * float(folded[masks[0]].mean()) if folded is not None and inside else _NAN,
-        ])
-    return rows
+        box = boxes.get(number, (slice(0, 1),) * 3)
+        target, before, after = (voxels[box] == number for voxels in stages)
+        volume = float(after.sum()) * voxel
+        yield [
+            names[number], dice(target, before), dice(target, after), hd95(target, before, lattice.spacing),
+            hd95(target, after, lattice.spacing), 100 * (volume / sizes[number] - 1) if sizes.get(number) else _NAN,
+            100 * float(folded[box][target].mean()) if folded is not None and target.any() else _NAN,
+        ]
 
 
 def landmarkRows(transformNode: Node, fixed: Node, moving: Node) -> list[list[Any]]:
@@ -116,6 +130,24 @@ def hd95(first: np.ndarray, second: np.ndarray, spacing: Any) -> float:
         distance = sitk.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=True)
         worst.append(float(np.percentile(sitk.GetArrayViewFromImage(distance)[own], 95)))
     return max(worst)
+
+
+def _boxes(*stages: np.ndarray) -> dict[int, tuple[slice, ...]]:
+    """The smallest box that holds a label in all of the volumes, by label, in one pass over the voxels."""
+    found: dict[int, np.ndarray] = {}
+    for voxels in stages:
+        where = np.flatnonzero(voxels)
+        if not len(where):
+            continue
+        values = voxels.ravel()[where]
+        order = np.argsort(values, kind="stable")
+        labels, starts = np.unique(values[order], return_index=True)
+        places = np.stack(np.unravel_index(where[order], voxels.shape))
+        lowest, highest = (f.reduceat(places, starts, axis=1) for f in (np.minimum, np.maximum))
+        for index, label in enumerate(labels.tolist()):
+            box = np.stack([lowest[:, index], -highest[:, index]])
+            found[label] = np.minimum(found[label], box) if label in found else box
+    return {label: tuple(slice(int(low), int(1 - high)) for low, high in box.T) for label, box in found.items()}
 
 
 def _surface(mask: np.ndarray) -> np.ndarray:

@@ -40,6 +40,7 @@ def importRegistrationSteps(
         if node is None or node.GetScene() is not scene:
             node = scene.AddNewNodeByClass(className, scene.GenerateUniqueName(name))
             placeBeside(node, inputs.movingVolume)
+        node.SetAndObserveTransformNodeID(None)  # results are in world coordinates
         _mark(node, marks, inputs)
         made[role] = node
         return node

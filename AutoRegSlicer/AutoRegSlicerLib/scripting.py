@@ -127,25 +127,47 @@ def waitFor(
         if timeoutSeconds is not None and time.monotonic() - began > timeoutSeconds:
             raise AutoRegError(f"the registration did not end within {timeoutSeconds:g} s; it goes on",
                                remedy=f"import {folder} later")
-        time.sleep(_POLL_SECONDS)
+        _breathe()
 
 
 def defaultJobs() -> Any:
-    """The jobs in Slicer's own job folder, as the panels have them."""
+    """Jobs of scripts: a folder of their own below the panels' one, so that no result is imported twice.
+
+    They run with the Python that was chosen in the panel.
+    """
     from AutoRegSlicerLib.jobs_ui import Jobs
 
-    return Jobs(defaultWorkspace())
+    return Jobs(defaultWorkspace() / "scripts", _setting("AutoReg/Python") or None)
 
 
 def defaultWorkspace() -> Path:
     """Where jobs live: the setting ``AutoReg/Workspace``, else AutoReg in Slicer's application data folder."""
+    chosen = _setting("AutoReg/Workspace")
+    if chosen:
+        return Path(chosen)
+    app = _application()
+    return Path.home() / ".AutoReg" if app is None else Path(app.slicerUserSettingsFilePath).parent / "AutoReg"
+
+
+def _application() -> Any:
+    """Slicer's application object; None outside the application."""
     import slicer
 
     app = getattr(slicer, "app", None)
-    if app is None or not hasattr(app, "userSettings"):
-        return Path.home() / ".AutoReg"
-    chosen = app.userSettings().value("AutoReg/Workspace") or ""
-    return Path(chosen) if chosen else Path(app.slicerUserSettingsFilePath).parent / "AutoReg"
+    return app if hasattr(app, "userSettings") else None
+
+
+def _setting(name: str) -> str:
+    app = _application()
+    return "" if app is None else str(app.userSettings().value(name) or "")
+
+
+def _breathe() -> None:
+    """Wait a little; the application goes on drawing meanwhile."""
+    app = _application()
+    if hasattr(app, "processEvents"):
+        app.processEvents()
+    time.sleep(_POLL_SECONDS)
 
 
 def _states() -> Any:

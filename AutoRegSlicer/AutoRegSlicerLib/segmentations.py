@@ -152,13 +152,25 @@ def voxelsOn(
     """
     largest = max((value(structure) for structure in structures), default=0)
     result = np.zeros(lattice.size[::-1], np.int16 if largest < 2**15 else np.int32)
-    done: dict[Any, np.ndarray] = {}
-    for structure in structures:
-        key = structure.image
-        if key not in done:
-            done[key] = imageVoxels(moved(structure.image, lattice, transform))
-        result[done[key] == structure.value] = value(structure)
+    for image, members in _byImage(structures):
+        voxels = imageVoxels(moved(image, lattice, transform))
+        lowest = min(int(voxels.min()), 0)
+        table = np.zeros(max(int(voxels.max()), 0) - lowest + 1, result.dtype)  # one look-up for all segments
+        for structure in members:
+            if 0 <= structure.value - lowest < len(table):
+                table[structure.value - lowest] = value(structure)
+        table[-lowest] = 0
+        found = table[voxels.astype(np.intp) - lowest]
+        result[found != 0] = found[found != 0]
     return result
+
+
+def _byImage(structures: Sequence[Structure]) -> list[tuple[Any, list[Structure]]]:
+    """The structures grouped by the image they share, in order."""
+    groups: dict[Any, list[Structure]] = {}
+    for structure in structures:
+        groups.setdefault(structure.image, []).append(structure)
+    return list(groups.items())
 
 
 def moved(image: Any, lattice: Lattice, transform: Any = None) -> Any:

@@ -14,10 +14,15 @@ from AutoRegSlicerLib.jobs_ui import Jobs, JobState, JobStatus
 HERE = Path(__file__).resolve().parent
 
 
-def fake_interpreter(folder: Path) -> Path:
-    """An executable that takes an interpreter's place and behaves as the request says."""
-    path = folder / "interpreter"
-    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{HERE / "fake_worker.py"}" "$@"\n')
+def fake_interpreter(folder: Path, *, launcher: bool = False, script: str = "fake_worker.py") -> Path:
+    """An executable that takes an interpreter's place and behaves as the request says.
+
+    ``launcher``: it stays the parent of the process that works, as Slicer's own Python does. ``script``
+    "small_worker.py": the real worker, on presets made small.
+    """
+    path = folder / ("launcher" if launcher else script.removesuffix(".py"))
+    call = f'"{sys.executable}" "{HERE / script}" "$@"'
+    path.write_text(f"#!/bin/sh\n{call}\nexit $?\n" if launcher else f"#!/bin/sh\nexec {call}\n")
     path.chmod(0o755)
     return path
 

@@ -21,6 +21,7 @@ import scenes  # noqa: E402
 
 from AutoRegSlicerLib import display, logic, volumes  # noqa: E402
 from AutoRegSlicerLib.jobs_ui import Jobs  # noqa: E402
+from AutoRegSlicerLib.segmentations import fillFromLabels  # noqa: E402
 
 SIZE = 360
 COVERING = (2, 3, 41, 42)  # white matter and cortex, which would hide the rest
@@ -38,10 +39,9 @@ def load(scene: Any, folder: Path, case: str) -> tuple[Any, Any]:
     labels = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
     volumes.read(labels, folder / f"{case}_labels.nii.gz")
     segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{case} labels")
-    from AutoRegSlicerLib.segmentations import fillFromLabels
-
     colors = np.random.default_rng(4).uniform(0.25, 1.0, (256, 3))
-    look = {str(value): {"id": f"Segment_{value}", "name": str(value), "color": colors[value].tolist()} for value in range(256)}
+    look = {str(value): {"id": f"Segment_{value}", "name": str(value), "color": color.tolist()}
+            for value, color in enumerate(colors)}
     fillFromLabels(segmentation, labels, look, volume)
     scene.RemoveNode(labels)
     return volume, segmentation
@@ -109,6 +109,10 @@ class Studio:
             node.SetFieldOfView(*(0.55 * side for side in node.GetFieldOfView()[:2]), node.GetFieldOfView()[2])
         return self.views.row()
 
+    def mode(self, name: str) -> np.ndarray:
+        self.compare(name)
+        return self.views.row()
+
     def colored(self, *, before: bool) -> np.ndarray:
         self.compare("red-cyan", before=before)
         return self.views.row()
@@ -124,6 +128,8 @@ def main(demo: Path, output: Path) -> None:
             "slices-jacobian": [studio.jacobian],
             "slices-labels": [lambda: studio.structures("moving"), lambda: studio.structures("warped")],
             "slices-before-after": [lambda: studio.colored(before=True), lambda: studio.colored(before=False)],
+            "slices-compare": [lambda: studio.mode("checkerboard"), lambda: studio.mode("difference"),
+                               lambda: studio.mode("edges")],
         }
         for name, takes in pictures.items():
             rows = []

@@ -102,6 +102,13 @@ def test_checkerboard_takes_turns(scene: Any, stage: dict[str, Any]) -> None:
     assert fromOther[0, 0, :4].tolist() == [False] * 4 and fromOther[0, 0, 4:8].tolist() == [True] * 4
     [again] = display.setCompareMode(scene, "checkerboard", fixed, other, tiles=4)
     assert again is board and not board.GetSaveWithScene() and board.GetHideFromEditors()
+    made = board.GetImageData().GetMTime()
+    display.setCompareMode(scene, "checkerboard", fixed, other, tiles=4)
+    assert board.GetImageData().GetMTime() == made  # nothing changed: nothing is made again
+    volumes.voxelsOf(other)[:] = 600
+    other.GetImageData().Modified()
+    display.setCompareMode(scene, "checkerboard", fixed, other, tiles=4)
+    assert np.isclose(volumes.voxelsOf(board), 0.6).mean() > 0.4
 
 
 def test_edges_lie_on_the_step(scene: Any, stage: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ import judges
 import scenes
 import SimpleITK as sitk
 import slicer
+import vtk
 
 from AutoRegLib.errors import AutoRegError, InputError
 from AutoRegSlicerLib import transforms, volumes
@@ -28,6 +29,7 @@ from AutoRegSlicerLib.jobs_ui import Jobs, JobState
 from AutoRegSlicerLib.lattices import imageLattice, imageVoxels
 from AutoRegSlicerLib.logic import (
     RegistrationOutputs,
+    alignCenters,
     applyToNodes,
     computeMetrics,
     importRegistration,
@@ -310,10 +312,34 @@ def test_given_output_nodes_are_filled(runs: dict[str, Done], scene: Any) -> Non
         transform=scene.AddNewNodeByClass("vtkMRMLGridTransformNode", "mine"),
         volume=scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "mine too"),
         createTransform=False, createVolume=False, createJacobian=False)
+    outputs.volume.SetAndObserveTransformNodeID(scenes.addLinear(scene).GetID())
     result = importRegistration(scene, done.result.folder, None, outputs)
     assert result.transform is outputs.transform and result.volume is outputs.volume and result.jacobian is None
-    assert transforms.gridOf(outputs.transform) is not None
+    assert transforms.gridOf(outputs.transform) is not None and outputs.volume.GetParentTransformNode() is None
     assert np.array_equal(volumes.voxelsOf(outputs.volume), volumes.voxelsOf(done.result.volume))
+
+
+def test_an_initial_transform_brings_volumes_together(scene: Any, tmp_path: Path, tinyModel: Path) -> None:
+    """Volumes 70 mm apart: refused, then registered with their centers aligned; the result holds the whole way."""
+    pair = scenes.addPair(scene, "axis-aligned")
+    away = scene.AddNewNodeByClass("vtkMRMLTransformNode", "away")
+    matrix = vtk.vtkMatrix4x4()
+    matrix.SetElement(1, 3, -70.0)
+    away.SetMatrixTransformToParent(matrix)
+    for name in ("movingVolume", "movingSegmentation", "movingLandmarks"):
+        pair[name].SetAndObserveTransformNodeID(away.GetID())
+    choices = {"model": str(tinyModel), "affine": "none", "device": "cpu", "jobs": Jobs(tmp_path)}
+    with pytest.raises(InputError, match="do not overlap in space"):
+        registerVolumes(**pair, **choices)
+    initial = alignCenters(scene, pair["fixedVolume"], pair["movingVolume"])
+    result = registerVolumes(**pair, **choices, initialTransform=initial, fixedMask=pair["fixedSegmentation"],
+                             timeoutSeconds=120)
+    assert result.report["tre_before_mm"] > 60 and result.report["tre_mm"] < 8
+    assert result.report["folds_in_mask"] == 0 and "initial_transform" in result.report["inputs"]
+    [copy] = applyToNodes(scene, result.transform, [pair["movingLandmarks"]])
+    arrived = np.array([copy.GetNthControlPointPosition(i) for i in range(6)])
+    target = np.array([pair["fixedLandmarks"].GetNthControlPointPosition(i) for i in range(6)])
+    assert np.linalg.norm(arrived - target, axis=1).max() < 12
 
 
 def test_a_failed_job_says_why(scene: Any, tmp_path: Path) -> None:

@@ -95,8 +95,12 @@ def test_outputs(scene: Any) -> None:
     assert codes(check(scene, pair, RegistrationOutputs(volume=pair["movingVolume"]))) == ["output-is-input"]
     warp = scenes.addWarp(scene)
     assert codes(check(scene, pair, RegistrationOutputs(transform=warp, inverseTransform=warp))) == ["output-is-input"]
+    pair["movingVolume"].SetAndObserveTransformNodeID(scenes.addLinear(scene).GetID())
+    pair["movingVolume"].GetParentTransformNode().SetAndObserveTransformNodeID(warp.GetID())
+    [message] = [m for m in check(scene, pair, RegistrationOutputs(transform=warp)) if m.blocking]
+    assert message.code == "input-under-output" and "'moving' is under 'bent'" in message.text
     assert codes(check(scene, pair, RegistrationOutputs(createSegmentation=True), movingSegmentation=None,
-                       fixedSegmentation=None)) == ["no-moving-segmentation"]
+                       fixedSegmentation=None), blocking=True) == ["no-moving-segmentation"]
 
 
 def test_segmentations_masks_and_landmarks(scene: Any) -> None:

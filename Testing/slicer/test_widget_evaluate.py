@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+pytest.importorskip("standins.fixtures", reason="slicer-core or PySide6 is not installed", exc_type=ImportError)
+
+import slicer
 import vtk
 from standins.fixtures import Desk
-
-slicer = pytest.importorskip("slicer", reason="the Slicer runtime is not installed", exc_type=ImportError)
 
 
 def why(button: Any) -> str:

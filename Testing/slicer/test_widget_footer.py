@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from standins.fixtures import Desk, make_desk
 
-slicer = pytest.importorskip("slicer", reason="the Slicer runtime is not installed", exc_type=ImportError)
+pytest.importorskip("standins.fixtures", reason="slicer-core or PySide6 is not installed", exc_type=ImportError)
+
+import slicer
+from standins.fixtures import Desk, make_desk
 
 
 def shown(desk: Desk, state: str, **facts: Any) -> Any:
@@ -73,7 +75,7 @@ def test_interrupted_offers_resume_and_discard(desk: Desk) -> None:
 
 def test_warnings_of_the_memory_ladder_are_shown(desk: Desk) -> None:
     shown(desk, "Running", message="Registering", warnings=(("memory", "Working grid reduced to 2 mm"),))
-    assert desk.ui.jobMessageLabel.text() == "Registering. Working grid reduced to 2 mm."
+    assert desk.ui.jobMessageLabel.text() == "Working grid reduced to 2 mm."
 
 
 def test_an_old_job_is_not_cancelled_without_asking(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

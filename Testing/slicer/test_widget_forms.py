@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("standins.fixtures", reason="slicer-core or PySide6 is not installed", exc_type=ImportError)
+
 MODULE = Path(__file__).resolve().parents[2] / "AutoRegSlicer"
 FORMS = sorted((MODULE / "Resources" / "UI").glob("*.ui"))
 PANELS = sorted((MODULE / "AutoRegSlicerLib" / "panels").glob("*.py"))
@@ -54,7 +56,7 @@ def text_of(widget: ElementTree.Element, name: str) -> str:
 def test_every_widget_of_the_specification_is_there_once() -> None:
     names = [widget.get("name") for _, root in roots() for widget in root.iter("widget")]
     assert len(names) == len(set(names))
-    assert set(names) >= SPECIFIED
+    assert not set(SPECIFIED.split()) - set(names)
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda p: p.stem)

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import scenes
-from standins.fixtures import Desk
 
-slicer = pytest.importorskip("slicer", reason="the Slicer runtime is not installed", exc_type=ImportError)
+pytest.importorskip("standins.fixtures", reason="slicer-core or PySide6 is not installed", exc_type=ImportError)
+
+import scenes
+import slicer
+from standins.fixtures import Desk
 
 
 def values(parameters: Any) -> dict[str, Any]:

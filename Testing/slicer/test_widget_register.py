@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scenes
-import vtk
 
-slicer = pytest.importorskip("slicer", reason="the Slicer runtime is not installed", exc_type=ImportError)
+pytest.importorskip("standins.fixtures", reason="slicer-core or PySide6 is not installed", exc_type=ImportError)
+
+import scenes
+import slicer
+import vtk
 
 
 def why(button: Any) -> str:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import scenes
-from standins.fixtures import Desk
 
-slicer = pytest.importorskip("slicer", reason="the Slicer runtime is not installed", exc_type=ImportError)
+pytest.importorskip("standins.fixtures", reason="slicer-core or PySide6 is not installed", exc_type=ImportError)
+
+import scenes
+import slicer
+from standins.fixtures import Desk
 
 
 def why(button: Any) -> str:
@@ -50,6 +52,18 @@ def test_add_from_scene_finds_the_labels_that_belong(data: Desk) -> None:
     assert why(data.ui.autoSearchButton) == ""
     data.ui.addFromSceneButton.click()
     assert len(rows(data)) == 6  # nothing twice
+
+
+def test_check_data_says_row_by_row_what_is_wrong(data: Desk) -> None:
+    cases = data.widget.trainPanel.cases
+    cases.rows[3].volume.SetAndObserveImageData(None)
+    cases.rows[5].use = False
+    data.ui.checkDataButton.click()
+    data.settle()
+    remarks = [cases.model.item(row, 8).text() for row in range(6)]
+    assert [r for i, r in enumerate(remarks) if i not in (3, 5)] == ["OK"] * 4
+    assert "case 3" in remarks[3] and remarks[5] == "Not used"
+    assert "case 3" in why(data.ui.autoSearchButton)
 
 
 def test_rows_can_be_switched_off_renamed_given_a_role_and_removed(data: Desk) -> None:
@@ -166,15 +180,16 @@ def test_one_click_searches_to_done_and_what_it_found_is_trained_and_used(data: 
     assert not ui.trainingPlotView.isHidden()
 
 
-def test_stop_and_keep_best(data: Desk) -> None:
-    from AutoRegSlicerLib.panels.choices import SearchPreset
+def test_stop_and_keep_best(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The button is for a search that runs, and asks the job to finish (what that does: test_jobs_*)."""
+    from AutoRegSlicerLib.jobs_ui import JobState, JobStatus
 
-    data.parameters.searchPreset, data.parameters.searchMinutes = SearchPreset.Custom, 20.0
-    data.settle()
-    data.ui.autoSearchButton.click()
-    data.wait(lambda: data.state() == "Running" and data.session.statuses[-1].metrics, 60)
-    data.settle()
-    data.ui.finishSearchButton.click()
-    data.wait(lambda: data.state() in ("Done", "Failed", "Cancelled"), 30)
-    assert data.state() == "Done"
-    assert (data.session.statuses[-1].folder / "out" / "recipe.json").is_file()
+    finished: list[Path] = []
+    monkeypatch.setattr(desk.session.jobs, "finish", finished.append)
+    monkeypatch.setattr(desk.session, "poll", lambda: None)
+    for verb, state, offered in (("train", "Running", False), ("search", "Queued", False), ("search", "Running", True)):
+        desk.session.statuses = [JobStatus(Path("job"), verb, "x", JobState[state])]
+        desk.session.refresh()
+        assert desk.ui.finishSearchButton.isEnabled() is offered, (verb, state)
+    desk.ui.finishSearchButton.click()
+    assert finished == [Path("job")]

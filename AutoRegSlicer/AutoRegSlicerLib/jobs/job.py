@@ -23,6 +23,7 @@ STALL_SECONDS = 60.0
 #: after the wish in ``control``: ask the system, then insist; nothing is left 12 s after the click
 TERMINATE_SECONDS, KILL_SECONDS = 6.0, 9.0
 LEAVE_SECONDS = 10.0  # how long a process may take to go after its last event
+KILLED = (-9, 137)  # as the system tells of a child, and as a launcher passes it on
 LATEST_STATES = (JobState.Done, JobState.DoneNotImported, JobState.Importing)
 
 
@@ -47,6 +48,7 @@ class Job:
         self.cancelAt: float | None = None
         self.endedAt: float | None = None
         self._terminated = False
+        self._swept = False  # whether what the child left behind was ended
 
     # what happens to it
 
@@ -70,7 +72,8 @@ class Job:
         for name in ("control", "lock"):
             (self.folder / name).unlink(missing_ok=True)
         self.digest.restart()
-        self.failure, self.cancelAt, self.endedAt, self._terminated = None, None, None, False
+        self.failure, self.cancelAt, self.endedAt = None, None, None
+        self._terminated = self._swept = False
         variables = process.child_environment(
             variables, device=str(self.request.arguments.get("device", "auto")), gpu=self.record.gpu
         )
@@ -127,17 +130,18 @@ class Job:
                 self.move(JobState.DoneNotImported)
 
     def lives(self) -> bool:
-        """Whether a process of this job exists."""
-        if self.child is not None:
-            ended_before = self.child.returncode is not None
-            if self.child.poll() is None:
-                return True
-            if not ended_before:
-                process.sweep(self.child.pid)
+        """Whether a process of this job exists: the worker, or the launcher that starts it."""
+        if self.child is not None and self.child.poll() is None:
+            return True
         holder = lock_holder(self.folder)
         if process.elsewhere(holder):
             return self.digest.silence < 2 * STALL_SECONDS  # a workspace on a shared disk: only its events tell
-        return process.marked_lives(holder) or (self.child is None and process.marked_lives(self.record.process))
+        if process.marked_lives(holder) or (self.child is None and process.marked_lives(self.record.process)):
+            return True
+        if self.child is not None and not self._swept:
+            self._swept = True
+            process.sweep(self.child.pid)
+        return False
 
     def poll(self, *, seconds: float) -> None:
         """Read what is new for at most ``seconds`` and take the state that follows."""
@@ -202,8 +206,10 @@ class Job:
             self.move(JobState.Cancelling)
 
     def _end(self, *, force: bool) -> None:
-        process.end(lock_holder(self.folder), force=force)
-        process.end(self.record.process, force=force)
+        holder = lock_holder(self.folder)
+        process.end(holder, force=force)
+        if force or holder is None:  # a launcher that is ended politely would leave the worker alone
+            process.end(self.record.process, force=force)
 
     @property
     def lingers(self) -> bool:
@@ -229,7 +235,7 @@ class Job:
         line, step = message(
             self.state, self.failure, stage=digest.stage.name, device=device, folder=self.folder,
             waited=not self.record.process, verb=self.record.verb,
-            killed=self.child is not None and self.child.returncode == -9,
+            killed=self.child is not None and self.child.returncode in KILLED,
         )
         done = self.state in LATEST_STATES
         return JobStatus(

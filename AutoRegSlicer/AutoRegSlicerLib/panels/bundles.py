@@ -45,8 +45,8 @@ class Bundle:
 
     @property
     def anatomy(self) -> str:
-        """What it was trained on, in the scenario's word."""
-        return str(self.provenance.get("scenario", ""))
+        """What it was trained on: the structures it knows, else the scenario's name."""
+        return ", ".join(self.recipe.structures.values()) or str(self.provenance.get("scenario", ""))
 
     @property
     def spacing(self) -> tuple[float, ...]:

@@ -47,6 +47,7 @@ class CasesTable:
             _("Check"),
         ])
         self._widgets: list[Any] = []  # PythonQt needs the cells' widgets to be held
+        self._widths: dict[int, int] = {}  # of the columns that hold them
         self._filling = False
         qtbits.on(self.model, "itemChanged", self._edited)
 
@@ -94,7 +95,7 @@ class CasesTable:
         """Show the rows as they are now."""
         self._filling = True
         self.model.removeRows(0, self.model.rowCount())
-        self._widgets = []
+        self._widgets, self._widths = [], {}
         for number, row in enumerate(self.rows):
             dims, spacing = geometry(row.volume)
             self.model.appendRow([
@@ -109,9 +110,8 @@ class CasesTable:
                     nodes = [None, *_nodes(self.scene, kinds)]
                     self._choice(number, column, [title(n) or _("None") for n in nodes], nodes, name)
         self.view.resizeColumnsToContents()
-        for column, least in ((LABELS, 104), (LANDMARKS, 104), (ROLE, 104)):
-            if self.rows:
-                self.view.setColumnWidth(column, least)
+        for column, width in self._widths.items():
+            self.view.setColumnWidth(column, max(width, self.view.horizontalHeader().sectionSizeHint(column)))
         self._filling = False
         self.changed()
 
@@ -128,6 +128,7 @@ class CasesTable:
         qtbits.on(combo, "currentIndexChanged", chosen)
         self.view.setIndexWidget(self.model.index(number, column), combo)
         self._widgets.append(combo)
+        self._widths[column] = max(self._widths.get(column, 0), qtbits.read(combo, "sizeHint").width() + 6)
 
     def _edited(self) -> None:
         if self._filling:

@@ -211,8 +211,7 @@ class EvaluatePanel:
     def compute(self) -> None:
         p = self.session.parameters
         self.ui.metricsSummaryLabel.setText(_("Computing…"))
-        steps = getattr(logic, "computeMetricsSteps", logic.computeMetrics)
-        self.session.run(lambda: steps(
+        self.session.run(lambda: logic.computeMetricsSteps(
             self.session.scene, p.outputTransform, fixedSegmentation=p.fixedSegmentation,
             movingSegmentation=p.movingSegmentation, fixedLandmarks=p.fixedLandmarks,
             movingLandmarks=p.movingLandmarks, jacobian=p.outputJacobian, referenceVolume=p.fixedVolume,

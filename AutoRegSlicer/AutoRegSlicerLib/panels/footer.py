@@ -127,7 +127,7 @@ class JobFooter:
         self.ui.stageProgressBar.setFormat(_("{name} ({index} of {count})").format(
             name=status.stage.name.capitalize(), index=status.stage.index + 1, count=status.stage.count))
         eta = "" if status.etaSeconds is None or not running else _("About {time} left").format(
-            time=qtbits.duration(status.etaSeconds))
+            time=qtbits.duration(status.etaSeconds)) if status.etaSeconds >= 1 else _("Almost done")
         if status.state.over and status.secondsRunning:
             eta = _("Took {time}").format(time=qtbits.duration(status.secondsRunning))
         self.ui.jobEtaLabel.setText(eta)
@@ -138,10 +138,11 @@ class JobFooter:
 
     def _message(self, status: JobStatus) -> None:
         """One line about the state, why it failed, the newest warning, and the next step."""
-        parts = [status.error.text, status.error.hint] if status.error else [status.message]
+        running = status.state is JobState.Running  # then the bars say what it does
+        parts = [status.error.text, status.error.hint] if status.error else [] if running else [status.message]
         if not status.error and status.warnings:
             parts.append(status.warnings[-1][1])
-        parts.append(next_step_text(status.nextStep))
+        parts += [] if running else [next_step_text(status.nextStep)]
         lines = dict.fromkeys(part.strip() for part in parts if part and part.strip())
         text = " ".join(line if line[-1] in ".!?…" else line + "." for line in lines)
         qtbits.show(self.ui.jobMessageLabel, text)

@@ -23,7 +23,7 @@ class ModelsPanel:
         self.shown: list[bundles.Bundle] = []
         self._texts: Any = None
         self._card: Path | None = None
-        self._usage = ""
+        self.notice = ""  # how the last action went
         self.model = qtbits.make_table(self.ui.modelsTableView, [
             _("Name"), _("Anatomy"), _("Modality"), _("Network"), _("Loss"), _("Dice val"), _("Folds val"), _("Size"),
             _("Date"),
@@ -56,11 +56,12 @@ class ModelsPanel:
                 self.ui.modelsTableView.selectRow(names.index(chosen) if chosen in names else 0)
             self.readUsage()
         self.showCard()
-        problems = self.session.modelProblems
+        problems, notices = self.session.modelProblems, [self.notice] if self.notice else []
         if problems:
-            qtbits.show(self.ui.modelsMessageLabel, _("Not readable: {what}.").format(what="; ".join(problems)))
-        elif not self.session.models:
-            qtbits.show(self.ui.modelsMessageLabel, _("No model yet: train one in “Search and train”, or import one."))
+            notices.append(_("Not readable: {what}.").format(what="; ".join(problems)))
+        if not self.session.models:
+            notices.append(_("No model yet: train one in “Search and train”, or import one."))
+        qtbits.show(self.ui.modelsMessageLabel, " ".join(notices))
 
     def chosen(self) -> bundles.Bundle | None:
         rows = qtbits.selected_rows(self.ui.modelsTableView)
@@ -100,8 +101,9 @@ class ModelsPanel:
             _code, what, hint = describe(problem)
             text = f"{what} {hint[:1].upper()}{hint[1:]}".strip()
             text = text if text.endswith(".") else text + "."
-        qtbits.show(self.ui.modelsMessageLabel, text)
+        self.notice = text
         self.session.modelsChanged()
+        self.refresh()
 
     def importModel(self) -> None:
         path = self.session.dialogs.open_file(_("Import a model"), _("Model archive (*.zip)"))
@@ -133,8 +135,9 @@ class ModelsPanel:
                      "models and results that are not loaded yet stay.").format(days=round(KEEP_DAYS))
         if self.session.dialogs.confirm(question):
             freed = self.session.jobs.cleanUp(KEEP_DAYS)
-            qtbits.show(self.ui.modelsMessageLabel, _("{size} freed.").format(size=qtbits.size(freed)))
+            self.notice = _("{size} freed.").format(size=qtbits.size(freed))
             self.readUsage()
+            self.refresh()
 
 
 def cells(bundle: bundles.Bundle) -> list[str]:

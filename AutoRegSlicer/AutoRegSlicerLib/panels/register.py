@@ -11,7 +11,7 @@ from AutoRegSlicerLib import logic
 from AutoRegSlicerLib.jobs_ui import JobState, JobStatus
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.bundles import Bundle
-from AutoRegSlicerLib.panels.choices import InitialAlignment
+from AutoRegSlicerLib.panels.choices import REFINEMENT, InitialAlignment
 from AutoRegSlicerLib.panels.session import Session
 
 #: outputs by the name of their results: parameter that holds the node, parameter that asks for it
@@ -60,7 +60,7 @@ class RegisterPanel:
             fixedLandmarks=p.fixedLandmarks, movingLandmarks=p.movingLandmarks, fixedMask=p.fixedMask,
             initialTransform=p.initialTransform if existing else None,
             affine="auto" if p.initialAlignment is InitialAlignment.Affine else "none",
-            refine=p.refinementSteps, inverse=p.createInverse, device=p.device.value,
+            refine=p.refinementSteps if REFINEMENT else 0, inverse=p.createInverse, device=p.device.value,
         )
 
     def _choice(self) -> tuple[Any, ...]:
@@ -92,18 +92,24 @@ class RegisterPanel:
         qtbits.offer(ui.previewOnMovingCheckBox, [] if p.outputTransform else [
             _("There is no output transform yet.")], _("Put the moving volume under the output transform; it is not "
                                                        "altered. Clear this box to undo."))
+        qtbits.offer(ui.refinementStepsSpinBox, [] if REFINEMENT else [
+            _("This version cannot refine a single pair yet.")], _("Further optimization on this pair."))
         messages = logic.checkRegistration(self.session.scene, self.inputs(), self.outputs())
         extra = self._ownReasons()
         blocking = [message.text for message in messages if message.blocking]
         shown = [*extra, *blocking, *(message.text for message in messages if not message.blocking)]
-        self.action = next((m.action for m in messages if m.action == "align-centers"), "")
+        remedies = {
+            "set-up": (_("Set up…"), _("Install what is missing.")),
+            "align-centers": (_("Align centers"), _("Start from a transform that brings the centers of the volumes "
+                                                    "together.")),
+            "take-off": (_("Take off"), _("Take the volume off the transform it was previewed under.")),
+        }
         missing = self.session.environment is not None and not self.session.environment.ready
-        if missing:
-            self.action = "set-up"
+        self.action = "set-up" if missing else next((m.action for m in messages if m.action in remedies), "")
         ui.registerActionButton.setVisible(bool(self.action))
-        ui.registerActionButton.setText(_("Set up…") if missing else _("Align centers"))
-        ui.registerActionButton.setToolTip(_("Install what is missing.") if missing else _(
-            "Start from a transform that brings the centers of the volumes together."))
+        if self.action:
+            ui.registerActionButton.setText(remedies[self.action][0])
+            ui.registerActionButton.setToolTip(remedies[self.action][1])
         done = self.summary if self.summarized == self._choice() else ""
         qtbits.show(ui.registerMessageLabel, shown[0] if shown and (blocking or extra or not done) else done)
         self._applyButton([*extra, *blocking])
@@ -180,6 +186,11 @@ class RegisterPanel:
             p.initialTransform = logic.alignCenters(self.session.scene, p.fixedVolume, p.movingVolume)
             p.initialAlignment = InitialAlignment.Existing
             self.session.say(_("The centers are brought together by a new initial transform."))
+        elif self.action == "take-off":
+            p.previewOnMoving = False
+            for volume in (p.fixedVolume, p.movingVolume):
+                if volume is not None and volume.GetTransformNodeID() == p.outputTransform.GetID():
+                    logic.previewOn(volume, None)
 
     def apply(self) -> None:
         """Start the registration, or stop the one that runs."""

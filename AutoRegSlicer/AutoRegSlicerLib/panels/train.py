@@ -12,7 +12,7 @@ from AutoRegLib.errors import AutoRegError
 from AutoRegSlicerLib import logic
 from AutoRegSlicerLib.jobs_ui import JobRequest, JobState, JobStatus
 from AutoRegSlicerLib.panels import bundles, qtbits, trials
-from AutoRegSlicerLib.panels.cases_table import CasesTable
+from AutoRegSlicerLib.panels.cases_table import CasesTable, title
 from AutoRegSlicerLib.panels.choices import NETWORKS, PRESET_MINUTES, Pairing, SearchPreset
 from AutoRegSlicerLib.panels.session import Session, describe
 
@@ -80,7 +80,8 @@ class TrainPanel:
         self.cases.dropDeleted()
         summary, messages = self._check()
         for row in self.cases.rows:
-            about = [m.text for m in messages if f"“{row.subject}”" in m.text or f"'{row.subject}'" in m.text]
+            names = (f"'{row.subject}'", f"'{title(row.volume)}'")
+            about = [m.text for m in messages if any(name in m.text for name in names)]
             row.remark = about[0] if about else _("OK") if row.use else _("Not used")
         self.cases.fill()
         self.session.say(messages[0].text if messages else _("{summary}: everything needed is there.").format(
@@ -224,13 +225,14 @@ class TrainPanel:
             "seed": p.randomSeed, "device": p.device.value,
         }
         template = p.templateVolume if p.pairing is Pairing.Template else None
-        pairing, percent = p.pairing.value, p.validationPercent
+        pairing, percent, count = p.pairing.value, p.validationPercent, sum(case.use for case in cases)
 
         def prepare(folder: Path) -> Any:
-            path = yield from logic.exportScenarioSteps(cases, folder / "in", pairing, percent, template)
+            path = yield from logic.exportScenarioSteps(
+                cases, folder / "in", pairing, percent, template, name=f"{count} cases from Slicer")
             return JobRequest("search", {**arguments, "scenario": str(Path(path).relative_to(folder))})
 
-        self.session.launch("search", _("Search, {n} cases").format(n=sum(c.use for c in cases)), prepare)
+        self.session.launch("search", _("Search on {n} cases").format(n=count), prepare)
 
     def finish(self) -> None:
         for status in self.session.statuses:

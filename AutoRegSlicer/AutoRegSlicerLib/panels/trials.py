@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ def read_found(status: JobStatus) -> Found | None:
     scenario = status.folder / "in" / "scenario.json"
     if status.state not in (JobState.Done, JobState.Importing, JobState.DoneNotImported) or not recipe.is_file():
         return None
-    return Found(status.folder, f"{status.title}, {_network(status)}", recipe, scenario)
+    at = time.strftime("%Y-%m-%d %H:%M", time.localtime(status.created))
+    return Found(status.folder, f"{_network(status)}, {at}", recipe, scenario)
 
 
 def cells(number: int, status: JobStatus) -> list[str]:

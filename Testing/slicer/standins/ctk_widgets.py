@@ -79,6 +79,7 @@ class ctkCollapsibleGroupBox(QGroupBox):
         super().__init__(parent)
         self._collapsed = False
         self.setCheckable(True)
+        self.setFlat(True)
         self.toggled.connect(lambda on: self.setCollapsed(not on))
 
     def setCollapsed(self, collapsed: bool) -> None:
@@ -90,7 +91,7 @@ class ctkCollapsibleGroupBox(QGroupBox):
         for widget in self.children():
             if isinstance(widget, QWidget):
                 widget.setVisible(not self._collapsed)
-        self.setMaximumHeight(24 if self._collapsed else 16777215)
+        self.setMaximumHeight(15 if self._collapsed else 16777215)
 
     collapsed = Property(bool, lambda self: self._collapsed, setCollapsed)
 

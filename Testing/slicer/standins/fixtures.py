@@ -23,6 +23,8 @@ except ImportError as problem:
 import standins
 from standins.stopwatch import Stopwatch
 
+MOST_SECONDS = 0.2  # no handler of an event may hold the window longer
+
 
 @dataclass
 class Answers:
@@ -134,6 +136,8 @@ def desk(scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
         jobs.cancel(status.folder)
     made.wait(lambda: jobs.poll() is not None and not jobs.running(), 20)
     assert not made.raised, made.raised[0]
+    blocking = [name for name, seconds in made.stopwatch.typical().items() if seconds > MOST_SECONDS]
+    assert not blocking, f"these handlers hold the window too long: {blocking}"
 
 
 @pytest.fixture

@@ -112,6 +112,7 @@ class qMRMLTableView(QTableView):
         for row in range(table.GetNumberOfRows()):
             model.appendRow([_cell(table.GetValue(row, c)) for c in range(table.GetNumberOfColumns())])
         self.setModel(model)
+        self.verticalHeader().hide()
         self.resizeColumnsToContents()
 
     def mrmlTableNode(self) -> Any:
@@ -120,7 +121,7 @@ class qMRMLTableView(QTableView):
 
 def _cell(value: Any) -> QStandardItem:
     if value.IsNumeric():
-        return QStandardItem("" if value.ToDouble() != value.ToDouble() else f"{value.ToDouble():.4g}")
+        return QStandardItem("" if value.ToDouble() != value.ToDouble() else f"{value.ToDouble():.3g}")
     return QStandardItem(value.ToString())
 
 
