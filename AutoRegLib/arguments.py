@@ -15,6 +15,7 @@ from AutoRegLib.errors import InputError
 Device = Literal["auto", "cpu", "cuda"]
 Preset = Literal["quick", "standard", "thorough"]
 Split = Literal["train", "val", "test"]
+Refine = int | Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ class RegisterArguments(Common):
     fixed_mask: str | None = None
     initial_transform: str | None = None
     affine: Literal["auto", "none"] = "auto"
-    refine: int = 0
+    refine: Refine = 0
+    similarity: Literal["auto", "lncc", "mind"] = "auto"
     inverse: bool = False
     transform_format: tuple[Literal["nrrd", "nii.gz", "h5", "tfm"], ...] = ("nrrd",)
     seed: int = 0
@@ -81,6 +83,7 @@ class EvaluateArguments(Common):
     scenario: str
     split: Split = "test"
     limit: int | None = 100
+    refine: Refine = 0
     seed: int = 0
 
 
@@ -117,7 +120,7 @@ def check_arguments(arguments: Common) -> None:
                 remedy="check the path",
             )
     for name, least in (("threads", 1), ("refine", 0), ("limit", 1), ("seed", 0), ("speed_weight", 0)):
-        if values.get(name) is not None and values[name] < least:
+        if isinstance(values.get(name), (int, float)) and values[name] < least:
             raise InputError(f"'{name}' is too small", expected=f"{least} or more", got=values[name])
     for name in ("minutes", "max_seconds"):
         if values.get(name) is not None and not 0 < values[name] < 1e6:
