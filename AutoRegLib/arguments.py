@@ -16,6 +16,7 @@ from AutoRegLib.study_rows import choose_rows
 Device = Literal["auto", "cpu", "cuda"]
 Preset = Literal["quick", "standard", "thorough"]
 Split = Literal["train", "val", "test"]
+Refine = int | Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class RegisterArguments(Common):
     fixed_mask: str | None = None
     initial_transform: str | None = None
     affine: Literal["auto", "none"] = "auto"
-    refine: int = 0
+    refine: Refine = 0
+    similarity: Literal["auto", "lncc", "mind"] = "auto"
     inverse: bool = False
     transform_format: tuple[Literal["nrrd", "nii.gz", "h5", "tfm"], ...] = ("nrrd",)
     seed: int = 0
@@ -82,6 +84,7 @@ class EvaluateArguments(Common):
     scenario: str
     split: Split = "test"
     limit: int | None = 100
+    refine: Refine = 0
     seed: int = 0
 
 
@@ -132,7 +135,7 @@ def check_arguments(arguments: Common) -> None:
     for name, least in (
         ("threads", 1), ("refine", 0), ("limit", 1), ("seed", 0), ("seeds", 1), ("speed_weight", 0),
     ):
-        if values.get(name) is not None and values[name] < least:
+        if isinstance(values.get(name), (int, float)) and values[name] < least:
             raise InputError(f"'{name}' is too small", expected=f"{least} or more", got=values[name])
     for name in ("minutes", "max_seconds"):
         if values.get(name) is not None and not 0 < values[name] < 1e6:

@@ -8,13 +8,14 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from statistics import fmean, median, stdev
-from typing import Any
+from typing import Any, Literal
 
 from AutoRegLib.bundle import ModelBundle, table_text
 from AutoRegLib.errors import CancelledError, InputError
 from AutoRegLib.imaging.files import read_volume
 from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.jobs import Monitor
+from AutoRegLib.no_network import NAME, no_network
 from AutoRegLib.pair import PairInputs, read_labels, read_landmarks
 from AutoRegLib.records import make_folder, write_json, write_text
 from AutoRegLib.registration import register_volumes
@@ -26,24 +27,27 @@ _OVERLAPS = ("dice", "dice_before", "dice_affine")
 
 
 def evaluate(
-    bundle: ModelBundle, scenario: Scenario, *, output: str | Path, split: Split = "test", limit: int | None = 100,
-    device: str = "cpu", seed: int = 0, monitor: Monitor | None = None,
+    bundle: ModelBundle | None, scenario: Scenario, *, output: str | Path, split: Split = "test",
+    limit: int | None = 100, refine: int | Literal["auto"] = 0, device: str = "cpu", seed: int = 0,
+    monitor: Monitor | None = None,
 ) -> dict[str, Any]:
     """Write ``metrics.csv`` (a row per pair and structure), ``pairs.csv``, ``summary.json``, ``figures/``.
 
+    ``bundle`` None: no network. ``refine``: as in ``register_volumes``.
     ``limit``: at most so many pairs, drawn by ``seed``. A pair without labels has one row without a structure.
-    ``seconds`` of a pair is the registration alone: alignment, network, composition.
+    ``seconds`` of a pair is the registration alone: alignment, network, refinement, composition.
 
     Unit: mm, seconds, bytes. Returns the summary.
     Raises: InputError (no pairs, files, another dimension), DiskError, OutOfMemoryProblem, CancelledError.
     """
     monitor = monitor or Monitor()
-    if scenario.spatial_dims != bundle.recipe.spatial_dims:
+    if bundle is not None and scenario.spatial_dims != bundle.recipe.spatial_dims:
         raise InputError("the model does not fit the scenario", expected=f"a {scenario.spatial_dims}-D model",
                          got=f"a {bundle.recipe.spatial_dims}-D model", remedy="choose another model or scenario")
     if limit is not None and limit < 1:
         raise InputError("number of pairs to evaluate", expected="at least 1", got=limit, remedy="raise --limit")
     pairs = scenario.pairs_of(split, limit=limit, seed=seed)
+    name = bundle.path.name if bundle is not None else NAME
     output = make_folder(output)
     read = lru_cache(maxsize=_CACHED_CASES)(_read_case)
     rows: list[dict[str, Any]] = []
@@ -55,7 +59,7 @@ def evaluate(
             raise CancelledError(f"stopped after {done - 1} of {len(pairs)} pairs")
         if monitor.wish() == "finish" and reports:
             break
-        report = _one(bundle, scenario, pair, read, device=device, seed=seed)
+        report = _one(bundle, scenario, pair, read, refine=refine, device=device, seed=seed)
         reports.append(report)
         rows += _rows(pair, report, scenario)
         for text in report["warnings"]:
@@ -63,12 +67,12 @@ def evaluate(
         monitor.event("progress", done=done, total=len(pairs),
                       eta_s=(time.perf_counter() - began) / done * (len(pairs) - done))
     summary = {
-        **summarise(reports), "parameters": reports[0]["parameters"], "device": device, "model": bundle.path.name,
+        **summarise(reports), "parameters": reports[0]["parameters"], "device": device, "model": name,
         "scenario": scenario.name, "split": split, "seed": seed,
     }
     write_text(output / "metrics.csv", table_text(rows))
     write_text(output / "pairs.csv", table_text([_flat(report) for report in reports]))
-    problem = _draw(output / "figures", rows, reports, title=f"{bundle.path.name} on {scenario.name}, {split}")
+    problem = _draw(output / "figures", rows, reports, title=f"{name} on {scenario.name}, {split}")
     if problem:
         summary["warnings"] = [problem]
         monitor.event("warning", code="figures", text=problem)
@@ -108,16 +112,18 @@ def summarise(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _one(
-    bundle: ModelBundle, scenario: Scenario, pair: Pair, read: Callable[[Case], PairInputs], *, device: str, seed: int
+    bundle: ModelBundle | None, scenario: Scenario, pair: Pair, read: Callable[[Case], PairInputs], *,
+    refine: int | Literal["auto"], device: str, seed: int,
 ) -> dict[str, Any]:
     """The report of one pair of cases."""
     fixed, moving = read(pair.fixed), read(pair.moving)
     inputs = replace(fixed, moving=moving.fixed, moving_labels=moving.fixed_labels, landmarks=read_landmarks(
         pair.fixed.landmarks if pair.moving.landmarks else None,
         pair.moving.landmarks if pair.fixed.landmarks else None, dims=scenario.spatial_dims))
+    bundle = bundle or no_network(inputs.fixed.geometry, inputs.moving.geometry)
     began = time.perf_counter()
     found = register_volumes(bundle, inputs.fixed, inputs.moving, modality=pair.fixed.modality or None,
-                             moving_modality=pair.moving.modality or None, seed=seed, device=device)
+                             moving_modality=pair.moving.modality or None, refine=refine, seed=seed, device=device)
     seconds = time.perf_counter() - began
     report, _ = assemble(bundle, inputs, found, structures=tuple(scenario.structures), way_back=False, device=device)
     return {"fixed": pair.fixed.id, "moving": pair.moving.id, **report, "seconds": seconds}

@@ -70,6 +70,21 @@ def _spoken(parser: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
 
 
+def _refinement(parser: Any) -> None:
+    parser.add_argument("--refine", type=_iterations, metavar="N", help="optimise each pair further after the network: "
+                        "most iterations of the finest level, or auto (default 0: not at all)")
+
+
+def _iterations(text: str) -> int | str:
+    """``auto`` or a whole number. Raises ArgumentTypeError."""
+    if text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither auto nor a whole number") from None
+
+
 def _add_demo(verbs: Any) -> None:
     parser = _verb(
         verbs,
@@ -139,7 +154,8 @@ def _add_register(verbs: Any) -> None:
         "verb",
     )
     parser.add_argument(
-        "--model", required=True, metavar="BUNDLE", help="a model folder, or a name of 'autoreg models list'"
+        "--model", required=True, metavar="BUNDLE",
+        help="a model folder, a name of 'autoreg models list', or none (with --refine)",
     )
     parser.add_argument("--fixed", required=True, metavar="F", help="image that stays (NIfTI, NRRD, MetaImage, PNG)")
     parser.add_argument("--moving", required=True, metavar="M", help="image that is moved onto it")
@@ -154,7 +170,9 @@ def _add_register(verbs: Any) -> None:
     ):
         parser.add_argument(f"--{name}", metavar="FILE", help=text)
     parser.add_argument("--affine", choices=("auto", "none"), help="affine alignment before the network (default auto)")
-    parser.add_argument("--refine", type=int, metavar="N", help="further optimisation steps on this pair (default 0)")
+    _refinement(parser)
+    parser.add_argument("--similarity", choices=("auto", "lncc", "mind"),
+                        help="what --model none compares images by (default auto: lncc for images that look alike)")
     parser.add_argument("--inverse", action="store_true", help="also write inverse_transform.nrrd")
     parser.add_argument(
         "--transform-format",
@@ -193,7 +211,8 @@ def _add_evaluate(verbs: Any) -> None:
         "verb",
     )
     parser.add_argument(
-        "--model", required=True, metavar="BUNDLE", help="a model folder, or a name of 'autoreg models list'"
+        "--model", required=True, metavar="BUNDLE",
+        help="a model folder, a name of 'autoreg models list', or none (with --refine)",
     )
     parser.add_argument(
         "--scenario", required=True, metavar="FILE", help="scenario.json naming cases, pairing and split"
@@ -201,6 +220,7 @@ def _add_evaluate(verbs: Any) -> None:
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for metrics.csv, summary.json, figures/")
     parser.add_argument("--split", choices=get_args(known.Split), help="which cases (default test)")
     parser.add_argument("--limit", type=int, metavar="N", help="at most so many pairs, drawn at random (default 100)")
+    _refinement(parser)
     _common(parser)
 
 

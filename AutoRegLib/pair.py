@@ -25,7 +25,8 @@ class RegisterOptions:
     fixed_mask: str | Path | None = None
     initial_transform: str | Path | None = None  # fixed to moving points, as every transform here
     affine: Literal["auto", "none"] = "auto"
-    refine: int = 0
+    refine: int | Literal["auto"] = 0  # most iterations at the finest level
+    similarity: Literal["auto", "lncc", "mind"] = "auto"  # without a network only
     inverse: bool = False
     transform_format: tuple[str, ...] = ("nrrd",)
     seed: int = 0

@@ -65,7 +65,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         if value is None:
             return None
-        return _convert(next(a for a in args if a is not type(None)), value, where)
+        return _one_of([a for a in args if a is not type(None)], value, where)
     if origin is tuple:
         if not isinstance(value, list):
             raise InputError(f"{where} is not a list", expected="a list", got=value)
@@ -90,6 +90,20 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise InputError(f"{where} has the wrong type", expected=hint.__name__, got=repr(value))
     return value
+
+
+def _one_of(hints: list[Any], value: Any, where: str) -> Any:
+    """The value as the first of several annotated types that takes it."""
+    if len(hints) > 1:
+        for hint in hints:
+            try:
+                return _convert(hint, value, where)
+            except InputError:
+                continue
+        words = " or ".join(a if isinstance(a, str) else getattr(a, "__name__", str(a)) for hint in hints
+                            for a in (typing.get_args(hint) or (hint,)))
+        raise InputError(f"{where} has an unknown value", expected=words, got=repr(value))
+    return _convert(hints[0], value, where)
 
 
 def read_json(path: str | Path, *, schema: str) -> dict[str, Any]:

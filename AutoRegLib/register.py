@@ -22,6 +22,7 @@ from AutoRegLib.imaging.files import (
 from AutoRegLib.imaging.volume import resample
 from AutoRegLib.jobs import Monitor
 from AutoRegLib.metrics import inside
+from AutoRegLib.no_network import no_network
 from AutoRegLib.pair import PairInputs, RegisterOptions, read_pair
 from AutoRegLib.records import make_folder, write_json
 from AutoRegLib.registration import Clock, Registration, register_volumes
@@ -37,10 +38,12 @@ OUTPUTS = (
 
 
 def register(
-    model: ModelBundle, fixed: str | Path, moving: str | Path, *, output: str | Path,
+    model: ModelBundle | None, fixed: str | Path, moving: str | Path, *, output: str | Path,
     options: RegisterOptions | None = None, device: str = "cpu", monitor: Monitor | None = None,
 ) -> dict[str, Any]:
     """Register two files and write the result folder of DESIGN's contract; return the report.
+
+    ``model`` None: no network; the affine alignment and, where the options ask for it, the refinement.
 
     Raises: InputError, DiskError, OutOfMemoryProblem, CancelledError.
     """
@@ -51,9 +54,10 @@ def register(
     with clock("read", monitor):
         pair = read_pair(fixed, moving, options)
         _protect(pair, output, options)
+        model = model or no_network(pair.fixed.geometry, pair.moving.geometry)
     found = register_volumes(
         model, pair.fixed, pair.moving, affine=options.affine, initial=pair.initial, refine=options.refine,
-        inverse=options.inverse, seed=options.seed, device=device, monitor=monitor,
+        similarity=options.similarity, inverse=options.inverse, seed=options.seed, device=device, monitor=monitor,
     )
     clock.seconds.update(found.seconds)
     with clock("measure", monitor):

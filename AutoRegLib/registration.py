@@ -1,4 +1,4 @@
-"""Register two volumes: affine, network on its working grid, everything composed into one field."""
+"""Register two volumes: affine, network and refinement on the working grid, all composed into one field."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from AutoRegLib.bridge import displacement_to_field, to_tensor
 from AutoRegLib.bundle import ModelBundle
 from AutoRegLib.errors import CancelledError, InputError, OutOfMemoryProblem
-from AutoRegLib.fields.prediction import integrate
+from AutoRegLib.fields.prediction import Prediction, integrate
 from AutoRegLib.imaging.align import Alignment, affine_align
 from AutoRegLib.imaging.displacement import DisplacementField, compose_on
 from AutoRegLib.imaging.geometry import Geometry, working_grid
@@ -23,10 +23,12 @@ from AutoRegLib.imaging.preprocess import to_grid
 from AutoRegLib.imaging.volume import Volume, resample
 from AutoRegLib.inverse import affine_guess, refine_inverse
 from AutoRegLib.jobs import Monitor
+from AutoRegLib.no_network import NAME, Similarity, with_similarity
 from AutoRegLib.recipe import Recipe
+from AutoRegLib.refine import Iterations, Refined, check_iterations, refine_prediction
 
 #: the steps that are announced; finer ones are only timed
-STAGES = ("read", "align", "network", "compose", "measure", "write")
+STAGES = ("read", "align", "network", "refine", "compose", "measure", "write")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +37,8 @@ class Registration:
 
     ``field``: the whole pull-back, fixed to moving, on the fixed image's grid. ``inverse``: moving to fixed on
     the moving image's grid, when asked for. ``way_back``: the transforms that undo the field one by one (moving
-    to fixed, in that order), where the network integrates a velocity; else empty.
+    to fixed, in that order), where the network integrates a velocity; else empty. ``refinement``: what the
+    refinement did, in the words of the report; empty without one.
     Unit: mm LPS; seconds by step.
     """
 
@@ -45,6 +48,7 @@ class Registration:
     way_back: tuple[Any, ...] = ()
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    refinement: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Clock:
@@ -67,21 +71,23 @@ class Clock:
 
 def register_volumes(
     model: ModelBundle, fixed: Volume, moving: Volume, *, affine: Literal["auto", "none"] = "auto",
-    initial: Any = None, modality: str | None = None, moving_modality: str | None = None, refine: int = 0,
-    inverse: bool = False, seed: int = 0, device: str = "cpu", monitor: Monitor | None = None,
+    initial: Any = None, modality: str | None = None, moving_modality: str | None = None, refine: Iterations = 0,
+    similarity: Similarity = "auto", inverse: bool = False, seed: int = 0, device: str = "cpu",
+    monitor: Monitor | None = None,
 ) -> Registration:
     """Find the pull-back from fixed to moving points.
 
     ``x -> initial(affine(x + u(x)))``: the network's field first, then the affine, then the ``initial`` transform
     (fixed to moving, as the user gave it). ``affine`` "auto" aligns as the model's recipe says. ``modality``:
-    of the fixed image, and of the moving one unless it has its own; the recipe's when None.
+    of the fixed image, and of the moving one unless it has its own; the recipe's when None. ``refine``: most
+    iterations of the finest level that optimise this pair after the network, or "auto"; the model stays as it is.
+    ``similarity``: what a registration without a network compares images by; "auto" looks at them.
 
     Unit/Direction: mm LPS, fixed to moving.
-    Raises: InputError (other dimensions than the model's, no overlap, refinement asked for), OutOfMemoryProblem,
-    CancelledError.
+    Raises: InputError (other dimensions than the model's, no overlap, values), OutOfMemoryProblem, CancelledError.
     """
     monitor = monitor or Monitor()
-    _check(model.recipe, fixed, moving, refine=refine)
+    _check(model.recipe, fixed, moving, refine=refine, similarity=similarity)
     modality = model.recipe.preprocessing.modality if modality is None else modality
     moving_modality = modality if moving_modality is None else moving_modality
     clock = Clock()
@@ -95,9 +101,15 @@ def register_volumes(
         grid = working_geometry(model.recipe, fixed.geometry)
         chain = compose_on(grid, *outer).to_transform() if initial is not None else alignment.transform
         inputs = (to_grid(moving, grid, chain, modality=moving_modality), to_grid(fixed, grid, modality=modality))
-    with clock("network", monitor):
-        there, back = _predict(model, *inputs, device=device)
+    with clock("network", monitor), _fits(grid):
+        prediction = _predict(model, *inputs, device=device)
+    refined = None
+    if refine != 0:
+        with clock("refine", monitor), _fits(grid):
+            refined = _refine(model, prediction, *inputs, refine=refine, similarity=similarity, monitor=monitor)
+            prediction = Prediction(refined.displacement, refined.velocity)
     with clock("compose", monitor):
+        there, back = _fields(prediction, grid, squarings=model.recipe.network.squarings)
         delivered = compose_on(fixed.geometry, there.to_transform(), *outer)
         way_back = _way_back(back, outer)
     inverted = None
@@ -105,7 +117,8 @@ def register_volumes(
         with clock("inverse", monitor):
             guess = compose_on(moving.geometry, *way_back) if way_back else affine_guess(delivered, moving.geometry)
             inverted = refine_inverse(delivered, guess)
-    return Registration(delivered, inverted, alignment, way_back, clock.seconds, alignment.warnings)
+    return Registration(delivered, inverted, alignment, way_back, clock.seconds, alignment.warnings,
+                        refined.summary() if refined else {})
 
 
 def working_geometry(recipe: Recipe, fixed: Geometry) -> Geometry:
@@ -115,10 +128,14 @@ def working_geometry(recipe: Recipe, fixed: Geometry) -> Geometry:
     return working_grid(fixed, spacing=spacing, multiple=4)
 
 
-def _check(recipe: Recipe, fixed: Volume, moving: Volume, *, refine: int) -> None:
-    if refine > 0:
-        raise InputError("refinement on the pair is not available yet", expected="refine 0", got=refine,
-                         remedy="leave --refine out")
+def _check(recipe: Recipe, fixed: Volume, moving: Volume, *, refine: Iterations, similarity: Similarity) -> None:
+    check_iterations(refine)
+    if similarity not in ("auto", "lncc", "mind"):
+        raise InputError("unknown similarity", expected="auto, lncc or mind", got=similarity)
+    if similarity != "auto" and recipe.network.name != NAME:
+        raise InputError("a model compares images by the loss it was trained with",
+                         expected="similarity auto, or no network", got=f"{similarity} with a model",
+                         remedy="leave --similarity out, or use --model none")
     for role, volume in (("fixed", fixed), ("moving", moving)):
         if volume.geometry.dims != recipe.spatial_dims:
             raise InputError(f"the model is for {recipe.spatial_dims}-D images", expected=f"{recipe.spatial_dims}-D",
@@ -137,20 +154,39 @@ def _through(initial: Any, moving: Volume, geometry: Geometry) -> Volume:
     return resample(moving, geometry, initial, outside=float(moving.array.min()))
 
 
-def _predict(
-    model: ModelBundle, moving: Volume, fixed: Volume, *, device: str
+def _predict(model: ModelBundle, moving: Volume, fixed: Volume, *, device: str) -> Prediction:
+    """The network's answer on its grid."""
+    with torch.inference_mode():
+        answer: Prediction = model.network.to(device)(to_tensor(moving).to(device), to_tensor(fixed).to(device))
+    return answer
+
+
+def _refine(
+    model: ModelBundle, prediction: Prediction, moving: Volume, fixed: Volume, *, refine: Iterations,
+    similarity: Similarity, monitor: Monitor,
+) -> Refined:
+    """The answer optimised for this pair with the model's own loss."""
+    recipe, device = with_similarity(model, fixed, moving, similarity).recipe, prediction.displacement.device
+    return refine_prediction(prediction, to_tensor(moving).to(device), to_tensor(fixed).to(device), recipe=recipe,
+                             iterations=refine, monitor=monitor)
+
+
+def _fields(
+    prediction: Prediction, grid: Geometry, *, squarings: int
 ) -> tuple[DisplacementField, DisplacementField | None]:
-    """The network's pull-back on its grid and, where it integrates a velocity, that velocity's way back (mm)."""
-    grid = fixed.geometry
+    """The pull-back on the working grid and, where there is a velocity, that velocity's way back (mm)."""
+    with torch.inference_mode():
+        there = displacement_to_field(prediction.displacement.cpu(), grid)
+        if prediction.velocity is None:
+            return there, None
+        return there, displacement_to_field(_backwards(prediction.velocity, grid, squarings).cpu(), grid)
+
+
+@contextmanager
+def _fits(grid: Geometry) -> Iterator[None]:
+    """Whatever runs out of memory in here says so. Raises OutOfMemoryProblem."""
     try:
-        with torch.inference_mode():
-            network = model.network.to(device)
-            prediction = network(to_tensor(moving).to(device), to_tensor(fixed).to(device))
-            there = displacement_to_field(prediction.displacement.cpu(), grid)
-            if prediction.velocity is None:
-                return there, None
-            squarings = model.recipe.network.squarings
-            return there, displacement_to_field(_backwards(prediction.velocity, grid, squarings).cpu(), grid)
+        yield
     except (MemoryError, RuntimeError) as problem:
         text = str(problem).lower()
         if not isinstance(problem, (MemoryError, torch.cuda.OutOfMemoryError)) and "memory" not in text:

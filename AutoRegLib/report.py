@@ -11,9 +11,9 @@ import numpy as np
 from AutoRegLib import __version__, metrics
 from AutoRegLib.bundle import ModelBundle
 from AutoRegLib.imaging.displacement import compose_on, jacobian_determinant
-from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.volume import Volume, resample
 from AutoRegLib.networks.registry import count_parameters
+from AutoRegLib.no_network import NAME, finest_spacing
 from AutoRegLib.pair import Landmarks, PairInputs
 from AutoRegLib.recipe import Recipe
 from AutoRegLib.registration import Registration
@@ -70,6 +70,8 @@ def assemble(
         report["peak_memory_bytes"] = peak
     report |= {"parameters": count_parameters(model.network), "device": device, "model": model.path.name,
                "network": model.recipe.network.name}
+    if found.refinement:
+        report["refine"] = found.refinement
     report["warnings"] = [*(_sentence(text) for text in found.warnings), *remarks(model.recipe, pair, report)]
     return report, volumes
 
@@ -128,7 +130,8 @@ def way_back_measures(pair: PairInputs, found: Registration) -> dict[str, float]
 def remarks(recipe: Recipe, pair: PairInputs, report: Mapping[str, Any]) -> list[str]:
     """What the figures mean for somebody who has to rely on them, in plain words."""
     said = [
-        *_modality_remarks(recipe, pair), *_grid_remarks(recipe, pair.fixed.geometry), *_label_remarks(pair),
+        *_modality_remarks(recipe, pair), *_grid_remarks(recipe, pair), *_label_remarks(pair),
+        *_refinement_remarks(recipe, report),
     ]
     where = "fixed mask" if pair.mask is not None else "fixed image's field of view"
     if report["coverage"] < _COVERED:
@@ -174,8 +177,22 @@ def _modality_remarks(recipe: Recipe, pair: PairInputs) -> list[str]:
     return said
 
 
-def _grid_remarks(recipe: Recipe, fixed: Geometry) -> list[str]:
-    spacing = recipe.preprocessing.spacing
+def _refinement_remarks(recipe: Recipe, report: Mapping[str, Any]) -> list[str]:
+    done = report.get("refine")
+    if done is None:
+        return ["There was no network and no refinement: the images are only aligned affinely. Ask for --refine auto."
+                ] if recipe.network.name == NAME else []
+    if done["loss_after"] >= done["loss_before"]:
+        return ["The refinement found nothing better and was left out."]
+    return []
+
+
+def _grid_remarks(recipe: Recipe, pair: PairInputs) -> list[str]:
+    spacing, fixed = recipe.preprocessing.spacing, pair.fixed.geometry
+    if recipe.network.name == NAME:
+        finest = finest_spacing(fixed, pair.moving.geometry)
+        return [f"The images were compared at {max(spacing):.3g} mm instead of their own {finest:.3g} mm, so that they "
+                "fit into memory: finer detail was not used."] if max(spacing) > 1.01 * finest else []
     if spacing and max(fixed.spacing) > 2 * max(spacing):
         return [f"The fixed image's voxels ({max(fixed.spacing):.3g} mm) are more than twice those the model was "
                 f"trained on ({max(spacing):.3g} mm): fine detail cannot be recovered."]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from AutoRegLib.arguments import (
     ARGUMENTS,
@@ -29,6 +29,9 @@ from AutoRegLib.recipe import Judge, Recipe, read_recipe
 from AutoRegLib.records import from_plain, make_folder, to_plain, write_json
 from AutoRegLib.scenario import Scenario, read_scenario
 from AutoRegLib.study_rows import ROWS
+
+if TYPE_CHECKING:
+    from AutoRegLib.bundle import ModelBundle
 
 #: the words of the command line for what judges the loss weights
 JUDGES: dict[str, Judge] = {
@@ -151,7 +154,7 @@ def _start_recipe(scenario: Scenario, arguments: SearchArguments | StudyArgument
 
 
 def _train(arguments: TrainArguments, device: str, monitor: Monitor) -> dict[str, Any]:
-    from AutoRegLib.bundle import ModelBundle, describe_bundle
+    from AutoRegLib.bundle import describe_bundle
     from AutoRegLib.learning.train import train
 
     recipe = read_recipe(arguments.recipe)
@@ -184,13 +187,20 @@ def _train(arguments: TrainArguments, device: str, monitor: Monitor) -> dict[str
     return {"output": str(output), **describe_bundle(bundle), "device": device}
 
 
-def _register(arguments: RegisterArguments, device: str, monitor: Monitor) -> dict[str, Any]:
+def _model(name: str, device: str) -> ModelBundle | None:
+    """The bundle of that name or folder; None for ``none``: registration without a network. Raises InputError."""
     from AutoRegLib.bundle import load_bundle
+    from AutoRegLib.no_network import NAME
+
+    return None if name == NAME else load_bundle(name, device=device)
+
+
+def _register(arguments: RegisterArguments, device: str, monitor: Monitor) -> dict[str, Any]:
     from AutoRegLib.imaging.files import read_geometry
     from AutoRegLib.register import RegisterOptions, register
     from AutoRegLib.registration import working_geometry
 
-    model = load_bundle(arguments.model, device=device)
+    model = _model(arguments.model, device)
     output = claim_output(arguments.output, RESULTS["register"], overwrite=arguments.overwrite, monitor=monitor)
     options = RegisterOptions(
         moving_labels=arguments.moving_labels,
@@ -201,10 +211,15 @@ def _register(arguments: RegisterArguments, device: str, monitor: Monitor) -> di
         initial_transform=arguments.initial_transform,
         affine=arguments.affine,
         refine=arguments.refine,
+        similarity=arguments.similarity,
         inverse=arguments.inverse,
         transform_format=arguments.transform_format,
         seed=arguments.seed,
     )
+    if model is None:  # bounds its own memory
+        return register(
+            None, arguments.fixed, arguments.moving, output=output, options=options, device=device, monitor=monitor
+        )
     recipe = model.recipe
     if not recipe.preprocessing.spacing:  # the network sees the fixed image's own grid
         spacing = working_geometry(recipe, read_geometry(arguments.fixed)).spacing
@@ -250,11 +265,10 @@ def _apply(arguments: ApplyArguments, device: str, monitor: Monitor) -> dict[str
 
 
 def _evaluate(arguments: EvaluateArguments, device: str, monitor: Monitor) -> dict[str, Any]:
-    from AutoRegLib.bundle import load_bundle
     from AutoRegLib.evaluate import evaluate
 
     scenario = read_scenario(arguments.scenario)
-    model = load_bundle(arguments.model, device=device)
+    model = _model(arguments.model, device)
     output = claim_output(arguments.output, RESULTS["evaluate"], overwrite=arguments.overwrite, monitor=monitor)
     return evaluate(
         model,
@@ -262,6 +276,7 @@ def _evaluate(arguments: EvaluateArguments, device: str, monitor: Monitor) -> di
         output=output,
         split=arguments.split,
         limit=arguments.limit,
+        refine=arguments.refine,
         device=device,
         seed=arguments.seed,
         monitor=monitor,

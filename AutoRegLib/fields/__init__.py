@@ -2,6 +2,7 @@
 
 from AutoRegLib.fields.jacobian import folds, jacobian_determinant
 from AutoRegLib.fields.resample import downsample, resize_displacement, resize_image
+from AutoRegLib.fields.smooth import gaussian
 from AutoRegLib.fields.velocity import compose, exponentiate, invert
 from AutoRegLib.fields.warp import identity_grid, sample_at, warp
 
@@ -10,6 +11,7 @@ __all__ = [
     "downsample",
     "exponentiate",
     "folds",
+    "gaussian",
     "identity_grid",
     "invert",
     "jacobian_determinant",

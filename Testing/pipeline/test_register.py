@@ -163,7 +163,8 @@ def test_a_ct_given_to_an_mr_model_is_noticed(pair: Path) -> None:
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"refine": 3}, "not available yet"),
+    ({"refine": -3}, "iterations of the refinement"),
+    ({"similarity": "mind"}, "the loss it was trained with"),
     ({"fixed_landmarks": "f.csv"}, "landmarks on one image only"),
     ({"fixed_mask": "empty.nii.gz"}, "is empty"),
     ({"initial_transform": "plane.tfm"}, "another dimension"),
@@ -174,10 +175,43 @@ def test_bad_requests_say_what_to_do(pair: Path, options: dict[str, Any], messag
     write_points(["a"], np.zeros((1, 3)), pair / "f.csv")
     write_volume(Volume(np.zeros(FIXED_GRID.shape, np.uint8), FIXED_GRID, "labels"), pair / "empty.nii.gz")
     sitk.WriteTransform(sitk.AffineTransform(2), str(pair / "plane.tfm"))
-    paths = {key: pair / value if isinstance(value, str) else value for key, value in options.items()}
+    paths = {key: pair / value if isinstance(value, str) and "." in value else value for key, value in options.items()}
     with pytest.raises(InputError, match=message) as caught:
         run(pair, **paths)
     assert caught.value.remedy
+
+
+def test_refinement_improves_the_pair_and_leaves_the_model_alone(pair: Path) -> None:
+    """The network's answer is wrong here; what counts is that the pair gets better and nothing else changes."""
+    model = known_model(3, 2.0)
+    weights = {name: value.clone() for name, value in model.network.state_dict().items()}
+    plain, listener = run(pair, 2.0), Listener()
+    found = register(model, pair / "fixed.nii.gz", pair / "moving.nii.gz", output=pair / "out",
+                     options=RegisterOptions(refine="auto", inverse=True), monitor=listener)
+    assert found["lncc"] > plain["lncc"] + 0.02 and found["folds"] == 0
+    assert found["refine"]["loss_after"] < found["refine"]["loss_before"] and found["refine"]["seconds"] > 0
+    assert found["refine"]["iterations"] == found["refine"]["levels"][-1]["iterations"] > 0
+    assert found["inverse_consistency_mm"] < 0.1 and "refine" not in plain
+    assert {"name": "refine"}.items() <= next(e for t, e in listener.events if e.get("name") == "refine").items()
+    assert all(torch.equal(value, weights[name]) for name, value in model.network.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in model.network.parameters())
+
+
+@pytest.mark.parametrize("grids", [(FIXED_GRID, MOVING_GRID), (PLANE_FIXED, PLANE_MOVING)])
+def test_without_a_network_the_pair_alone_is_enough(tmp_path: Path, grids: Any) -> None:
+    shift = (3, -2, 2)
+    for name, grid, moved in (("fixed", grids[0], (0, 0, 0)), ("moving", grids[1], shift)):
+        write_volume(blobs(grid, shift=moved), tmp_path / f"{name}.nii.gz")
+        write_volume(two_blobs(grid, shift=moved), tmp_path / f"{name}_labels.nii.gz")
+    found = register(None, tmp_path / "fixed.nii.gz", tmp_path / "moving.nii.gz", output=tmp_path / "out",
+                     options=RegisterOptions(refine="auto", affine="none", inverse=True,
+                                             fixed_labels=tmp_path / "fixed_labels.nii.gz",
+                                             moving_labels=tmp_path / "moving_labels.nii.gz"))
+    assert found["model"] == found["network"] == "none" and found["parameters"] == 0
+    assert found["dice"]["mean"] > found["dice_before"]["mean"] + 0.1 and found["folds"] == 0
+    assert (tmp_path / "out/inverse_transform.nrrd").exists() and (tmp_path / "out/report.png").exists()
+    text = register(None, tmp_path / "fixed.nii.gz", tmp_path / "moving.nii.gz", output=tmp_path / "out")["warnings"]
+    assert any("no refinement" in line for line in text)
 
 
 def test_other_dimensions_are_refused(pair: Path) -> None:

@@ -83,6 +83,29 @@ def test_the_request_holds_what_was_typed(monkeypatch: pytest.MonkeyPatch, capsy
     }
 
 
+@pytest.mark.parametrize(("text", "meant"), [("auto", "auto"), ("7", 7), ("0", 0)])
+def test_refine_takes_a_number_or_auto(
+    text: str, meant: Any, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    asked = answer_with(monkeypatch, {"output": "o"})
+    argv = ["register", "--model", "none", "--fixed", "f", "--moving", "g", "--output", "o", "--refine"]
+    assert main([*argv, text]) == 0 and asked[0].arguments["refine"] == meant
+    assert main([*argv, "much"]) == 2
+    assert "neither auto nor a whole number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    ("much", "int or auto"), (1.5, "int or auto"), (True, "int or auto"), (-1, "0 or more"),
+])
+def test_a_job_is_refused_another_refine(given: Any, message: str, tmp_path: Path) -> None:
+    (tmp_path / "f.nii").touch()
+    with pytest.raises(InputError, match=message):
+        verbs.perform(JobRequest("register", {
+            "model": "none", "fixed": str(tmp_path / "f.nii"), "moving": str(tmp_path / "f.nii"),
+            "output": str(tmp_path), "refine": given,
+        }))
+
+
 def test_json_is_one_object_on_stdout(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     def work(monitor: Monitor) -> dict[str, Any]:
         monitor.event("stage", name="step", index=0, count=2)
