@@ -59,6 +59,7 @@ def cost_points(path: str | Path, points: Mapping[str, Mapping[str, float]], *, 
         panel.set_axisbelow(True)
         panel.tick_params(labelsize=8)
         panel.set_xlabel(title, color=FAINT, fontsize=9)
+    panels[1].tick_params(labelleft=False)  # the same scale
     panels[0].set_ylabel(measure, color=TEXT, fontsize=9)
     panels[1].legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False, labelcolor=TEXT, fontsize=8)
     sheet.save(path)

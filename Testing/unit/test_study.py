@@ -12,11 +12,12 @@ import pytest
 from AutoRegLib.arguments import StudyArguments, check_arguments
 from AutoRegLib.errors import InputError
 from AutoRegLib.genotype import CELLS, OPERATORS, Genotype
-from AutoRegLib.jobs import JobRequest
+from AutoRegLib.jobs import JobRequest, Monitor
 from AutoRegLib.learning.random_search import CANDIDATES, FACTOR, affordable, draw_candidates, judgements
 from AutoRegLib.metrics import peak_memory_bytes, reset_peak_memory
 from AutoRegLib.networks.registry import NETWORKS, SEARCHABLE
 from AutoRegLib.recipe import LossWeights, Recipe
+from AutoRegLib.study import RunMonitor
 from AutoRegLib.study_report import (
     chosen_score,
     over_seeds,
@@ -189,6 +190,22 @@ def test_memory_is_measured_from_the_restart_on() -> None:
     assert high is not None and reset_peak_memory()
     low = peak_memory_bytes()
     assert low is not None and high - low > 150_000_000
+
+
+def test_a_warning_about_a_pair_is_passed_on_once() -> None:
+    heard: list[str] = []
+
+    class Listener(Monitor):
+        def event(self, type: str, **payload: Any) -> None:
+            heard.append(payload["text"])
+
+        def wish(self) -> Any:
+            return "finish"
+
+    monitor = RunMonitor(Listener())
+    for text in ("a onto b: covers only 83.4 %.", "a onto b: covers only 83.5 %.", "b onto a: covers only 83.4 %."):
+        monitor.event("warning", code="registration", text=text)
+    assert len(heard) == 2 and monitor.wish() == "cancel"
 
 
 def test_a_job_that_was_interrupted_goes_on(tmp_path: Path) -> None:
