@@ -39,6 +39,7 @@ except ImportError:  # run from the source tree: the library stands beside the m
     sys.path.append(str(Path(__file__).resolve().parents[1]))
     import AutoRegLib
 
+from AutoRegLib.records import make_folder
 from AutoRegSlicerLib import environment, logic
 from AutoRegSlicerLib.jobs_ui import JobRequest, Jobs
 from AutoRegSlicerLib.panels import qtbits
@@ -333,11 +334,14 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return slicer.app.userSettings().value(PYTHON_SETTING) or None
 
     def interpreterChanged(self) -> None:
+        """Another Python from the next job on; while a path is being typed nothing changes."""
         path = qtbits.read(self.ui.externalPythonPathEdit, "currentPath")
+        if path and not Path(path).is_file():
+            self.ui.environmentStatusLabel.setText(_("There is no Python at {path}.").format(path=path))
+            return
         slicer.app.userSettings().setValue(PYTHON_SETTING, path)
-        if not path or Path(path).is_file():
-            self.session.jobs.setInterpreter(self.interpreter())
-            self.checkEnvironment()
+        self.session.jobs.setInterpreter(self.interpreter())
+        self.checkEnvironment()
 
     def wheelFolderChanged(self) -> None:
         slicer.app.userSettings().setValue(WHEELS_SETTING, qtbits.read(self.ui.wheelFolderPathEdit, "currentPath"))
@@ -345,7 +349,7 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def workspaceChanged(self) -> None:
         """Jobs of the former folder go on; they are found again when the folder is chosen again."""
         folder = qtbits.read(self.ui.workspaceDirectoryButton, "directory")
-        if folder and Path(folder) != logic.defaultWorkspace():
+        if folder and Path(folder) != logic.defaultWorkspace() and self.session.attempt(lambda: make_folder(folder)):
             slicer.app.userSettings().setValue(WORKSPACE_SETTING, folder)
             self.session.jobs = Jobs(folder, self.interpreter())
             self.session.jobs.attachExisting()

@@ -81,7 +81,7 @@ def story(desk: Any, folder: Path, minutes: float) -> None:
     desk.settle()
     ui.autoSearchButton.click()
     run(desk, 300)
-    p.searchPreset, p.modelName, p.trainingMinutes = SearchPreset.Quick, "hippocampus-mr", 1.5 * minutes
+    p.modelName, p.trainingMinutes = "hippocampus-mr", 1.5 * minutes
     desk.settle()
     ui.startTrainingButton.click()
     desk.wait(lambda: desk.session.statuses[-1].verb == "train" and desk.session.statuses[-1].fraction > 0.85, 600)

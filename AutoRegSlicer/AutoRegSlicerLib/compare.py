@@ -16,6 +16,7 @@ from AutoRegSlicerLib.values import Node
 
 _SCALAR = "vtkMRMLScalarVolumeNode"
 _MADE_FROM = "AutoReg.MadeFrom"
+_ENOUGH = 1.5e6  # voxels
 _STEEP = 0.25  # of the steepest slope: less is texture, not an edge
 
 
@@ -59,12 +60,14 @@ def difference(scene: Any, fixed: Node, other: Node, variant: str = "") -> Node:
 
 
 def edges(scene: Any, other: Node, fixed: Node, variant: str = "") -> Node:
-    """Label map of ``other``'s edges, one voxel thin, on the fixed grid."""
+    """Label map of ``other``'s edges, one voxel thin, on the fixed grid or one that is a little coarser."""
     node = helper(scene, f"edges{variant}", "vtkMRMLLabelMapVolumeNode")
     if not _outdated(node, fixed, other):
         return node
     lattice = worldLattice(fixed)
     voxels = _shownVoxels(other, lattice)
+    step = int(np.ceil((voxels.size / _ENOUGH) ** (1 / 3)))  # finer would make the views wait
+    voxels, lattice = voxels[::step, ::step, ::step], lattice.thinned(step)
     slopes = np.stack(np.gradient(voxels, *lattice.spacing[::-1]))
     steepness = np.sqrt((slopes**2).sum(axis=0))
     across = np.abs(slopes).argmax(axis=0)

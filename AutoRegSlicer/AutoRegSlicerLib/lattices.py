@@ -66,6 +66,12 @@ class Lattice:
         matrix[:3, 3] -= matrix[:3, :3] @ np.array(margin, dtype=float)
         return Lattice(tuple(n + 2 * m for n, m in zip(self.size, margin, strict=True)), matrix)
 
+    def thinned(self, step: int) -> Lattice:
+        """The lattice of every ``step``-th voxel along each axis."""
+        matrix = self.ijkToRAS.copy()
+        matrix[:3, :3] *= step
+        return Lattice(tuple(-(-n // step) for n in self.size), matrix)
+
     def straightened(self) -> Lattice:
         """The nearest lattice with perpendicular axes that holds the whole field of view."""
         left, _, right = np.linalg.svd(self.directions)

@@ -15,8 +15,11 @@ from AutoRegSlicerLib.values import Node
 _LOOKS = (((0.12, 0.47, 0.71), "MarkerStyleCircle"), ((0.89, 0.47, 0.07), "MarkerStyleSquare"),
           ((0.17, 0.63, 0.17), "MarkerStyleDiamond"), ((0.58, 0.40, 0.74), "MarkerStyleCross"),
           ((0.55, 0.34, 0.29), "MarkerStylePlus"))
-_SCORES = ("dice", "score", "upper_loss")
-_FOLDS = ("folds_pct", "fold_fraction", "folds")
+_SCORES = ("val_dice", "dice", "score")
+_FOLDS = ("val_folds", "folds_pct", "fold_fraction", "folds")
+#: what users call the metrics of searches and trainings
+_LABELS = {"lower_loss": "Training loss", "upper_loss": "Validation loss", "val_loss": "Validation loss",
+           "val_similarity": "Validation similarity", "val_dice": "Validation Dice", "score": "Score"}
 
 
 def updateSearchPlots(scene: Any, status: Any) -> tuple[Node, Node]:
@@ -45,24 +48,30 @@ def updateSearchPlots(scene: Any, status: Any) -> tuple[Node, Node]:
         score, folds = (next((n for n in names if n in status.metrics), None) for names in (_SCORES, _FOLDS))
         if score and folds:
             pairs = list(zip(status.metrics[folds], status.metrics[score], strict=False))
-            series.append(({"Folds": [f[1] for f, _ in pairs], score: [s[1] for _, s in pairs]}, "Folds", score,
+            label = _LABELS.get(score, score)
+            series.append(({"Folds": [f[1] for f, _ in pairs], label: [s[1] for _, s in pairs]}, "Folds", label,
                            "scatter"))
     accuracy = _chart(scene, "accuracy and folds", "Accuracy and folds", "Folds", "Validation Dice", series)
     return convergence, accuracy
 
 
 def updateTrainingPlots(scene: Any, status: Any) -> Node:
-    """Chart of a training, every metric against the step, updated in place from a ``JobStatus``."""
+    """Chart of a training, losses and Dice against the step, updated in place from a ``JobStatus``."""
     return _metricChart(scene, "training", "Training", status)
 
 
 def _metricChart(scene: Any, role: str, title: str, status: Any) -> Node:
-    """One line per metric. Steps begin anew in every stage of a search: then the values are numbered instead."""
+    """One line per metric. Steps begin anew in every stage of a search: then the values are numbered instead.
+
+    Counts of folds are left out, in thousands they would flatten every other curve; so is a score that is the Dice.
+    """
     series, counted = [], False
-    for samples in status.metrics.values():
+    hidden = {*_FOLDS, *(("score",) if "val_dice" in status.metrics else ())}
+    metrics = {_LABELS.get(name, name): samples for name, samples in status.metrics.items() if name not in hidden}
+    for samples in metrics.values():
         steps = [step for step, _ in samples]
         counted |= any(later <= earlier for earlier, later in itertools.pairwise(steps))
-    for name, samples in status.metrics.items():
+    for name, samples in metrics.items():
         kept = [(step, float(value)) for step, value in samples if math.isfinite(float(value))]
         xs = list(range(1, len(kept) + 1)) if counted else [step for step, _ in kept]
         if kept:

@@ -76,7 +76,6 @@ class RegistrationResult:
     metricsTable: Node = None
     landmarksTable: Node = None
     report: dict[str, Any] = field(default_factory=dict)
-    messages: tuple[Message, ...] = ()
     folder: Path | None = None
 
 

@@ -1,4 +1,4 @@
-"""What the extension ships, read from the tree and from the CMake lists; run, it writes the lists.
+"""What the extension ships, read from the tree and from the CMake lists. Run, it writes lists and screenshots.
 
 ``python Testing/architecture/package_files.py``
 """
@@ -46,6 +46,19 @@ def write_lists() -> None:
         path.write_text(text, encoding="utf-8")
 
 
+def write_screenshots() -> None:
+    """Name the pictures of Resources/Screenshots in CMakeLists.txt and AutoRegSlicer.s4ext, on one line."""
+    base = metadata()["HOMEPAGE"] + "/raw/main/"
+    pictures = sorted((ROOT / "Resources" / "Screenshots").glob("*.png"))
+    urls = " ".join(base + path.relative_to(ROOT).as_posix() for path in pictures)
+    for name, pattern, line in (
+        ("CMakeLists.txt", r"set\(EXTENSION_SCREENSHOTURLS .*\)", f'set(EXTENSION_SCREENSHOTURLS "{urls}")'),
+        ("AutoRegSlicer.s4ext", r"^screenshoturls .*$", f"screenshoturls {urls}"),
+    ):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        (ROOT / name).write_text(re.sub(pattern, line, text, flags=re.MULTILINE), encoding="utf-8")
+
+
 def metadata() -> dict[str, str]:
     """The ``EXTENSION_`` values of the top CMakeLists.txt."""
     text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
@@ -63,3 +76,4 @@ def s4ext() -> dict[str, str]:
 
 if __name__ == "__main__":
     write_lists()
+    write_screenshots()

@@ -61,7 +61,9 @@ def test_the_catalog_entry_has_known_keys_only() -> None:
 def test_linked_pictures_exist() -> None:
     facts = metadata()
     base = facts["HOMEPAGE"] + "/raw/main/"
-    for url in (facts["ICONURL"], *facts["SCREENSHOTURLS"].split()):
+    shown = facts["SCREENSHOTURLS"].split()
+    assert {Path(url).name for url in shown} == {p.name for p in (ROOT / "Resources" / "Screenshots").glob("*.png")}
+    for url in (facts["ICONURL"], *shown):
         assert url.startswith(base) and (ROOT / url.removeprefix(base)).is_file(), url
 
 

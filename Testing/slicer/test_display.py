@@ -16,6 +16,7 @@ import scenes
 
 from AutoRegLib.errors import InputError
 from AutoRegSlicerLib import colors, display, volumes
+from AutoRegSlicerLib import compare as compareVolumes
 from AutoRegSlicerLib.lattices import ownLattice
 
 _TRIAL = "import vtk; w = vtk.vtkRenderWindow(); w.SetOffScreenRendering(1); w.Render(); print(w.GetClassName())"
@@ -111,7 +112,7 @@ def test_checkerboard_takes_turns(scene: Any, stage: dict[str, Any]) -> None:
     assert np.isclose(volumes.voxelsOf(board), 0.6).mean() > 0.4
 
 
-def test_edges_lie_on_the_step(scene: Any, stage: dict[str, Any]) -> None:
+def test_edges_lie_on_the_step(scene: Any, stage: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """The edge of a box is one voxel thin and in its place."""
     fixed = stage["fixedVolume"]
     voxels = np.zeros((28, 30, 32), np.int16)
@@ -123,6 +124,12 @@ def test_edges_lie_on_the_step(scene: Any, stage: dict[str, Any]) -> None:
     assert len(line) == 2 and abs(line[0] - 7.5) <= 1 and abs(line[1] - 23.5) <= 1
     picture = stage["views"].picture("Red").astype(int)
     assert (picture[..., 0] - picture[..., 2]).max() > 80  # the edge color
+    monkeypatch.setattr(compareVolumes, "_ENOUGH", 5000)  # a large volume: every second voxel will do
+    display.setCompareMode(scene, "edges", fixed, scenes.addVolume(scene, "same", ownLattice(fixed), voxels))
+    line = np.flatnonzero(volumes.voxelsOf(edges)[7, 7])
+    points = ownLattice(edges).ijkToRAS[:3, :3] @ [line[0], 7, 7] + ownLattice(edges).ijkToRAS[:3, 3]
+    index = np.linalg.inv(ownLattice(fixed).ijkToRAS) @ [*points, 1]
+    assert abs(index[0] - 7.5) <= 2 and abs(index[2] - 14) <= 1e-6
 
 
 def test_side_by_side_shows_the_same_slice(scene: Any, stage: dict[str, Any]) -> None:

@@ -148,6 +148,17 @@ def test_time_left_of_a_budget_of_minutes() -> None:
     assert digest.eta == pytest.approx(420.0)
 
 
+def test_time_left_by_what_the_worker_reckons_with() -> None:
+    digest = Digest()
+    digest.feed({"type": "hello", "t": 100.0, "pid": 1})
+    assert digest.eta is None
+    digest.feed({"type": "estimate", "t": 110.0, "seconds": 200.0, "bytes": 3e9, "text": "x"})
+    assert digest.eta == pytest.approx(190.0) and digest.expected == {"seconds": 200.0, "bytes": 3e9}
+    digest.feed({"type": "stage", "t": 110.0, "name": "a", "index": 0, "count": 1})
+    digest.feed({"type": "progress", "t": 150.0, "done": 500, "total": 1000})  # what was seen counts for more
+    assert digest.eta == pytest.approx(50.0 * 0.475 / 0.525)
+
+
 # the estimate
 
 

@@ -34,12 +34,13 @@ def shown(chart: Any) -> dict[str, list[tuple[float, float]]]:
 
 
 def test_training_curves_grow_in_place(scene: Any) -> None:
-    chart = updateTrainingPlots(scene, status(metrics={"score": [(10, 0.4), (20, NAN)], "dice": [(10, 0.5)]}))
-    assert shown(chart) == {"score": [(10, 0.4)], "dice": [(10, 0.5)]}
+    chart = updateTrainingPlots(scene, status(metrics={"val_loss": [(10, 0.4), (20, NAN)], "val_dice": [(10, 0.5)],
+                                                       "score": [(10, 0.5)], "val_folds": [(10, 5000)]}))
+    assert shown(chart) == {"Validation loss": [(10, 0.4)], "Validation Dice": [(10, 0.5)]}
     count = scene.GetNumberOfNodes()
-    again = updateTrainingPlots(scene, status(metrics={"score": [(10, 0.4), (20, 0.5), (30, 0.6)], "dice": []}))
+    again = updateTrainingPlots(scene, status(metrics={"val_loss": [(10, 0.4), (20, 0.5), (30, 0.6)], "val_dice": []}))
     assert again is chart and scene.GetNumberOfNodes() == count
-    assert shown(chart) == {"score": [(10, 0.4), (20, 0.5), (30, 0.6)]}
+    assert shown(chart) == {"Validation loss": [(10, 0.4), (20, 0.5), (30, 0.6)]}
     for index in range(scene.GetNumberOfNodes()):
         node = scene.GetNthNode(index)
         if node.GetName().startswith("AutoReg training") or node is chart:
@@ -50,7 +51,7 @@ def test_search_stages_begin_anew(scene: Any) -> None:
     """Steps start at 0 in every stage; the curve must go on, not back."""
     metrics = {"lower_loss": [(20, 3.0), (40, 2.0), (20, 1.8), (40, 1.5)]}
     chart, _ = updateSearchPlots(scene, status(metrics=metrics))
-    assert shown(chart)["lower_loss"] == [(1, 3.0), (2, 2.0), (3, 1.8), (4, 1.5)]
+    assert shown(chart)["Training loss"] == [(1, 3.0), (2, 2.0), (3, 1.8), (4, 1.5)]
 
 
 def test_trials_and_the_best_so_far(scene: Any) -> None:

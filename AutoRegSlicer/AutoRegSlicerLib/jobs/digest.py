@@ -27,6 +27,7 @@ class Digest:
         self.warnings: list[tuple[str, str]] = []
         self.device = ""
         self.versions: dict[str, str] = {}
+        self.expected: dict[str, float] = {}  # "seconds" and "bytes" that the worker reckons with
         self.earlier = 0.0  # seconds of runs before this one
         self.restart()
 
@@ -84,6 +85,8 @@ class Digest:
             return self.stageEta
         if self.fraction > 0.05 and self.began and self.last:
             return (self.last - self.began) * (1.0 - self.fraction) / self.fraction
+        if "seconds" in self.expected:
+            return max(self.expected["seconds"] - self.secondsRunning, 0.0)
         return None
 
     def _device(self, event: Mapping[str, Any]) -> None:
@@ -122,6 +125,11 @@ class Digest:
         trial = {name: value for name, value in event.items() if name not in ("v", "seq", "t", "type")}
         known = [old for old in self.trials if old.get("id") != trial.get("id")]
         self.trials = [*known, trial][-MOST_ENTRIES:]
+
+    def _estimate(self, event: Mapping[str, Any]) -> None:
+        self.expected = {
+            name: float(event[name]) for name in ("seconds", "bytes") if isinstance(event.get(name), (int, float))
+        }
 
     def _memory(self, event: Mapping[str, Any]) -> None:
         self.memory = (int(event.get("used", 0)), int(event.get("total", 0)))

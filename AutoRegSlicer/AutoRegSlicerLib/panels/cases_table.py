@@ -47,6 +47,7 @@ class CasesTable:
             _("Check"),
         ])
         self._widgets: list[Any] = []  # PythonQt needs the cells' widgets to be held
+        self._lists: dict[int, Any] = {}  # column: the choices of all its combo boxes
         self._widths: dict[int, int] = {}  # of the columns that hold them
         self._filling = False
         qtbits.on(self.model, "itemChanged", self._edited)
@@ -65,10 +66,8 @@ class CasesTable:
     def addFromScene(self) -> None:
         """Every scalar volume of the scene, with the labels and landmarks that belong to it."""
         volumes = [n for n in _nodes(self.scene, ("vtkMRMLScalarVolumeNode",)) if _trainable(n)]
-        self.add([
-            CaseRow(volume.GetName(), volume, companion(self.scene, volume, LABEL_NODES),
-                    companion(self.scene, volume, POINT_NODES)) for volume in volumes
-        ])
+        labels, points = (companions(volumes, _nodes(self.scene, kinds)) for kinds in (LABEL_NODES, POINT_NODES))
+        self.add([CaseRow(v.GetName(), v, labels.get(v.GetID()), points.get(v.GetID())) for v in volumes])
 
     def removeSelected(self) -> None:
         gone = set(qtbits.selected_rows(self.view))
@@ -96,6 +95,8 @@ class CasesTable:
         self._filling = True
         self.model.removeRows(0, self.model.rowCount())
         self._widgets, self._widths = [], {}
+        self._lists = {}
+        labels, points = ([None, *_nodes(self.scene, kinds)] for kinds in (LABEL_NODES, POINT_NODES))
         for number, row in enumerate(self.rows):
             dims, spacing = geometry(row.volume)
             self.model.appendRow([
@@ -106,8 +107,7 @@ class CasesTable:
             ])
             self._choice(number, ROLE, [_("Automatic"), _("Training"), _("Validation"), _("Test")], list(ROLES), "role")
             if hasattr(row.volume, "GetID"):
-                for column, name, kinds in ((LABELS, "labels", LABEL_NODES), (LANDMARKS, "landmarks", POINT_NODES)):
-                    nodes = [None, *_nodes(self.scene, kinds)]
+                for column, name, nodes in ((LABELS, "labels", labels), (LANDMARKS, "landmarks", points)):
                     self._choice(number, column, [title(n) or _("None") for n in nodes], nodes, name)
         self.view.resizeColumnsToContents()
         for column, width in self._widths.items():
@@ -119,7 +119,14 @@ class CasesTable:
         """A combo box in a cell that sets one attribute of the row."""
         row, combo = self.rows[number], qt.QComboBox()
         present = getattr(row, name)
-        qtbits.fill(combo, texts, values.index(present) if present in values else 0)
+        if column not in self._lists:  # one list for all rows: hundreds of cases are many combo boxes
+            self._lists[column] = qt.QStandardItemModel()
+            for text in texts:
+                self._lists[column].appendRow(qt.QStandardItem(text))
+        combo.setModel(self._lists[column])
+        combo.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
+        combo.setMinimumContentsLength(min(24, max(map(len, texts))))
+        combo.setCurrentIndex(values.index(present) if present in values else 0)
 
         def chosen() -> None:
             setattr(row, name, values[int(qtbits.read(combo, "currentIndex"))])
@@ -163,18 +170,20 @@ class CasesTable:
         self.fill()
 
 
-def companion(scene: Any, volume: Any, kinds: tuple[str, ...]) -> Any:
-    """The node that belongs to a volume: a segmentation drawn on it, else one whose name begins with its name."""
-    nodes = _nodes(scene, kinds)
+def companions(volumes: list[Any], nodes: list[Any]) -> dict[str, Any]:
+    """The node that belongs to each volume, by the volume's ID: one drawn on it, else one named after it.
+
+    A node belongs to the volume with the longest name that its own name begins with.
+    """
+    names = {volume.GetName(): volume.GetID() for volume in volumes}
+    drawn, named = {}, {}
     for node in nodes:
-        if node.GetNodeReferenceID("referenceImageGeometryRef") == volume.GetID():
-            return node
-    volumes = [v.GetName() for v in _nodes(scene, ("vtkMRMLScalarVolumeNode",))]
-    for node in nodes:
-        owners = [name for name in volumes if node.GetName().startswith(name)]
-        if owners and max(owners, key=len) == volume.GetName():
-            return node
-    return None
+        drawn.setdefault(node.GetNodeReferenceID("referenceImageGeometryRef"), node)
+        name = node.GetName()
+        owner = next((names[name[:n]] for n in range(len(name), 0, -1) if name[:n] in names), None)
+        named.setdefault(owner, node)
+    ids = names.values()
+    return {i: drawn[i] if i in drawn else named[i] for i in ids if i in drawn or i in named}
 
 
 def title(value: Any) -> str:

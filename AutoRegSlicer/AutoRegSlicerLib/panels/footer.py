@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -166,22 +167,24 @@ class JobFooter:
             _("“{title}” has been running for {time}. Stop it?").format(
                 title=status.title, time=qtbits.duration(time.time() - status.created))):
             return
-        self.session.jobs.cancel(status.folder)
+        self._ask(lambda: self.session.jobs.cancel(status.folder))
+
+    def _ask(self, action: Callable[[], Any]) -> None:
+        """Tell the jobs, or say why it cannot be done; then look again."""
+        self.session.attempt(action)
         self.session.poll()
 
     def resume(self) -> None:
         status = self.shown()
         if status is not None and status.state is JobState.DoneNotImported:
-            self.session.openResult(status.folder)
+            self._ask(lambda: self.session.openResult(status.folder))
         elif status is not None:
-            self.session.jobs.resume(status.folder)
-            self.session.poll()
+            self._ask(lambda: self.session.jobs.resume(status.folder))
 
     def discard(self) -> None:
         status = self.shown()
         if status is not None:
-            self.session.jobs.discard(status.folder)
-            self.session.poll()
+            self._ask(lambda: self.session.jobs.discard(status.folder))
 
     def openFolder(self) -> None:
         status = self.shown()

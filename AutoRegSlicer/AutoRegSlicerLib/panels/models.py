@@ -13,6 +13,7 @@ from AutoRegSlicerLib.panels import bundles, qtbits
 from AutoRegSlicerLib.panels.session import Session, describe
 
 KEEP_DAYS = 7.0
+ANATOMY, ANATOMY_PIXELS = 1, 180
 
 
 class ModelsPanel:
@@ -51,6 +52,8 @@ class ModelsPanel:
             for line in texts:
                 self.model.appendRow([qtbits.cell(text) for text in line])
             self.ui.modelsTableView.resizeColumnsToContents()
+            if self.ui.modelsTableView.columnWidth(ANATOMY) > ANATOMY_PIXELS:
+                self.ui.modelsTableView.setColumnWidth(ANATOMY, ANATOMY_PIXELS)  # the tooltip has all of it
             names = [bundle.name for bundle in self.shown]
             if names:
                 self.ui.modelsTableView.selectRow(names.index(chosen) if chosen in names else 0)

@@ -56,6 +56,16 @@ class Session:
         """One line in the status bar."""
         slicer.util.showStatusMessage(text, 5000)
 
+    def attempt(self, action: Callable[[], Any]) -> bool:
+        """Do it; when it cannot be done, say why in the status bar. Returns whether it was done."""
+        try:
+            action()
+        except AutoRegError as problem:
+            _code, text, hint = describe(problem)
+            self.say(f"{text} {hint}".strip())
+            return False
+        return True
+
     def modelsChanged(self) -> None:
         """Read the model folders again."""
         self.models, self.modelProblems = bundles.list_bundles()

@@ -150,7 +150,8 @@ class TrainPanel:
             why = f"{describe(problem)[1]} {problem.remedy.capitalize()}."
             reasons.append(why if name else _("Enter a name for the model."))
         qtbits.offer(self.ui.startTrainingButton, reasons, _("Train the chosen recipe on the data of its search."))
-        qtbits.show(self.ui.trainingMessageLabel, reasons[0] if reasons and self.recipes else "")
+        training = any(s.verb == "train" and not s.state.over for s in self.session.statuses)
+        qtbits.show(self.ui.trainingMessageLabel, reasons[0] if reasons and self.recipes and not training else "")
 
     def follow(self, statuses: list[JobStatus]) -> None:
         """New figures: the table of searches and the plots."""
@@ -262,7 +263,7 @@ class TrainPanel:
             "minutes": p.trainingMinutes or None, "device": p.device.value,
         })
         folder = self.session.launch("train", _("Train “{name}”").format(name=p.modelName), lambda _folder: request)
-        self.models[folder] = p.modelName
+        self.models[folder], p.modelName = p.modelName, ""  # the next one needs a name of its own
 
     def takeSearch(self, status: JobStatus) -> None:
         """A search is over: what it found can be trained."""
@@ -274,7 +275,6 @@ class TrainPanel:
         self.session.modelsChanged()
         if self.session.parameters is not None and name:
             self.session.parameters.model = name
-            self.session.parameters.modelName = ""
         self.session.say(_("“{name}” is ready: it is chosen in Register.").format(name=name))
 
     def copySettings(self) -> str:
