@@ -26,6 +26,7 @@ from AutoRegLib.recipe import Recipe
 from AutoRegLib.records import to_plain
 
 STAGE = "finals"
+_WORST = 1e9
 
 
 @dataclass
@@ -167,7 +168,9 @@ def _score(
     """Judge the finalist's averaged weights on the validation pairs and say what came out."""
     measure = replace(player.recipe, loss_weights=judge.loss_weights, objective=judge.objective)
     rows = judge_pairs(measure, cohort, player.average)
-    player.scores, player.rounds = [row["score"] for row in rows], number + 1
+    # a finalist that diverged is the worst of all, and must not upset the order of the others
+    player.scores = [row["score"] if math.isfinite(row["score"]) else -_WORST for row in rows]
+    player.rounds = number + 1
     figures = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
     parameters = count_parameters(player.network)
     history.append({
