@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from AutoRegLib.errors import CancelledError, InputError
-from AutoRegLib.fields.jacobian import jacobian_determinant
-from AutoRegLib.fields.prediction import Prediction, integrate
+from AutoRegLib.fields.prediction import Prediction
 from AutoRegLib.fields.resample import downsample, resize_displacement
 from AutoRegLib.fields.smooth import gaussian
+from AutoRegLib.fields.unfold import unfold
 from AutoRegLib.fields.velocity import compose, exponentiate
 from AutoRegLib.fields.warp import warp
 from AutoRegLib.jobs import Monitor
@@ -43,8 +43,6 @@ _FLAT = 1e-3  # gradients below this, of the loss summed over voxels, are noise:
 _GRADIENT_SIGMA = 1.0  # 0 and 2 voxels gave lower Dice
 _STEP = 1.0  # voxels of one Euler step while optimising; the answer has the recipe's squarings
 _FOLD_WEIGHT, _FOLD_MARGIN = 1.0, 0.1
-_SMALLEST = 0.01  # determinants below this are smoothed away: the field is sampled again on the fixed grid
-_REPAIRS = 12
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,7 @@ def refine_prediction(
         after = float(finest.loss(velocity))
         if not after < before:  # also where it is not a number
             velocity, after = start, before
-        velocity, displacement = _unfolded(velocity, shape, squarings=recipe.network.squarings)
+        velocity, displacement, _ = unfold(velocity, shape, squarings=recipe.network.squarings)
         if given is not None:
             displacement = compose(displacement, given)
     return Refined(None if given is not None else velocity, displacement, tuple(levels), before, after,
@@ -214,24 +212,6 @@ def _squarings(velocity: Tensor, *, most: int) -> int:
     longest = float(velocity.detach().abs().amax())
     needed = math.ceil(math.log2(longest / _STEP)) if 0 < longest < math.inf else 0
     return min(max(needed, 2), most)
-
-
-def _unfolded(velocity: Tensor, shape: Sequence[int], *, squarings: int) -> tuple[Tensor, Tensor]:
-    """The velocity smoothed where its map folds until it does not, and the map on the working grid.
-
-    Shape: ``velocity`` on half the padded grid; the displacement on ``shape``.
-    """
-    padded = [2 * size for size in velocity.shape[2:]]
-    inner = (slice(None), slice(None), *(slice(size) for size in shape))
-    pool = F.max_pool2d if len(shape) == 2 else F.max_pool3d
-    for attempt in range(_REPAIRS + 1):
-        displacement = integrate(velocity, padded, squarings=squarings)
-        folded = jacobian_determinant(displacement)[:, None] < _SMALLEST
-        if attempt == _REPAIRS or not folded[inner].any():
-            break
-        near = pool(pool(folded.to(velocity.dtype), 2), 7, stride=1, padding=3)
-        velocity = torch.lerp(velocity, gaussian(velocity, 1.0), gaussian(near, 1.0))
-    return velocity, displacement[inner].contiguous()
 
 
 def _padded(image: Tensor, multiple: int) -> Tensor:

@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -15,7 +15,9 @@ from torch import Tensor
 from AutoRegLib.bridge import displacement_to_field, to_tensor
 from AutoRegLib.bundle import ModelBundle
 from AutoRegLib.errors import CancelledError, InputError, OutOfMemoryProblem
+from AutoRegLib.fields.jacobian import jacobian_determinant
 from AutoRegLib.fields.prediction import Prediction, integrate
+from AutoRegLib.fields.unfold import unfold
 from AutoRegLib.imaging.align import Alignment, affine_align
 from AutoRegLib.imaging.displacement import DisplacementField, compose_on
 from AutoRegLib.imaging.geometry import Geometry, working_grid
@@ -38,7 +40,8 @@ class Registration:
     ``field``: the whole pull-back, fixed to moving, on the fixed image's grid. ``inverse``: moving to fixed on
     the moving image's grid, when asked for. ``way_back``: the transforms that undo the field one by one (moving
     to fixed, in that order), where the network integrates a velocity; else empty. ``refinement``: what the
-    refinement did, in the words of the report; empty without one.
+    refinement did, in the words of the report; empty without one. ``unfolded``: voxels at which the network's
+    answer folded before its velocity was smoothed there.
     Unit: mm LPS; seconds by step.
     """
 
@@ -49,6 +52,7 @@ class Registration:
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     refinement: dict[str, Any] = dataclasses.field(default_factory=dict)
+    unfolded: int = 0
 
 
 class Clock:
@@ -102,7 +106,7 @@ def register_volumes(
         chain = compose_on(grid, *outer).to_transform() if initial is not None else alignment.transform
         inputs = (to_grid(moving, grid, chain, modality=moving_modality), to_grid(fixed, grid, modality=modality))
     with clock("network", monitor), _fits(grid):
-        prediction = _predict(model, *inputs, device=device)
+        prediction, unfolded = _predict(model, *inputs, device=device)
     refined = None
     if refine != 0:
         with clock("refine", monitor), _fits(grid):
@@ -118,7 +122,7 @@ def register_volumes(
             guess = compose_on(moving.geometry, *way_back) if way_back else affine_guess(delivered, moving.geometry)
             inverted = refine_inverse(delivered, guess)
     return Registration(delivered, inverted, alignment, way_back, clock.seconds, alignment.warnings,
-                        refined.summary() if refined else {})
+                        refined.summary() if refined else {}, unfolded)
 
 
 def working_geometry(recipe: Recipe, fixed: Geometry) -> Geometry:
@@ -154,11 +158,16 @@ def _through(initial: Any, moving: Volume, geometry: Geometry) -> Volume:
     return resample(moving, geometry, initial, outside=float(moving.array.min()))
 
 
-def _predict(model: ModelBundle, moving: Volume, fixed: Volume, *, device: str) -> Prediction:
-    """The network's answer on its grid."""
+def _predict(model: ModelBundle, moving: Volume, fixed: Volume, *, device: str) -> tuple[Prediction, int]:
+    """The network's answer on its grid, smoothed where it folds, and how many voxels folded."""
     with torch.inference_mode():
         answer: Prediction = model.network.to(device)(to_tensor(moving).to(device), to_tensor(fixed).to(device))
-    return answer
+        if answer.velocity is None or not bool((jacobian_determinant(answer.displacement) <= 0.0).any()):
+            return answer, 0
+        velocity, displacement, count = unfold(
+            answer.velocity, answer.displacement.shape[2:], squarings=model.recipe.network.squarings
+        )
+    return replace(answer, velocity=velocity, displacement=displacement), count
 
 
 def _refine(

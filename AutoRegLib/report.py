@@ -70,6 +70,8 @@ def assemble(
         report["peak_memory_bytes"] = peak
     report |= {"parameters": count_parameters(model.network), "device": device, "model": model.path.name,
                "network": model.recipe.network.name}
+    if found.unfolded:
+        report["unfolded_voxels"] = found.unfolded
     if found.refinement:
         report["refine"] = found.refinement
     report["warnings"] = [*(_sentence(text) for text in found.warnings), *remarks(model.recipe, pair, report)]
