@@ -36,7 +36,7 @@ def test_an_empty_scene_says_what_to_do_first(desk: Any) -> None:
 def test_a_complete_choice_can_be_applied(full_desk: Any) -> None:
     assert why(full_desk.ui.applyButton) == ""
     assert full_desk.ui.modelComboBox.currentText() == "tiny"
-    assert "2 × 2 × 2 mm" in full_desk.ui.compatibilityLabel.text()
+    assert "2 × 2 × 2 mm" in full_desk.ui.compatibilityLabel.text().replace("\u00a0", " ")
 
 
 def test_two_volumes_are_proposed(desk: Any) -> None:
