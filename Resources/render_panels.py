@@ -86,7 +86,7 @@ def story(desk: Any, folder: Path, minutes: float) -> None:
     ui.startTrainingButton.click()
     desk.wait(lambda: desk.session.statuses[-1].verb == "train" and desk.session.statuses[-1].fraction > 0.85, 600)
     ui.trialsTableView.selectRow(0)
-    picture(desk, "panel_search_and_train", "trainTab", folder, 860)
+    picture(desk, "panel-search-and-train", "trainTab", folder, 860)
     run(desk, 600)
 
     names = [desk.scene.GetNthNodeByClass(i, "vtkMRMLScalarVolumeNode").GetName() for i in (0, 1)]
@@ -98,13 +98,13 @@ def story(desk: Any, folder: Path, minutes: float) -> None:
     ui.applyButton.click()
     desk.wait(lambda: desk.session.statuses[-1].verb == "register", 60)
     run(desk, 300)
-    picture(desk, "panel_register", "registerTab", folder)
+    picture(desk, "panel-register", "registerTab", folder)
     p.transformDisplay = TransformDisplay.Grid
     p.jacobianOverlay = True
     ui.workflowTabWidget.setCurrentWidget(ui.evaluateTab)
     desk.settle()
-    picture(desk, "panel_evaluate", "evaluateTab", folder, 600)
-    picture(desk, "panel_models", "modelsTab", folder, 960)
+    picture(desk, "panel-evaluate", "evaluateTab", folder, 600)
+    picture(desk, "panel-models", "modelsTab", folder, 960)
 
 
 def main() -> None:

@@ -172,10 +172,8 @@ def test_seeing_measuring_and_carrying_along(result: Desk, tmp_path: Path) -> No
     assert np.array_equal(slicer.util.arrayFromVolume(p.movingVolume), before)
     assert np.array_equal(slicer.util.arrayFromMarkupsControlPoints(p.movingLandmarks), points)
 
-
-def test_a_scene_that_is_closed_leaves_nothing_behind(result: Desk) -> None:
-    assert not result.ui.metricsTableView.isHidden()
-    result.scene.Clear(False)
+    # a scene that is closed leaves nothing behind
+    scene.Clear(False)
     result.settle()
-    assert result.ui.metricsTableView.isHidden() and result.ui.metricsSummaryLabel.text() == ""
-    assert "register first" in why(result.ui.computeMetricsButton)
+    assert ui.metricsTableView.isHidden() and ui.metricsSummaryLabel.text() == ""
+    assert "register first" in why(ui.computeMetricsButton)

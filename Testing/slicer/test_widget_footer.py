@@ -104,7 +104,7 @@ def test_the_log_is_read_only_when_it_is_open_and_stays_short(desk: Desk) -> Non
     assert len(lines) == 5000 and lines[-1] == "line 19999"
 
 
-def test_a_second_job_waits_and_a_third_is_refused(full_desk: Desk) -> None:
+def test_a_second_job_waits_a_third_is_refused_and_diagnostics_can_be_copied(full_desk: Desk) -> None:
     ui = full_desk.ui
     ui.applyButton.click()
     full_desk.wait(lambda: full_desk.state() in ("Launching", "Running"))
@@ -118,13 +118,8 @@ def test_a_second_job_waits_and_a_third_is_refused(full_desk: Desk) -> None:
     assert not ui.applyButton.isEnabled() and "waiting" in ui.applyButton.toolTip()
     full_desk.wait(lambda: [s.state.name for s in full_desk.session.statuses] == ["Done", "Done"], 40)
     assert ui.jobHistoryComboBox.count() == 3  # the present one, and both
-
-
-def test_diagnostics_can_be_copied(full_desk: Desk) -> None:
-    full_desk.ui.applyButton.click()
-    full_desk.wait(lambda: full_desk.state() == "Done")
     full_desk.settle()
-    full_desk.ui.copyDiagnosticsButton.click()
+    ui.copyDiagnosticsButton.click()
     text = slicer.app.clipboard().text()
     assert "register" in text and "autoreg" in text.lower()
 

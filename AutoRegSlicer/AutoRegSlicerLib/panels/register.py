@@ -244,10 +244,10 @@ class RegisterPanel:
 
 def compatibility(bundle: Bundle) -> str:
     """What a model was made for, in one line."""
-    spacing = " × ".join(f"{s:g}" for s in bundle.spacing)
+    spacing = "\u00a0×\u00a0".join(f"{s:g}" for s in bundle.spacing)  # one line never ends inside it
     parts = [_("Trained on {what}").format(what=bundle.anatomy or _("unknown data"))]
     parts += [bundle.modality] if bundle.modality else []
-    parts += [_("works at {spacing} mm").format(spacing=spacing)] if spacing else []
+    parts += [_("works at {spacing}\u00a0mm").format(spacing=spacing)] if spacing else []
     dice = bundle.validation("dice")
     parts += [_("validation Dice {dice}").format(dice=f"{dice:.2f}")] if dice is not None else []
     return ", ".join(parts) + "."

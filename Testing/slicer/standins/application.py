@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ElementTree
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -86,23 +88,14 @@ def extend_util(util: ModuleType) -> None:
 
 def load_form(path: str) -> Any:
     """A form with the stand-ins for Slicer's widgets; the scene connections of the file are made and checked."""
-    import xml.etree.ElementTree as ElementTree
-
     from PySide6.QtCore import QBuffer
     from PySide6.QtUiTools import QUiLoader
     from PySide6.QtWidgets import QWidget
 
     from standins import ctk_widgets, mrml_widgets
 
-    tree = ElementTree.parse(path)
-    connections = tree.getroot().find("connections")
-    wanted = [{child.tag: child.text for child in item} for item in connections]
-    connections.clear()  # QUiLoader knows no VTK types
-    for widget in tree.getroot().iter("widget"):
-        for item in widget.findall("property[@name='filters']"):
-            widget.remove(item)  # flags of a CTK class
+    text, connections, named = read_form(path)
     kinds = {kind.__name__: kind for kind in (*ctk_widgets.ALL, *mrml_widgets.ALL)}
-    named = {item.find("class").text for item in tree.getroot().iter("customwidget")}
     if named - set(kinds):
         raise RuntimeError(f"{path} uses widgets without a stand-in: {named - set(kinds)}")
 
@@ -115,11 +108,11 @@ def load_form(path: str) -> Any:
             return widget
 
     buffer = QBuffer()
-    buffer.setData(ElementTree.tostring(tree.getroot()))
+    buffer.setData(text)
     buffer.open(QBuffer.OpenModeFlag.ReadOnly)
     loader = Loader()
     form = loader.load(buffer)
-    for item in wanted:
+    for item in connections:
         if item["signal"] != UI_SIGNAL or item["slot"] != "setMRMLScene(vtkMRMLScene*)":
             raise RuntimeError(f"{path}: unexpected connection {item}")
         form.mrmlSceneChanged.connect(form.findChild(QWidget, item["receiver"]).setMRMLScene)
@@ -127,6 +120,20 @@ def load_form(path: str) -> Any:
         for widget in form.findChildren(kind):
             widget.fold()
     return form
+
+
+@cache
+def read_form(path: str) -> tuple[bytes, list[dict[str, str]], set[str]]:
+    """The form without what QUiLoader does not know (connections of VTK types, flags of CTK classes), those
+    connections, and the names of the custom widgets.
+    """
+    root = ElementTree.parse(path).getroot()
+    connections = [{child.tag: child.text for child in item} for item in root.find("connections")]
+    root.find("connections").clear()
+    for widget in root.iter("widget"):
+        for item in widget.findall("property[@name='filters']"):
+            widget.remove(item)
+    return ElementTree.tostring(root), connections, {item.findtext("class") for item in root.iter("customwidget")}
 
 
 def child_widgets(widget: Any) -> Any:

@@ -11,7 +11,7 @@ from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QPainter, QPen
 from PySide6.QtWidgets import QWidget
 
-LEFT, RIGHT, TOP, BOTTOM = 48, 110, 22, 34  # margins around the axes, pixels
+LEFT, RIGHT, TOP, BOTTOM = 48, 172, 22, 34  # margins around the axes, pixels
 
 
 class qMRMLPlotWidget(QWidget):
@@ -95,4 +95,4 @@ def _draw(painter: QPainter, area: QRectF, curves: list[tuple[str, list[tuple[fl
         y = area.top() + 8 + 16 * row
         painter.drawLine(QPointF(area.right() + 8, y), QPointF(area.right() + 22, y))
         painter.setPen(QColor("#222"))
-        painter.drawText(QPointF(area.right() + 26, y + 4), name[:16])
+        painter.drawText(QPointF(area.right() + 26, y + 4), name[:24])
