@@ -7,7 +7,7 @@ import torch
 
 from AutoRegLib.fields.jacobian import jacobian_determinant
 from AutoRegLib.fields.prediction import integrate
-from AutoRegLib.fields.unfold import unfold
+from AutoRegLib.fields.unfold import turned, unfold
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -36,3 +36,11 @@ def test_what_does_not_fold_stays_as_it_is() -> None:
     assert count == 0
     assert torch.equal(smoothed, velocity)
     assert float((displacement - integrate(velocity, (16, 16, 16), squarings=5)).abs().max()) == 0.0
+
+
+def test_a_step_that_turns_back_counts_as_a_fold() -> None:
+    """Central differences skip the voxel between: such a field folds on a lattice whose border lies there."""
+    field = torch.zeros(1, 2, 8, 8)
+    field[:, 1, :, 4] = -1.5
+    assert float(jacobian_determinant(field).min()) > 0
+    assert bool(turned(field)[0, 0, :, 3].all()) and int(turned(field).sum()) == 8
