@@ -36,7 +36,7 @@ def demo_picture(path: str | Path, report: Mapping[str, Any]) -> None:
         right.bar_label(bars, fmt="%.2f", fontsize=8)
     right.set_xticks([0, 1], ["median", "95 %"])
     right.set_ylabel("mm")
-    right.set_title("Distance to the true deformation", fontsize=10)
+    right.set_title("Distance to the truth", fontsize=10)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     write_whole(path, lambda temporary: figure.savefig(temporary, dpi=130))
