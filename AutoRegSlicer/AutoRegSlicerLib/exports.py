@@ -35,6 +35,7 @@ def exportRegistrationSteps(
         scratch = slicer.vtkMRMLScene()
         world = volumes.inWorld(node, scratch)
         lattices[role] = ownLattice(world)
+        yield f"{role} volume in world coordinates"
         volumes.write(world, folder / f"{role}.nrrd")
         files[role] = f"in/{role}.nrrd"
         yield f"{role} volume"

@@ -17,6 +17,7 @@ from AutoRegSlicerLib.panels import qtbits
 ROLES = ("", "train", "val", "test")
 LABEL_NODES = ("vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode")
 POINT_NODES = ("vtkMRMLMarkupsFiducialNode",)
+AT_ONCE = 40  # rows whose combo boxes are made in one go; more would hold up the window
 USE, SUBJECT, VOLUME, LABELS, LANDMARKS, SIZE, SPACING, ROLE, CHECK = range(9)
 
 
@@ -50,6 +51,7 @@ class CasesTable:
         self._lists: dict[int, Any] = {}  # column: the choices of all its combo boxes
         self._widths: dict[int, int] = {}  # of the columns that hold them
         self._filling = False
+        self._fills = 0
         qtbits.on(self.model, "itemChanged", self._edited)
 
     def cases(self) -> list[CaseRow]:
@@ -96,8 +98,7 @@ class CasesTable:
         self.model.removeRows(0, self.model.rowCount())
         self._widgets, self._widths = [], {}
         self._lists = {}
-        labels, points = ([None, *_nodes(self.scene, kinds)] for kinds in (LABEL_NODES, POINT_NODES))
-        for number, row in enumerate(self.rows):
+        for row in self.rows:
             dims, spacing = geometry(row.volume)
             self.model.appendRow([
                 qtbits.cell("", checked=row.use, tip=_("Use this row.")), qtbits.cell(row.subject, editable=True),
@@ -105,15 +106,27 @@ class CasesTable:
                 qtbits.cell(title(row.labels)), qtbits.cell(title(row.landmarks)), qtbits.cell(dims),
                 qtbits.cell(spacing), qtbits.cell(""), qtbits.cell(row.remark),
             ])
+        self.view.resizeColumnsToContents()
+        self._fills += 1
+        self._dress(0, self._fills)
+        self._filling = False
+        self.changed()
+
+    def _dress(self, start: int, fill: int) -> None:
+        """Give the rows from ``start`` on their combo boxes, some now and the others when Qt is idle."""
+        if fill != self._fills:  # the table was filled anew meanwhile
+            return
+        labels, points = ([None, *_nodes(self.scene, kinds)] for kinds in (LABEL_NODES, POINT_NODES))
+        stop = min(start + AT_ONCE, len(self.rows))
+        for number, row in enumerate(self.rows[start:stop], start=start):
             self._choice(number, ROLE, [_("Automatic"), _("Training"), _("Validation"), _("Test")], list(ROLES), "role")
             if hasattr(row.volume, "GetID"):
                 for column, name, nodes in ((LABELS, "labels", labels), (LANDMARKS, "landmarks", points)):
                     self._choice(number, column, [title(n) or _("None") for n in nodes], nodes, name)
-        self.view.resizeColumnsToContents()
         for column, width in self._widths.items():
             self.view.setColumnWidth(column, max(width, self.view.horizontalHeader().sectionSizeHint(column)))
-        self._filling = False
-        self.changed()
+        if stop < len(self.rows):
+            qtbits.soon(lambda: self._dress(stop, fill))
 
     def _choice(self, number: int, column: int, texts: list[str], values: list[Any], name: str) -> None:
         """A combo box in a cell that sets one attribute of the row."""
