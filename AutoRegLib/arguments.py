@@ -67,6 +67,7 @@ class RegisterArguments(Common):
     similarity: Literal["auto", "lncc", "mind"] = "auto"
     inverse: bool = False
     transform_format: tuple[Literal["nrrd", "nii.gz", "h5", "tfm"], ...] = ("nrrd",)
+    compress: bool = True  # transform.nrrd; front ends that read it back at once do without
     seed: int = 0
 
 

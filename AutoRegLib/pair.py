@@ -29,6 +29,7 @@ class RegisterOptions:
     similarity: Literal["auto", "lncc", "mind"] = "auto"  # without a network only
     inverse: bool = False
     transform_format: tuple[str, ...] = ("nrrd",)
+    compress: bool = True  # displacement fields in .nrrd
     seed: int = 0
 
 

@@ -73,7 +73,7 @@ def register(
         for name in set(OUTPUTS) - set(made):
             (output / name).unlink(missing_ok=True)
         for name, field in fields.items():
-            write_displacement(field, output / name)
+            write_displacement(field, output / name, compress=options.compress)
         for name, image in images.items():
             write_volume(image, output / name)
         for name in made:

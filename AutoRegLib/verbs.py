@@ -214,6 +214,7 @@ def _register(arguments: RegisterArguments, device: str, monitor: Monitor) -> di
         similarity=arguments.similarity,
         inverse=arguments.inverse,
         transform_format=arguments.transform_format,
+        compress=arguments.compress,
         seed=arguments.seed,
     )
     if model is None:  # bounds its own memory
