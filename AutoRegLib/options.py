@@ -181,6 +181,10 @@ def _add_register(verbs: Any) -> None:
         metavar="FORMAT",
         help="nrrd is always written; also nii.gz, h5, tfm",
     )
+    parser.add_argument(
+        "--compress", action=argparse.BooleanOptionalAction, default=None,
+        help="compress transform.nrrd (default yes; without it is written and read faster)",
+    )
     _common(parser)
 
 
