@@ -51,7 +51,7 @@ def _verdict(history: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> 
     measure = next((m for m in ("val_dice", "val_tre_mm") if m in rows[0]), "val_loss")
     title = {"val_dice": "Dice", "val_tre_mm": "TRE (mm)", "val_loss": "loss"}[measure]
     text = {
-        "start": "The default stays: nothing that was found beat it by more than the standard error of the gain.",
+        "start": "The default stays: nothing that was found beat it by more than twice the standard error of the gain.",
     }.get(facts["winner"], f"Chosen: {facts['winner']}. It beat the default on the validation pairs in equal training.")
     table = [f"| finalist | round | steps | seconds | validation {title} | voxels with folds | parameters |",
              "| --- | --- | --- | --- | --- | --- | --- |"]

@@ -2,7 +2,8 @@
 
 Shares of a supernet and gradients of lambda are forecasts made on immature weights. Here every finalist is trained
 on its own, on the full working grid, on the same batches; the worse half leaves after each round. The start is
-replaced only by a finalist whose gain over it is larger than its standard error over the validation pairs.
+replaced only by a finalist whose gain over it, and over no training at all, exceeds twice its standard error over the
+validation pairs: after a handful of steps all networks are alike, and the luckiest of several would always win.
 Reference: Jamieson & Talwalkar, Non-stochastic best arm identification, AISTATS 2016 (successive halving).
 """
 
@@ -115,6 +116,7 @@ def run_finals(
     judge = candidates[0][1]  # one measure for all of them
     bar = Clock(1, seconds=seconds)
     finish = False
+    untrained = [row["score"] for row in judge_pairs(judge, cohort, _fresh(judge))]
 
     for number in range(first_round, rounds):
         for place in range(first_place if number == first_round else 0, len(alive)):
@@ -151,7 +153,7 @@ def run_finals(
         alive = _better_half(players, alive)
         if finish:
             break
-    winner = _winner([players[i] for i in range(len(players)) if players[i].scores])
+    winner = _winner([player for player in players if player.scores], untrained)
     return winner.name, winner.recipe
 
 
@@ -159,6 +161,11 @@ def _enter(name: str, recipe: Recipe, cohort: Cohort) -> Finalist:
     network = build_network(recipe).to(cohort.device)
     optimiser = torch.optim.Adam(network.parameters(), lr=recipe.training.learning_rate)
     return Finalist(name, recipe, network, optimiser, {n: v.detach().clone() for n, v in network.state_dict().items()})
+
+
+def _fresh(recipe: Recipe) -> dict[str, Tensor]:
+    """Weights before any training."""
+    return build_network(recipe).state_dict()
 
 
 def _score(
@@ -192,18 +199,23 @@ def _better_half(players: Sequence[Finalist], alive: Sequence[int]) -> list[int]
     return [i for i in alive if i in going]
 
 
-def _winner(judged: Sequence[Finalist]) -> Finalist:
-    """The best of those trained longest, if it beats the start by more than the standard error of its gain."""
+def _winner(judged: Sequence[Finalist], untrained: Sequence[float]) -> Finalist:
+    """The best of those trained longest, if it surely beats the start and what no training gives."""
     start = judged[0]
     latest = max(p.rounds for p in judged)
     rivals = [p for p in judged[1:] if p.rounds == latest]
     if not rivals:
         return start
     best = max(rivals, key=lambda p: sum(p.scores))
-    gains = [a - b for a, b in zip(best.scores, start.scores, strict=True)]
+    return best if all(_surely_better(best.scores, other) for other in (start.scores, untrained)) else start
+
+
+def _surely_better(scores: Sequence[float], than: Sequence[float]) -> bool:
+    """Whether the mean gain, pair by pair, exceeds twice its standard error."""
+    gains = [a - b for a, b in zip(scores, than, strict=True)]
     mean = sum(gains) / len(gains)
     error = math.sqrt(sum((g - mean) ** 2 for g in gains) / max(len(gains) - 1, 1) / len(gains))
-    return best if mean > error else start
+    return mean > 2.0 * error
 
 
 def _kept(player: Finalist) -> dict[str, Any]:

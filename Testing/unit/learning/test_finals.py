@@ -43,9 +43,11 @@ def test_the_start_is_replaced_only_for_a_gain_beyond_its_error() -> None:
     start = player("start", [0.70, 0.72, 0.74])
     lucky = player("lucky", [0.90, 0.62, 0.66])  # mean gain 0.007, standard error 0.1
     better = player("better", [0.72, 0.73, 0.76])  # mean gain 0.017, standard error 0.003
-    assert _winner([start, lucky]).name == "start"
-    assert _winner([start, better]).name == "better"
-    assert _winner([replace_rounds(start, 2), better]).name == "start", "trained for less than the start"
+    untrained = [0.60, 0.62, 0.61]
+    assert _winner([start, lucky], untrained).name == "start"
+    assert _winner([start, better], untrained).name == "better"
+    assert _winner([start, better], [0.72, 0.73, 0.76]).name == "start", "it has learnt nothing yet"
+    assert _winner([replace_rounds(start, 2), better], untrained).name == "start", "trained for less than the start"
 
 
 def replace_rounds(finalist: Finalist, rounds: int) -> Finalist:
