@@ -109,15 +109,14 @@ class Jobs:
     def resume(self, folder: str | Path) -> JobState:
         """Start an Interrupted, Failed or Cancelled job again; search and training go on from their checkpoint.
 
+        While its last process is still ending the job is Queued; a poll starts it once that process is gone.
         Raises InputError in other states, without a request, or when as many jobs wait as may.
         """
         job = self._job(folder)
         if job.state not in RESUMABLE or job.request is None:
             raise InputError("this job cannot be resumed", expected=", ".join(s.value for s in RESUMABLE),
                              got=job.state.value, remedy="start a new one")
-        if job.lives():
-            raise InputError("the job's process is still ending", remedy="try again in a moment")
-        job.endedAt = None
+        job.see_off(job.lives())
         self._check_queue(job.request)
         return self._start_or_queue(job)
 

@@ -108,6 +108,16 @@ class Worker:
         self.hello()
         self.event("error", code=self.arguments["code"], text="what went wrong", hint="what to do", exit_code=5)
 
+    def lingering(self) -> None:
+        """Fails, and is slow to go; the second time it is quick."""
+        gone = self.folder / "out" / "go"
+        if gone.exists():
+            return self.quick()
+        self.failing()
+        while not gone.exists():
+            time.sleep(0.02)
+        return None
+
     def environment(self) -> None:
         (self.folder / "out" / "environment.json").write_text(json.dumps(dict(os.environ)))
         self.hello()

@@ -203,6 +203,19 @@ def test_killed_is_interrupted_then_resumed_or_discarded(jobs: Jobs) -> None:
     assert wait(jobs, folder, JobState.Importing).summary == {"early": True}
 
 
+def test_resumed_before_its_process_has_gone(jobs: Jobs) -> None:
+    """A click that comes early waits for the old process; two never write into one folder."""
+    folder = start(jobs, "lingering", code="internal")
+    wait(jobs, folder, JobState.Failed)
+    first = tools.worker_pid(jobs, folder)
+    assert exists(first) and jobs.resume(folder) is JobState.Queued
+    jobs.poll()
+    assert jobs.status(folder).state is JobState.Queued and exists(first)
+    (folder / "out" / "go").touch()
+    assert wait(jobs, folder, JobState.Importing).summary == {"answer": 42}
+    assert not exists(first)
+
+
 def test_results_set_aside_are_offered_again(jobs: Jobs, tmp_path: Path) -> None:
     folder = start(jobs, "quick")
     with pytest.raises(InputError, match="no results"):

@@ -145,7 +145,7 @@ class Job:
 
     def poll(self, *, seconds: float) -> None:
         """Read what is new for at most ``seconds`` and take the state that follows."""
-        if self.state in (JobState.Preparing, JobState.Queued) or (self.state in OVER and not self.lingers):
+        if self.state is JobState.Preparing or (self.state in (JobState.Queued, *OVER) and not self.lingers):
             return
         lives = self.lives()  # before reading: what a process said before it ended is then read for certain
         for event in self.tail.read(seconds=seconds):
@@ -155,7 +155,7 @@ class Job:
         if self.state.alive:
             self._judge(process_lives=lives)
         if not self.state.alive:
-            self._see_off(lives)
+            self.see_off(lives)
 
     def _judge(self, *, process_lives: bool) -> None:
         """The transitions of a job that has, or just had, a process."""
@@ -216,7 +216,7 @@ class Job:
         """Whether a process that said its last word still has to be seen off."""
         return self.endedAt is not None or (self.child is not None and self.child.returncode is None)
 
-    def _see_off(self, lives: bool) -> None:
+    def see_off(self, lives: bool) -> None:
         """A worker that said its last word gets some seconds to go; its memory is free only then."""
         if not lives:
             self.endedAt = None
