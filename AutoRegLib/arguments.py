@@ -33,6 +33,7 @@ class Common:
 class SearchArguments(Common):
     scenario: str
     preset: Preset = "standard"
+    spacing: float | None = None  # of the working grid (mm); None: the images', as fine as the preset allows
     minutes: float | None = None
     network: str = "autoreg"
     judge: Literal["auto", "labels", "landmarks", "images"] = "auto"  # what the loss weights are judged by
@@ -94,6 +95,7 @@ class StudyArguments(Common):
     scenario: str
     rows: tuple[str, ...] = ("all",)
     preset: Preset = "standard"
+    spacing: float | None = None  # of the working grid (mm); None: the images', as fine as the preset allows
     minutes: float | None = None  # of each search and of each training
     seeds: int = 1
     resume: bool = False
@@ -138,7 +140,7 @@ def check_arguments(arguments: Common) -> None:
     ):
         if isinstance(values.get(name), (int, float)) and values[name] < least:
             raise InputError(f"'{name}' is too small", expected=f"{least} or more", got=values[name])
-    for name in ("minutes", "max_seconds"):
+    for name in ("minutes", "max_seconds", "spacing"):
         if values.get(name) is not None and not 0 < values[name] < 1e6:
             raise InputError(f"'{name}' is out of range", expected="more than 0", got=values[name])
     if isinstance(arguments, StudyArguments):

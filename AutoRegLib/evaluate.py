@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from AutoRegLib.bundle import ModelBundle, table_text
 from AutoRegLib.errors import CancelledError, InputError
+from AutoRegLib.imaging.align import Alignment
 from AutoRegLib.imaging.files import read_volume
 from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.jobs import Monitor
@@ -23,19 +24,23 @@ from AutoRegLib.report import assemble
 from AutoRegLib.scenario import Case, Pair, Scenario, Split
 
 _CACHED_CASES = 24  # volumes read once although a case is in many pairs; bounded, since they may be large
+#: (fixed, moving) identifiers -> what aligning them found, and its seconds
+Alignments = dict[tuple[str, str], tuple[Alignment, float]]
 _OVERLAPS = ("dice", "dice_before", "dice_affine")
 
 
 def evaluate(
     bundle: ModelBundle | None, scenario: Scenario, *, output: str | Path, split: Split = "test",
-    limit: int | None = 100, refine: int | Literal["auto"] = 0, device: str = "cpu", seed: int = 0,
-    monitor: Monitor | None = None,
+    limit: int | None = 100, refine: int | Literal["auto"] = 0, alignments: Alignments | None = None,
+    device: str = "cpu", seed: int = 0, monitor: Monitor | None = None,
 ) -> dict[str, Any]:
     """Write ``metrics.csv`` (a row per pair and structure), ``pairs.csv``, ``summary.json``, ``figures/``.
 
     ``bundle`` None: no network. ``refine``: as in ``register_volumes``.
     ``limit``: at most so many pairs, drawn by ``seed``. A pair without labels has one row without a structure.
     ``seconds`` of a pair is the registration alone: alignment, network, refinement, composition.
+    ``alignments``: of an earlier evaluation on these pairs by a model with the same preprocessing; their time counts
+    again, and what is new is added to them.
 
     Unit: mm, seconds, bytes. Returns the summary.
     Raises: InputError (no pairs, files, another dimension), DiskError, OutOfMemoryProblem, CancelledError.
@@ -50,6 +55,7 @@ def evaluate(
     name = bundle.path.name if bundle is not None else NAME
     output = make_folder(output)
     read = lru_cache(maxsize=_CACHED_CASES)(_read_case)
+    alignments = {} if alignments is None else alignments
     rows: list[dict[str, Any]] = []
     reports: list[dict[str, Any]] = []
     monitor.event("stage", name="register pairs", index=0, count=1)
@@ -59,7 +65,7 @@ def evaluate(
             raise CancelledError(f"stopped after {done - 1} of {len(pairs)} pairs")
         if monitor.wish() == "finish" and reports:
             break
-        report = _one(bundle, scenario, pair, read, refine=refine, device=device, seed=seed)
+        report = _one(bundle, scenario, pair, read, refine=refine, alignments=alignments, device=device, seed=seed)
         reports.append(report)
         rows += _rows(pair, report, scenario)
         for text in report["warnings"]:
@@ -113,9 +119,11 @@ def summarise(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _one(
     bundle: ModelBundle | None, scenario: Scenario, pair: Pair, read: Callable[[Case], PairInputs], *,
-    refine: int | Literal["auto"], device: str, seed: int,
+    refine: int | Literal["auto"], alignments: Alignments, device: str, seed: int,
 ) -> dict[str, Any]:
     """The report of one pair of cases."""
+    names = (pair.fixed.id, pair.moving.id)
+    aligned, spent = alignments.get(names, (None, 0.0))
     fixed, moving = read(pair.fixed), read(pair.moving)
     inputs = replace(fixed, moving=moving.fixed, moving_labels=moving.fixed_labels, landmarks=read_landmarks(
         pair.fixed.landmarks if pair.moving.landmarks else None,
@@ -123,8 +131,10 @@ def _one(
     bundle = bundle or no_network(inputs.fixed.geometry, inputs.moving.geometry)
     began = time.perf_counter()
     found = register_volumes(bundle, inputs.fixed, inputs.moving, modality=pair.fixed.modality or None,
-                             moving_modality=pair.moving.modality or None, refine=refine, seed=seed, device=device)
-    seconds = time.perf_counter() - began
+                             moving_modality=pair.moving.modality or None, refine=refine, alignment=aligned, seed=seed,
+                             device=device)
+    seconds = time.perf_counter() - began + spent
+    alignments.setdefault(names, (found.alignment, found.seconds["align"]))
     report, _ = assemble(bundle, inputs, found, structures=tuple(scenario.structures), way_back=False, device=device)
     return {"fixed": pair.fixed.id, "moving": pair.moving.id, **report, "seconds": seconds}
 

@@ -98,6 +98,14 @@ def _add_demo(verbs: Any) -> None:
     _common(parser)
 
 
+def _scale(parser: argparse.ArgumentParser) -> None:
+    """What decides the working grid and the length of a search."""
+    parser.add_argument("--preset", choices=get_args(known.Preset), help="how fine and how long (default standard)")
+    parser.add_argument(
+        "--spacing", type=float, metavar="MM", help="of the working grid (default: the images', as the preset allows)"
+    )
+
+
 def _add_search(verbs: Any) -> None:
     parser = _verb(
         verbs,
@@ -110,7 +118,7 @@ def _add_search(verbs: Any) -> None:
     parser.add_argument(
         "--output", required=True, metavar="DIR", help="folder for recipe.json, genotype.json, history.csv, figures/"
     )
-    parser.add_argument("--preset", choices=get_args(known.Preset), help="how fine and how long (default standard)")
+    _scale(parser)
     parser.add_argument("--minutes", type=float, metavar="M", help="time budget instead of the preset's steps")
     parser.add_argument("--network", metavar="NAME", help="a network of 'autoreg info' (default autoreg)")
     parser.add_argument(
@@ -244,7 +252,7 @@ def _add_study(verbs: Any) -> None:
         "--rows", nargs="+", metavar="NAME",
         help=f"all (default), tables ({', '.join(TABLES)}) or rows ({', '.join(ROWS)})",
     )
-    parser.add_argument("--preset", choices=get_args(known.Preset), help="how fine and how long (default standard)")
+    _scale(parser)
     parser.add_argument(
         "--minutes", type=float, metavar="M", help="of each search and of each training, instead of the preset's steps"
     )

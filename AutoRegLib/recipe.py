@@ -114,6 +114,7 @@ class Search:
     shares: tuple[float, ...] = (0.15, 0.25, 0.20)  # of the time budget, per stage
     finalists: int = 6  # trained side by side at the end, the start among them; 1: take what was found untried
     final_steps: int = 300  # of each finalist in each round
+    final_pairs: int = 32  # validation pairs that judge the finalists
     finals_share: float = 0.40  # of the time budget
     second_order: bool = True
     epsilon: Literal["normalised", "rate"] = "normalised"  # 0.01/||g|| (DARTS) or the learning rate (paper)

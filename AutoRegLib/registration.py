@@ -76,8 +76,8 @@ class Clock:
 def register_volumes(
     model: ModelBundle, fixed: Volume, moving: Volume, *, affine: Literal["auto", "none"] = "auto",
     initial: Any = None, modality: str | None = None, moving_modality: str | None = None, refine: Iterations = 0,
-    similarity: Similarity = "auto", inverse: bool = False, seed: int = 0, device: str = "cpu",
-    monitor: Monitor | None = None,
+    similarity: Similarity = "auto", inverse: bool = False, alignment: Alignment | None = None, seed: int = 0,
+    device: str = "cpu", monitor: Monitor | None = None,
 ) -> Registration:
     """Find the pull-back from fixed to moving points.
 
@@ -86,6 +86,7 @@ def register_volumes(
     of the fixed image, and of the moving one unless it has its own; the recipe's when None. ``refine``: most
     iterations of the finest level that optimise this pair after the network, or "auto"; the model stays as it is.
     ``similarity``: what a registration without a network compares images by; "auto" looks at them.
+    ``alignment``: what aligning these two found before; it is then not sought again.
 
     Unit/Direction: mm LPS, fixed to moving.
     Raises: InputError (other dimensions than the model's, no overlap, values), OutOfMemoryProblem, CancelledError.
@@ -99,7 +100,8 @@ def register_volumes(
         level: Literal["affine", "none"] = (
             "affine" if affine == "auto" and model.recipe.preprocessing.affine == "auto" else "none"
         )
-        alignment = affine_align(fixed, _through(initial, moving, fixed.geometry), level=level, seed=seed)
+        if alignment is None:
+            alignment = affine_align(fixed, _through(initial, moving, fixed.geometry), level=level, seed=seed)
         outer = (alignment.transform,) if initial is None else (alignment.transform, initial)
     with clock("prepare", monitor):
         grid = working_geometry(model.recipe, fixed.geometry)

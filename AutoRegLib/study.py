@@ -16,7 +16,7 @@ import torch
 from AutoRegLib import metrics
 from AutoRegLib.bundle import load_bundle
 from AutoRegLib.errors import AutoRegError, CancelledError, InputError
-from AutoRegLib.evaluate import evaluate
+from AutoRegLib.evaluate import Alignments, evaluate
 from AutoRegLib.failures import explain
 from AutoRegLib.jobs import Monitor, Wish
 from AutoRegLib.learning.data import prepare
@@ -87,6 +87,7 @@ def study(
     runs = [(row, recipe.seed + number) for number in range(seeds) for row in chosen]
     todo = [run for run in runs if finished_result(output, *run) is None]
     inner = RunMonitor(monitor)
+    alignments: Alignments = {}  # every row registers the same test pairs
     stopped: CancelledError | None = None
     problems: list[AutoRegError] = []
     try:
@@ -95,7 +96,8 @@ def study(
         for number, (row, seed) in enumerate(todo):
             monitor.event("stage", name=f"{row.name}, seed {seed}", index=number, count=len(todo))
             try:
-                run_row(row, recipe, scenario, output, seed=seed, minutes=minutes, device=device, monitor=inner)
+                run_row(row, recipe, scenario, output, seed=seed, minutes=minutes, alignments=alignments, device=device,
+                        monitor=inner)
             except CancelledError:
                 raise
             except Exception as problem:
@@ -124,8 +126,8 @@ def pay_once(recipe: Recipe, scenario: Scenario, *, device: str, monitor: Monito
 
 
 def run_row(
-    row: Row, start: Recipe, scenario: Scenario, output: Path, *, seed: int, minutes: float | None, device: str,
-    monitor: Monitor,
+    row: Row, start: Recipe, scenario: Scenario, output: Path, *, seed: int, minutes: float | None,
+    alignments: Alignments, device: str, monitor: Monitor,
 ) -> dict[str, Any]:
     """One run: search where the row has one, train, evaluate on the test split; writes and returns its result.
 
@@ -156,8 +158,8 @@ def run_row(
     model = load_bundle(folder / "model", device=device)
     known = _fresh_memory(device)
     # the same pairs for every row and seed
-    summary = evaluate(model, scenario, output=folder / "evaluation", split="test", device=device, seed=start.seed,
-                       monitor=monitor)
+    summary = evaluate(model, scenario, output=folder / "evaluation", split="test", alignments=alignments,
+                       device=device, seed=start.seed, monitor=monitor)
     if not known:
         summary.pop("peak_memory_bytes", None)
     result = as_result(row, seed, summary, costs, recipe)

@@ -146,7 +146,10 @@ def _start_recipe(scenario: Scenario, arguments: SearchArguments | StudyArgument
     from AutoRegLib.learning.data import same_space, working_spacing
     from AutoRegLib.presets import SCALES, preset_recipe
 
-    spacing = working_spacing(scenario, most_voxels=SCALES[arguments.preset][0])
+    if arguments.spacing is not None:
+        spacing: tuple[float, ...] = (arguments.spacing,) * scenario.spatial_dims
+    else:
+        spacing = working_spacing(scenario, most_voxels=SCALES[arguments.preset][0])
     return preset_recipe(
         scenario, arguments.preset, network=network, spacing=spacing, same_space=same_space(scenario),
         seed=arguments.seed,

@@ -82,17 +82,21 @@ def hypergradient(
         adjoint = _added(adjoint, by_weights, 1.0 / len(validation))
         direct = _added(direct, by_upper, 1.0 / len(validation))
     assert adjoint is not None and direct is not None
-    total = direct
+    total = dict(direct)
+    path.pop()  # a copy of all weights that nobody needs any more
     if method == "difference":
         # backward through the steps: each adds -rate * (d^2 L / d upper d w) g and maps g to g - rate * H g
-        for at, batch in zip(reversed(path[:-1]), reversed(train), strict=True):
+        for at, batch in zip(reversed(path), reversed(train), strict=True):
             size = torch.sqrt(sum((g.square().sum() for g in adjoint.values()), torch.zeros(())))
             step = rate if epsilon == "rate" else float(0.01 / size.clamp_min(1e-12))
-            ahead = gradients(problem.lower_loss, _shifted(at, adjoint, step), fixed_upper, batch)
-            behind = gradients(problem.lower_loss, _shifted(at, adjoint, -step), fixed_upper, batch)
+            further = at is not path[0]  # only an earlier step needs the product with the weights' own Hessian
+            ahead, behind = (
+                gradients(problem.lower_loss, _shifted(at, adjoint, way), fixed_upper, batch, weights_too=further)
+                for way in (step, -step)
+            )
             for name in total:
                 total[name] = total[name] - rate * (ahead[1][name] - behind[1][name]) / (2.0 * step)
-            if at is not path[0]:
+            if further:
                 adjoint = {
                     name: g - rate * (ahead[0][name] - behind[0][name]) / (2.0 * step) for name, g in adjoint.items()
                 }
@@ -100,13 +104,17 @@ def hypergradient(
 
 
 def value_and_gradients(
-    loss: Loss, weights: Mapping[str, Tensor], upper: Mapping[str, Tensor], batch: Any
+    loss: Loss, weights: Mapping[str, Tensor], upper: Mapping[str, Tensor], batch: Any, *, weights_too: bool = True
 ) -> tuple[Tensor, Tensors, Tensors]:
-    """The loss and its gradients with respect to both variables; an unused variable has gradient zero."""
-    leaves = {name: value.detach().requires_grad_() for name, value in weights.items()}
+    """The loss and its gradients with respect to both variables; an unused variable has gradient zero.
+
+    ``weights_too`` False: the upper variable only, which spares a third of the arithmetic and a copy of the weights.
+    """
+    held = {name: value.detach() for name, value in weights.items()}
+    leaves = {name: value.requires_grad_() for name, value in held.items()} if weights_too else {}
     upper_leaves = {name: value.detach().requires_grad_() for name, value in upper.items()}
     with torch.enable_grad():
-        value = loss(leaves, upper_leaves, batch)
+        value = loss(held, upper_leaves, batch)
         found = torch.autograd.grad(value, [*leaves.values(), *upper_leaves.values()], allow_unused=True)
     filled = [
         torch.zeros_like(leaf) if g is None else g
@@ -120,10 +128,10 @@ def value_and_gradients(
 
 
 def gradients(
-    loss: Loss, weights: Mapping[str, Tensor], upper: Mapping[str, Tensor], batch: Any
+    loss: Loss, weights: Mapping[str, Tensor], upper: Mapping[str, Tensor], batch: Any, *, weights_too: bool = True
 ) -> tuple[Tensors, Tensors]:
-    """Gradients with respect to the weights and the upper variable."""
-    return value_and_gradients(loss, weights, upper, batch)[1:]
+    """Gradients with respect to the weights (none unless ``weights_too``) and the upper variable."""
+    return value_and_gradients(loss, weights, upper, batch, weights_too=weights_too)[1:]
 
 
 def _exact(
@@ -169,5 +177,5 @@ def _shifted(point: Mapping[str, Tensor], direction: Mapping[str, Tensor], step:
 def _added(total: Tensors | None, more: Tensors, weight: float) -> Tensors:
     """``total + weight * more``."""
     if total is None:
-        return {name: weight * value for name, value in more.items()}
+        return more if weight == 1.0 else {name: weight * value for name, value in more.items()}
     return {name: value + weight * more[name] for name, value in total.items()}

@@ -27,12 +27,15 @@ REPEATS = 3
 
 @dataclass(frozen=True)
 class CostTable:
-    """Seconds of a forward pass: of every candidate on its edge, and of all that is not a candidate."""
+    """Cost of a forward pass: of every candidate on its edge, and of all that is not a candidate.
+
+    Unit: seconds where it was measured, multiply-adds a voxel where it was counted.
+    """
 
     candidates: Mapping[str, tuple[tuple[float, ...], ...]]  # cell -> edge -> candidate
     rest: float
 
-    def seconds(self, genotype: Genotype) -> float:
+    def total(self, genotype: Genotype) -> float:
         """The forward pass of a derived network, as the table predicts it."""
         return self.rest + sum(
             self.candidates[cell][edge][OPERATORS.index(name)]
@@ -57,30 +60,56 @@ def measure_candidates(recipe: Recipe, shape: Sequence[int], *, device: str) -> 
     factor = 2 if torch.Size(shape).numel() > LARGE else 1
     scale = float(factor ** len(shape))
     shape = [max(size // factor, 8) for size in shape]
+    spent = _every_candidate(
+        recipe, shape, watch=lambda candidate, seconds: _timed(candidate, seconds, device), device=device,
+        repeats=REPEATS,
+    )
+    table = _table({place: scale * statistics.median(seconds) for place, seconds in spent.items()})
+    plain = Genotype()
+    whole = scale * forward_seconds(replace(recipe, genotype=plain), shape, device=device)
+    return CostTable(table, max(whole - CostTable(table, 0.0).total(plain), 0.0))
+
+
+def count_candidates(recipe: Recipe) -> CostTable:
+    """The multiply-adds of every candidate on every edge, per voxel of the images; nothing else is counted.
+
+    Counted and not timed: the same on every machine and in every run.
+    """
+    side = 16
+    spent = _every_candidate(recipe, [side] * recipe.spatial_dims, watch=_counted, device="cpu")
+    return CostTable(_table({place: sum(work) / side**recipe.spatial_dims for place, work in spent.items()}), 0.0)
+
+
+Place = tuple[str, int, str]  # cell, edge, candidate
+
+
+def _every_candidate(
+    recipe: Recipe, shape: Sequence[int], *, watch: Callable[[torch.nn.Module, list[float]], None], device: str,
+    repeats: int = 1,
+) -> dict[Place, list[float]]:
+    """Pass a pair through the network of all candidates; what ``watch`` notes of each on each pass."""
     network = build_network(recipe, searched=CELLS).to(device).eval()
     mixture = {cell: torch.full((EDGES_PER_CELL, len(OPERATORS)), 1.0 / len(OPERATORS), device=device)
                for cell in CELLS}
-    spent: dict[tuple[str, int, str], list[float]] = {}
+    noted: dict[Place, list[float]] = {}
     for name, module in network.named_modules():
         if not isinstance(module, Cell):
             continue
         for number, edge in enumerate(module.edges):
             for operator, candidate in edge.candidates.items():  # type: ignore[operator, union-attr]
-                _timed(candidate, spent.setdefault((name.rsplit(".", 1)[-1], number, operator), []), device)
+                watch(candidate, noted.setdefault((name.rsplit(".", 1)[-1], number, operator), []))
     pair = [torch.rand(1, 1, *shape, device=device) for _ in range(2)]
     with torch.inference_mode():
-        for _ in range(REPEATS):
+        for _ in range(repeats):
             network(*pair, mixture)
-        table = {
-            cell: tuple(
-                tuple(scale * statistics.median(spent[cell, edge, name]) for name in OPERATORS)
-                for edge in range(EDGES_PER_CELL)
-            )
-            for cell in CELLS
-        }
-        plain = Genotype()
-        whole = scale * forward_seconds(replace(recipe, genotype=plain), shape, device=device)
-    return CostTable(table, max(whole - CostTable(table, 0.0).seconds(plain), 0.0))
+    return noted
+
+
+def _table(costs: Mapping[Place, float]) -> dict[str, tuple[tuple[float, ...], ...]]:
+    return {
+        cell: tuple(tuple(costs[cell, edge, name] for name in OPERATORS) for edge in range(EDGES_PER_CELL))
+        for cell in CELLS
+    }
 
 
 def forward_seconds(recipe: Recipe, shape: Sequence[int], *, device: str) -> float:
@@ -108,7 +137,7 @@ def fastest_choice(shares: Mapping[str, Tensor], table: CostTable, *, most: floa
     def genotype() -> Genotype:
         return Genotype(**{c: tuple(OPERATORS[i] for i in picks) for c, picks in chosen.items()})  # type: ignore[arg-type]
 
-    while (slow := table.seconds(genotype())) > most:
+    while (slow := table.total(genotype())) > most:
         steps = [
             (float(torch.log(shares[cell][edge, now] / shares[cell][edge, other])) / saved, cell, edge, other)
             for cell in CELLS for edge, now in enumerate(chosen[cell]) for other in range(len(OPERATORS))
@@ -120,6 +149,15 @@ def fastest_choice(shares: Mapping[str, Tensor], table: CostTable, *, most: floa
         _, cell, edge, other = min(steps)
         chosen[cell][edge] = other
     return genotype()
+
+
+def choice_shares(genotype: Genotype) -> dict[str, Tensor]:
+    """A genotype as shares: cells that were not searched keep their operators as long as a limit lets them."""
+    every = {cell: torch.full((EDGES_PER_CELL, len(OPERATORS)), 1e-6) for cell in CELLS}
+    for cell, rows in every.items():
+        for edge, name in enumerate(genotype.cell(cell)):
+            rows[edge, OPERATORS.index(name)] = 1.0
+    return every
 
 
 def step_cost(recipe: Recipe, cohort: Cohort, stage: Stage | None = None) -> tuple[float, int]:
@@ -204,6 +242,16 @@ def _timed(module: torch.nn.Module, times: list[float], device: str) -> None:
         times.append(_now(device) - began[0])
 
     module.register_forward_pre_hook(before)
+    module.register_forward_hook(after)
+
+
+def _counted(module: torch.nn.Module, work: list[float]) -> None:
+    """Append the multiply-adds of every pass through ``module``: each of its kernels at every voxel of its result."""
+
+    def after(_module: torch.nn.Module, _inputs: Any, result: Tensor) -> None:
+        kernels = sum(value.numel() for value in module.parameters() if value.dim() > 1)
+        work.append(float(kernels * result.shape[0] * result.shape[2:].numel()))
+
     module.register_forward_hook(after)
 
 

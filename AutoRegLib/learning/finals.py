@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from AutoRegLib.genotype import CELLS, OPERATORS, Genotype
 from AutoRegLib.jobs import Monitor
 from AutoRegLib.learning.clock import CHECKPOINT_SECONDS, Clock, heed
+from AutoRegLib.learning.cost import CostTable, choice_shares, fastest_choice
 from AutoRegLib.learning.data import Cohort
 from AutoRegLib.learning.train import judge_pairs, train_step, update_average
 from AutoRegLib.networks.registry import build_network, count_parameters
@@ -27,6 +28,10 @@ from AutoRegLib.recipe import Recipe
 from AutoRegLib.records import to_plain
 
 STAGE = "finals"
+#: what the lean finalist may cost, as a share of the start's multiply-adds
+LEAN = 0.5
+#: in a short search fewer finalists enter: each is to have so many steps in the first round
+FIRST_STEPS = 40
 _WORST = 1e9
 
 
@@ -46,16 +51,23 @@ class Finalist:
 
 
 def nominate(
-    start: Recipe, found: Recipe, *, most: int, shares: Mapping[str, Tensor] | None = None
+    start: Recipe, found: Recipe, *, most: int, shares: Mapping[str, Tensor] | None = None,
+    work: CostTable | None = None,
 ) -> list[tuple[str, Recipe]]:
-    """The start first, then what was found, whole and in parts; no recipe twice, ``most`` at most.
+    """The start first, then what was found, whole, in parts and leaner; no recipe twice, ``most`` at most.
 
     ``shares``: softmax(alpha) of the searched cells, (edges, candidates). The parts of the architecture are its
-    surest edges: those whose found operator leads the start's by the most.
+    surest edges: those whose found operator leads the start's by the most. ``work``: what the operators cost.
+    Finalists train for equal time, so a cheaper step is more steps: the lean ones drop the similarity that the found
+    mix favours less, and take the largest shares that half of the start's work allows.
     """
     here, there = start.genotype or Genotype(), found.genotype or Genotype()
-    candidates = [
-        ("start", start),
+    one = replace(found.loss_weights, similarity_mix=float(found.loss_weights.similarity_mix >= 0.5))
+    candidates = [("start", start), ("found loss weights on one similarity", replace(start, loss_weights=one))]
+    if shares and work is not None:
+        lean = fastest_choice({**choice_shares(there), **shares}, work, most=LEAN * work.total(here))
+        candidates.append(("found at half the work", replace(found, genotype=lean, loss_weights=one)))
+    candidates += [
         ("found", found),
         ("found loss weights", replace(start, loss_weights=found.loss_weights)),
         ("found architecture", replace(start, genotype=found.genotype)),
@@ -70,6 +82,13 @@ def nominate(
         if all((recipe.genotype, recipe.loss_weights) != (r.genotype, r.loss_weights) for _, r in named):
             named.append((name, recipe))
     return named[:most]
+
+
+def affordable(most: int, *, seconds: float | None, step: float) -> int:
+    """How many finalists the time allows, two at least; a budget of steps (``seconds`` None) allows all."""
+    if seconds is None:
+        return most
+    return next((n for n in range(most, 2, -1) if seconds >= _rounds(n) * n * FIRST_STEPS * step), min(most, 2))
 
 
 def _surest(here: Genotype, there: Genotype, shares: Mapping[str, Tensor]) -> list[tuple[str, int]]:
@@ -112,8 +131,8 @@ def run_finals(
         for player, state in zip(players, saved["players"], strict=True):
             _restore(player, state)
         alive, first_round, first_place, inside = saved["alive"], saved["round"], saved["place"], saved["clock"]
-    rounds = max(1, math.ceil(math.log2(len(players))))
-    judge = candidates[0][1]  # one measure for all of them
+    rounds = _rounds(len(players))
+    judge = finals_judge(candidates[0][1])
     bar = Clock(1, seconds=seconds)
     finish = False
     untrained = [row["score"] for row in judge_pairs(judge, cohort, _fresh(judge))]
@@ -157,6 +176,15 @@ def run_finals(
     return winner.name, winner.recipe
 
 
+def finals_judge(start: Recipe) -> Recipe:
+    """The recipe whose loss weights, objective and number of validation pairs judge all finalists."""
+    return replace(start, training=replace(start.training, validation_pairs=start.search.final_pairs))
+
+
+def _rounds(players: int) -> int:
+    return max(1, math.ceil(math.log2(players)))
+
+
 def _enter(name: str, recipe: Recipe, cohort: Cohort) -> Finalist:
     network = build_network(recipe).to(cohort.device)
     optimiser = torch.optim.Adam(network.parameters(), lr=recipe.training.learning_rate)
@@ -173,7 +201,7 @@ def _score(
     ident: int,
 ) -> None:
     """Judge the finalist's averaged weights on the validation pairs and say what came out."""
-    measure = replace(player.recipe, loss_weights=judge.loss_weights, objective=judge.objective)
+    measure = replace(judge, genotype=player.recipe.genotype)
     rows = judge_pairs(measure, cohort, player.average)
     # a finalist that diverged is the worst of all, and must not upset the order of the others
     player.scores = [row["score"] if math.isfinite(row["score"]) else -_WORST for row in rows]

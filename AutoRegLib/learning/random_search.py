@@ -18,7 +18,7 @@ from AutoRegLib.learning.checkpoint import load_checkpoint, save_checkpoint
 from AutoRegLib.learning.clock import Clock
 from AutoRegLib.learning.data import prepare
 from AutoRegLib.learning.determinism import identity, provenance
-from AutoRegLib.learning.finals import STAGE, run_finals
+from AutoRegLib.learning.finals import STAGE, finals_judge, run_finals
 from AutoRegLib.learning.search import runnable_stages
 from AutoRegLib.learning.train import judge_pairs
 from AutoRegLib.networks.registry import build_network
@@ -57,7 +57,7 @@ def random_search(
         history, seconds, count = saved["history"], saved["seconds"], saved["count"]
     elif whole.seconds is not None:
         before = whole.used
-        judge_pairs(recipe, cohort, build_network(recipe).state_dict())
+        judge_pairs(finals_judge(recipe), cohort, build_network(recipe).state_dict())
         once, left = whole.used - before, max(whole.seconds - whole.used, 0.0)
         count = affordable(left, once)
         seconds = max(left - judgements(count) * once, 0.0)

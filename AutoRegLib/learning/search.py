@@ -12,7 +12,7 @@ from torch import Tensor
 
 from AutoRegLib.bundle import table_text
 from AutoRegLib.errors import InputError
-from AutoRegLib.genotype import CELLS, EDGES_PER_CELL, OPERATORS, Genotype
+from AutoRegLib.genotype import Genotype
 from AutoRegLib.jobs import Monitor
 from AutoRegLib.learning.bilevel import Tensors
 from AutoRegLib.learning.card import search_card
@@ -20,16 +20,19 @@ from AutoRegLib.learning.checkpoint import load_checkpoint, save_checkpoint
 from AutoRegLib.learning.clock import Clock
 from AutoRegLib.learning.cost import (
     CostTable,
+    choice_shares,
+    count_candidates,
     estimate,
     fastest_choice,
     forward_seconds,
     free_memory,
     measure_candidates,
+    step_cost,
 )
 from AutoRegLib.learning.data import Cohort, prepare
 from AutoRegLib.learning.determinism import identity, provenance
 from AutoRegLib.learning.finals import STAGE as FINALS
-from AutoRegLib.learning.finals import nominate, run_finals
+from AutoRegLib.learning.finals import affordable, nominate, run_finals
 from AutoRegLib.learning.pictures import search_figures
 from AutoRegLib.learning.stage import run_stage
 from AutoRegLib.learning.upper import UPPERS
@@ -98,7 +101,12 @@ def search(
         if part == FINALS:
             shares_found = shares_of(stages, settled)
             found = within_limit(found, shares_found, costs)
-            candidates = nominate(recipe, found, most=recipe.search.finalists, shares=shares_found)
+            work = count_candidates(recipe) if shares_found else None
+            if inside:
+                most = len(inside["players"])
+            else:
+                most = affordable(recipe.search.finalists, seconds=seconds, step=step_cost(recipe, cohort)[0])
+            candidates = nominate(recipe, found, most=most, shares=shares_found, work=work)
             winner, found = run_finals(
                 fast_enough(candidates, recipe, costs), cohort, steps=recipe.search.final_steps, seconds=seconds,
                 history=history, keep=keep, monitor=monitor, saved=inside,
@@ -162,12 +170,8 @@ def within_limit(found: Recipe, shares: Mapping[str, Tensor], costs: CostTable |
     """The recipe with the best shares that keep the limit on seconds, where there is one."""
     if costs is None or found.search.max_seconds is None or found.genotype is None:
         return found
-    every = {}
-    for cell in CELLS:  # a cell that was not searched keeps its operators as long as the limit lets it
-        every[cell] = torch.full((EDGES_PER_CELL, len(OPERATORS)), 1e-6)
-        for edge, name in enumerate(found.genotype.cell(cell)):
-            every[cell][edge, OPERATORS.index(name)] = 1.0
-    return replace(found, genotype=fastest_choice({**every, **shares}, costs, most=found.search.max_seconds))
+    every = {**choice_shares(found.genotype), **shares}
+    return replace(found, genotype=fastest_choice(every, costs, most=found.search.max_seconds))
 
 
 def fast_enough(
@@ -177,7 +181,7 @@ def fast_enough(
     most = recipe.search.max_seconds
     if costs is None or most is None:
         return list(candidates)
-    return [c for c in candidates if costs.seconds(c[1].genotype or Genotype()) <= most]
+    return [c for c in candidates if costs.total(c[1].genotype or Genotype()) <= most]
 
 
 def runnable_stages(recipe: Recipe, cohort: Cohort, monitor: Monitor) -> tuple[list[Stage], list[float]]:

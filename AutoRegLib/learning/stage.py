@@ -56,9 +56,9 @@ def run_stage(
     network = build_network(recipe, searched=kind.searched, recompute=stage.recompute).to(cohort.device)
     start = {n: v.to(cohort.device) for n, v in kind.start(recipe).items()}
     problem = build_problem(recipe, stage, cohort, network, origin=start, costs=costs)
-    weights: Tensors = {n: p.detach().clone() for n, p in network.named_parameters()}
+    weights: Tensors = {n: p.detach() for n, p in network.named_parameters()}  # no copy: the network is called on them
     if stage.warm:
-        weights.update({n: warm[n].to(cohort.device) for n in weights if n in warm})
+        _restore(weights, {n: warm[n] for n in weights if n in warm})
     if stage.spread > 0.0:
         weights = with_response(weights, len(start))
     for value in weights.values():
@@ -67,7 +67,7 @@ def run_stage(
     if saved:
         _restore(weights, saved["weights"])
         _restore(upper, saved["upper"])
-    lower_optimiser = torch.optim.Adam(weights.values(), lr=settings.learning_rate)
+    lower_optimiser = torch.optim.Adam(weights.values(), lr=settings.learning_rate, fused=True)
     upper_optimiser = torch.optim.Adam(upper.values(), lr=stage.upper_rate, betas=(0.5, 0.999))
     if saved:
         lower_optimiser.load_state_dict(saved["lower"])
@@ -212,5 +212,5 @@ def _copied(values: Mapping[str, Tensor]) -> Tensors:
 
 def _restore(values: Tensors, stored: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
-        for name, value in values.items():
-            value.copy_(stored[name])
+        for name, value in stored.items():
+            values[name].copy_(value)

@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from AutoRegLib.errors import InputError
 from AutoRegLib.genotype import CELLS, OPERATORS, Genotype
-from AutoRegLib.learning.cost import CostTable, fastest_choice, measure_candidates, saved_bytes
+from AutoRegLib.learning.cost import CostTable, count_candidates, fastest_choice, measure_candidates, saved_bytes
 from AutoRegLib.learning.search import search
 from AutoRegLib.recipe import Network, Preprocessing, Recipe, Search, Stage, Training
 from AutoRegLib.scenario import read_scenario
@@ -22,8 +22,8 @@ TABLE = CostTable({cell: (tuple(float(i + 1) for i in range(8)),) * 3 for cell i
 
 
 def test_table_sums_the_edges() -> None:
-    assert TABLE.seconds(Genotype.uniform("conv1")) == 5.0 + 12 * 1.0
-    assert TABLE.seconds(Genotype.uniform("dil7")) == 5.0 + 12 * 8.0
+    assert TABLE.total(Genotype.uniform("conv1")) == 5.0 + 12 * 1.0
+    assert TABLE.total(Genotype.uniform("dil7")) == 5.0 + 12 * 8.0
 
 
 def test_expected_cost_by_hand_and_its_gradient() -> None:
@@ -42,7 +42,7 @@ def test_a_limit_gives_up_the_least_share() -> None:
         shares[cell][:, 0] = 0.1
     shares["feature_half"][0, 0] = 0.59  # here conv1 is nearly as good
     assert fastest_choice(shares, TABLE, most=100.0) == Genotype.uniform("conv5")
-    quick = fastest_choice(shares, TABLE, most=TABLE.seconds(Genotype.uniform("conv5")) - 1.0)
+    quick = fastest_choice(shares, TABLE, most=TABLE.total(Genotype.uniform("conv5")) - 1.0)
     assert quick.feature_half == ("conv1", "conv5", "conv5")
     assert quick.deformation_half == ("conv5", "conv5", "conv5")
     with pytest.raises(InputError, match="max-seconds"):
@@ -54,6 +54,17 @@ def test_measured_table_has_every_candidate() -> None:
     table = measure_candidates(recipe, (32, 32), device="cpu")
     assert set(table.candidates) == set(CELLS)
     assert all(len(edge) == len(OPERATORS) and min(edge) > 0 for edges in table.candidates.values() for edge in edges)
+
+
+def test_counted_table_by_hand() -> None:
+    recipe = Recipe(spatial_dims=2, network=Network(features=(4, 6), decoder=(8, 6, 4)))
+    table = count_candidates(recipe)
+    features, deformation = table.candidates["feature_half"][0], table.candidates["deformation_quarter"][1]
+    place = {name: i for i, name in enumerate(OPERATORS)}
+    # two images, a quarter of the voxels each; one sixteenth at the quarter scale
+    assert features[place["conv3"]] == 2 * 1 * 4 * 9 / 4
+    assert deformation[place["conv5"]] == 8 * 6 * 25 / 16
+    assert deformation[place["sep3"]] == (8 * 9 + 8 * 6) / 16
 
 
 def test_saved_bytes_counts_what_backward_needs() -> None:

@@ -8,23 +8,42 @@ from typing import Any
 import torch
 
 from AutoRegLib.genotype import CELLS, OPERATORS, Genotype
-from AutoRegLib.learning.finals import Finalist, _better_half, _winner, nominate
+from AutoRegLib.learning.cost import count_candidates
+from AutoRegLib.learning.finals import Finalist, _better_half, _winner, affordable, nominate
 from AutoRegLib.recipe import LossWeights, Recipe
 
 START = Recipe()
 FOUND = replace(START, genotype=Genotype.uniform("sep5"), loss_weights=LossWeights(smoothness=3.0))
 
 
-def test_nominations_are_the_start_the_whole_and_the_surest_parts() -> None:
+def test_nominations_are_the_start_the_whole_leaner_ones_and_the_surest_parts() -> None:
     shares = {cell: torch.full((3, 8), 0.1) for cell in CELLS}
+    for rows in shares.values():
+        rows[:, OPERATORS.index("sep5")] = 0.2
+        rows[:, OPERATORS.index("dil7")] = 0.15
     shares["feature_quarter"][1, OPERATORS.index("sep5")] = 0.5
-    named = dict(nominate(START, FOUND, most=10, shares=shares))
-    assert list(named)[:4] == ["start", "found", "found loss weights", "found architecture"]
+    work = count_candidates(START)
+    named = dict(nominate(START, FOUND, most=10, shares=shares, work=work))
+    assert list(named)[:6] == ["start", "found loss weights on one similarity", "found at half the work", "found",
+                               "found loss weights", "found architecture"]
+    one = named["found loss weights on one similarity"]
+    assert one.genotype == START.genotype and one.loss_weights == LossWeights(1.0, 3.0)
+    lean = named["found at half the work"]
+    assert lean.genotype is not None and work.total(lean.genotype) <= 0.5 * work.total(Genotype())
+    assert lean.genotype.feature_quarter[1] == "sep5" and lean.loss_weights.similarity_mix == 1.0
     assert named["found loss weights"].genotype == START.genotype
     assert named["surest edge"].genotype == replace(Genotype(), feature_quarter=("conv3", "sep5", "conv3"))
     assert named["surest edge"].loss_weights == START.loss_weights
-    assert [name for name, _ in nominate(START, START, most=10)] == ["start"], "no recipe twice"
+    settled = replace(START, loss_weights=LossWeights(similarity_mix=0.0))
+    assert [name for name, _ in nominate(settled, settled, most=10)] == ["start"], "no recipe twice"
     assert len(nominate(START, FOUND, most=3, shares=shares)) == 3
+
+
+def test_a_short_search_has_fewer_finalists() -> None:
+    assert affordable(6, seconds=None, step=100.0) == 6
+    assert affordable(6, seconds=3 * 6 * 40 * 0.5, step=0.5) == 6
+    assert affordable(6, seconds=3 * 6 * 40 * 0.5 - 1.0, step=0.5) == 5
+    assert affordable(6, seconds=1.0, step=0.5) == 2
 
 
 def player(name: str, scores: list[float], rounds: int = 1) -> Finalist:
