@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from AutoRegLib.networks.depthwise import depthwise_convolution
+
 SLOPE = 0.2
 Constructor = Callable[[int, int, int, int], nn.Module]  # (dims, in channels, out channels, stride)
 
@@ -18,6 +20,21 @@ def convolution(dims: int, *args: int, **options: int) -> nn.Module:
     """A plain 2-D or 3-D convolution layer."""
     kind = {2: nn.Conv2d, 3: nn.Conv3d}[dims]
     return kind(*args, **options)  # type: ignore[arg-type]
+
+
+class Depthwise(nn.Conv3d):
+    """A 3-D convolution of each channel by itself, with a faster backward pass than torch's on the CPU."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if input.is_cuda or input.dim() == 4:  # torch takes an image without a batch axis; its kernels serve the GPU
+            return super()._conv_forward(input, weight, bias)
+        return depthwise_convolution(input, weight, bias, stride=self.stride[0])
+
+
+def depthwise(dims: int, channels: int, kernel: int, stride: int) -> nn.Module:
+    """A convolution of each channel by itself, ``kernel`` (odd) wide."""
+    kind = {2: nn.Conv2d, 3: nn.Conv3d if channels == 1 else Depthwise}[dims]
+    return kind(channels, channels, kernel, stride=stride, padding=kernel // 2, groups=channels)
 
 
 class Every(nn.Module):
@@ -51,7 +68,7 @@ def _regular(kernel: int, dilation: int = 1) -> Constructor:
 def _separable(kernel: int) -> Constructor:
     def build(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
         return nn.Sequential(
-            convolution(dims, inputs, inputs, kernel, stride=stride, padding=kernel // 2, groups=inputs),
+            depthwise(dims, inputs, kernel, stride),
             convolution(dims, inputs, outputs, 1),
             nn.LeakyReLU(SLOPE),
         )
