@@ -1,4 +1,4 @@
-"""The depthwise convolution against torch's own, with its first and second derivatives."""
+"""The parts of separable convolutions against torch's own, with first and second derivatives."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from AutoRegLib.networks.depthwise import depthwise_convolution
-from AutoRegLib.networks.operators import Depthwise
+from AutoRegLib.networks.operators import Depthwise, Pointwise
 
 
 def drawn(kernel: int, dtype: torch.dtype, shape: tuple[int, ...] = (2, 3, 7, 6, 5)) -> list[torch.Tensor]:
@@ -50,6 +50,18 @@ def test_module_is_a_convolution() -> None:
     module.load_state_dict(plain.state_dict())
     x = torch.randn(2, 4, 8, 7, 6, generator=torch.Generator().manual_seed(0))
     assert (module(x) - plain(x)).abs().max() < 1e-6
+
+
+def test_pointwise_agrees_with_torch() -> None:
+    plain = torch.nn.Conv3d(5, 7, 1).double()
+    module = Pointwise(5, 7, 1).double()
+    module.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 5, 4, 3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    wanted = torch.autograd.grad(plain(x).square().sum(), (x, *plain.parameters()))
+    found = torch.autograd.grad(module(x).square().sum(), (x, *module.parameters()))
+    assert (module(x) - plain(x)).abs().max() < 1e-12
+    assert all((a - b).abs().max() < 1e-12 for a, b in zip(found, wanted, strict=True))
+    assert torch.autograd.gradgradcheck(module, x)
 
 
 def test_same_bits_again() -> None:
