@@ -1,8 +1,8 @@
 """The convolution of each channel by itself, 3-D, with its gradients as further convolutions.
 
-torch's backward pass of it takes ten times its forward pass and more on the CPU: for volumes oneDNN has a fast depthwise
-kernel forwards only, for planes also one of the weights' gradient if the kernel is 3 wide. So the gradient of the
-values is computed as a forward convolution with the mirrored kernel, and that of the weights plane by plane.
+On the CPU torch's backward pass of it takes at least ten times its forward pass: for volumes oneDNN has a fast
+depthwise kernel forwards only, for planes also one of the weights' gradient if the kernel is 3 wide. So the gradient
+of the values is computed as a forward convolution with the mirrored kernel, that of the weights plane by plane.
 """
 
 from __future__ import annotations
