@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from AutoRegLib.networks.depthwise import depthwise_convolution
 
 SLOPE = 0.2
 Constructor = Callable[[int, int, int, int], nn.Module]  # (dims, in channels, out channels, stride)
@@ -18,6 +21,35 @@ def convolution(dims: int, *args: int, **options: int) -> nn.Module:
     """A plain 2-D or 3-D convolution layer."""
     kind = {2: nn.Conv2d, 3: nn.Conv3d}[dims]
     return kind(*args, **options)  # type: ignore[arg-type]
+
+
+class Depthwise(nn.Conv3d):
+    """A 3-D convolution of each channel by itself, with a faster backward pass than torch's on the CPU."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if input.is_cuda or input.dim() == 4:  # torch takes an image without a batch axis; its kernels serve the GPU
+            return super()._conv_forward(input, weight, bias)
+        return depthwise_convolution(input, weight, bias, stride=self.stride[0])
+
+
+class Pointwise(nn.Conv3d):
+    """A 1-wide 3-D convolution as one matrix product: on the CPU a third to a half of torch's time."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if input.is_cuda or input.dim() == 4:
+            return super()._conv_forward(input, weight, bias)
+        return F.linear(input.movedim(1, -1), weight.flatten(1), bias).movedim(-1, 1)
+
+
+def pointwise(dims: int, inputs: int, outputs: int) -> nn.Module:
+    """A convolution of each voxel by itself."""
+    return {2: nn.Conv2d, 3: Pointwise}[dims](inputs, outputs, 1)
+
+
+def depthwise(dims: int, channels: int, kernel: int, stride: int) -> nn.Module:
+    """A convolution of each channel by itself, ``kernel`` (odd) wide."""
+    kind = {2: nn.Conv2d, 3: nn.Conv3d if channels == 1 else Depthwise}[dims]
+    return kind(channels, channels, kernel, stride=stride, padding=kernel // 2, groups=channels)
 
 
 class Every(nn.Module):
@@ -37,9 +69,9 @@ class Every(nn.Module):
 
 def _regular(kernel: int, dilation: int = 1) -> Constructor:
     def build(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
+        if kernel == 1:
+            return nn.Sequential(*[Every(stride)] * (stride > 1), pointwise(dims, inputs, outputs), nn.LeakyReLU(SLOPE))
         reach = dilation * (kernel - 1) // 2
-        if kernel == 1 and stride > 1:
-            return nn.Sequential(Every(stride), *_regular(1)(dims, inputs, outputs, 1).children())
         return nn.Sequential(
             convolution(dims, inputs, outputs, kernel, stride=stride, padding=reach, dilation=dilation),
             nn.LeakyReLU(SLOPE),
@@ -51,8 +83,8 @@ def _regular(kernel: int, dilation: int = 1) -> Constructor:
 def _separable(kernel: int) -> Constructor:
     def build(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
         return nn.Sequential(
-            convolution(dims, inputs, inputs, kernel, stride=stride, padding=kernel // 2, groups=inputs),
-            convolution(dims, inputs, outputs, 1),
+            depthwise(dims, inputs, kernel, stride),
+            pointwise(dims, inputs, outputs),
             nn.LeakyReLU(SLOPE),
         )
 
