@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch.nn.functional as functional
 from torch import Tensor, nn
 
 SLOPE = 0.2
@@ -18,6 +19,37 @@ def convolution(dims: int, *args: int, **options: int) -> nn.Module:
     """A plain 2-D or 3-D convolution layer."""
     kind = {2: nn.Conv2d, 3: nn.Conv3d}[dims]
     return kind(*args, **options)  # type: ignore[arg-type]
+
+
+class _Rows(nn.Module):
+    """A 1-wide convolution as what it is, a matrix times every voxel's channels.
+
+    On the CPU torch's convolution takes four times as long for it (16 channels on 80 x 96 x 112 voxels).
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.linear(x.movedim(1, -1), self.weight.flatten(1), self.bias).movedim(-1, 1)
+
+
+class _Pointwise2d(_Rows, nn.Conv2d):
+    pass
+
+
+class _Pointwise3d(_Rows, nn.Conv3d):
+    pass
+
+
+def pointwise(dims: int, inputs: int, outputs: int) -> nn.Module:
+    """A 1-wide convolution layer."""
+    return {2: _Pointwise2d, 3: _Pointwise3d}[dims](inputs, outputs, 1)
+
+
+def activation() -> nn.Module:
+    """LeakyReLU in the memory of its input: a fresh tensor of this size costs ten times the arithmetic."""
+    return nn.LeakyReLU(SLOPE, inplace=True)
 
 
 class Every(nn.Module):
@@ -38,11 +70,12 @@ class Every(nn.Module):
 def _regular(kernel: int, dilation: int = 1) -> Constructor:
     def build(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
         reach = dilation * (kernel - 1) // 2
-        if kernel == 1 and stride > 1:
-            return nn.Sequential(Every(stride), *_regular(1)(dims, inputs, outputs, 1).children())
+        if kernel == 1:
+            every = [Every(stride)] if stride > 1 else []
+            return nn.Sequential(*every, pointwise(dims, inputs, outputs), activation())
         return nn.Sequential(
             convolution(dims, inputs, outputs, kernel, stride=stride, padding=reach, dilation=dilation),
-            nn.LeakyReLU(SLOPE),
+            activation(),
         )
 
     return build
@@ -52,8 +85,8 @@ def _separable(kernel: int) -> Constructor:
     def build(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
         return nn.Sequential(
             convolution(dims, inputs, inputs, kernel, stride=stride, padding=kernel // 2, groups=inputs),
-            convolution(dims, inputs, outputs, 1),
-            nn.LeakyReLU(SLOPE),
+            pointwise(dims, inputs, outputs),
+            activation(),
         )
 
     return build
@@ -65,7 +98,7 @@ def _full_separable(kernel: int) -> Constructor:
     def build(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
         return nn.Sequential(
             convolution(dims, inputs, inputs, kernel, padding=kernel // 2),
-            nn.LeakyReLU(SLOPE),
+            activation(),
             _separable(kernel)(dims, inputs, outputs, stride),
         )
 
