@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
@@ -47,9 +48,15 @@ def pointwise(dims: int, inputs: int, outputs: int) -> nn.Module:
     return {2: _Pointwise2d, 3: _Pointwise3d}[dims](inputs, outputs, 1)
 
 
-def activation() -> nn.Module:
-    """LeakyReLU in the memory of its input: a fresh tensor of this size costs ten times the arithmetic."""
-    return nn.LeakyReLU(SLOPE, inplace=True)
+class Activation(nn.Module):
+    """LeakyReLU; where no gradient is wanted in the memory of its input, always the tensor of the layer before.
+
+    A fresh tensor of that size costs ten times the arithmetic. With gradients it would cost the views among those
+    tensors a copy each way.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.leaky_relu(x, SLOPE, inplace=not torch.is_grad_enabled())
 
 
 class Every(nn.Module):
@@ -72,10 +79,10 @@ def _regular(kernel: int, dilation: int = 1) -> Constructor:
         reach = dilation * (kernel - 1) // 2
         if kernel == 1:
             every = [Every(stride)] if stride > 1 else []
-            return nn.Sequential(*every, pointwise(dims, inputs, outputs), activation())
+            return nn.Sequential(*every, pointwise(dims, inputs, outputs), Activation())
         return nn.Sequential(
             convolution(dims, inputs, outputs, kernel, stride=stride, padding=reach, dilation=dilation),
-            activation(),
+            Activation(),
         )
 
     return build
@@ -86,7 +93,7 @@ def _separable(kernel: int) -> Constructor:
         return nn.Sequential(
             convolution(dims, inputs, inputs, kernel, stride=stride, padding=kernel // 2, groups=inputs),
             pointwise(dims, inputs, outputs),
-            activation(),
+            Activation(),
         )
 
     return build
@@ -98,7 +105,7 @@ def _full_separable(kernel: int) -> Constructor:
     def build(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
         return nn.Sequential(
             convolution(dims, inputs, inputs, kernel, padding=kernel // 2),
-            activation(),
+            Activation(),
             _separable(kernel)(dims, inputs, outputs, stride),
         )
 
