@@ -6,6 +6,7 @@ All three follow half-pixel centres: with a factor of 2 the coarse voxel i cover
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -17,18 +18,22 @@ from AutoRegLib.errors import InputError
 _LINEAR = {2: "bilinear", 3: "trilinear"}
 
 
+def _check_axes(image: Tensor, shape: Sequence[int]) -> None:
+    dims = image.ndim - 2
+    if len(shape) != dims or dims not in _LINEAR:
+        raise InputError("The new shape has another number of axes", expected=f"{dims} sizes", got=tuple(shape))
+
+
 def resize_image(image: Tensor, shape: Sequence[int]) -> Tensor:
     """The image at another number of voxels over the same field of view, linearly interpolated.
 
     Shape: (B, C, *spatial) -> (B, C, *shape).
     Raises: InputError if the number of axes differs.
     """
-    dims = image.ndim - 2
-    if len(shape) != dims or dims not in _LINEAR:
-        raise InputError("The new shape has another number of axes", expected=f"{dims} sizes", got=tuple(shape))
+    _check_axes(image, shape)
     if tuple(shape) == tuple(image.shape[2:]):
         return image
-    return F.interpolate(image, size=tuple(shape), mode=_LINEAR[dims], align_corners=False)
+    return F.interpolate(image, size=tuple(shape), mode=_LINEAR[len(shape)], align_corners=False)
 
 
 def resize_displacement(displacement: Tensor, shape: Sequence[int]) -> Tensor:
@@ -37,12 +42,19 @@ def resize_displacement(displacement: Tensor, shape: Sequence[int]) -> Tensor:
     Shape: (B, d, *spatial) -> (B, d, *shape). Unit: voxels of the old grid -> voxels of the new grid.
     Raises: InputError if the number of axes differs.
     """
-    resized = resize_image(displacement, shape)
+    _check_axes(displacement, shape)
     ratios = [new / old for new, old in zip(shape, displacement.shape[2:], strict=True)]
+    if math.prod(ratios) > 1:  # the smaller grid is the cheaper one to scale
+        return resize_image(_scaled(displacement, ratios), shape)
+    return _scaled(resize_image(displacement, shape), ratios)
+
+
+def _scaled(displacement: Tensor, ratios: Sequence[float]) -> Tensor:
+    """Every component times its ratio."""
     if all(ratio == ratios[0] for ratio in ratios):
-        return resized * ratios[0] if ratios[0] != 1 else resized
-    scale = torch.tensor(ratios, dtype=resized.dtype, device=resized.device)
-    return resized * scale.view(1, -1, *[1] * len(ratios))
+        return displacement * ratios[0] if ratios[0] != 1 else displacement
+    scale = torch.tensor(ratios, dtype=displacement.dtype, device=displacement.device)
+    return displacement * scale.view(1, -1, *[1] * len(ratios))
 
 
 def downsample(image: Tensor, factor: int) -> Tensor:

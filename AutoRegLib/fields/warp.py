@@ -22,6 +22,7 @@ Padding = Literal["border", "zeros"]
 
 _GROUP_SIZE = 1 << 16  # samples of all channels treated at once on the CPU
 _KEPT_CHANNELS = 4
+_SLAB_SIZE = 1 << 15  # samples whose corners are held at once where rows of channels are summed
 
 
 def identity_grid(
@@ -92,17 +93,21 @@ def _sample(image: Tensor, where: Tensor, *, mode: Mode, padding: Padding, relat
     values = image.to(dtype)
     if padding == "zeros":  # one voxel of zeros around, beyond which the border rule repeats zeros
         values, where = F.pad(values, (1, 1) * (image.ndim - 2)), where + 1
+    recorded = torch.is_grad_enabled() and (values.requires_grad or where.requires_grad)
+    rows = values.device.type == "cpu" and values.shape[1] > 1 and values[:, 0, ..., :2].stride(-1) > 1
+    if rows and not recorded:
+        return _sum_rows(values, where, relative=relative)
     result: Tensor = _LinearSample.apply(values, where, relative)
     return result
 
 
-def _positions(where: Tensor, axis: int, *, relative: bool) -> Tensor:
-    """Voxel coordinates along one axis, (B, *out)."""
+def _positions(where: Tensor, axis: int, *, relative: bool, start: int = 0) -> Tensor:
+    """Voxel coordinates along one axis, (B, *out); the first of them is ``start`` along the first axis."""
     offsets = where[:, axis]
     if not relative:
         return offsets
-    size = where.shape[2 + axis]
-    own = torch.arange(size, device=where.device, dtype=where.dtype)
+    size, first = where.shape[2 + axis], start if axis == 0 else 0
+    own = torch.arange(first, first + size, device=where.device, dtype=where.dtype)
     return offsets + own.view([size if other == axis else 1 for other in range(where.ndim - 2)])
 
 
@@ -121,7 +126,9 @@ def _nearest(image: Tensor, where: Tensor, *, zeros: bool, relative: bool) -> Te
     return values * inside[:, None].to(values.dtype) if zeros else values
 
 
-def _locate(where: Tensor, shape: Sequence[int], *, relative: bool) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+def _locate(
+    where: Tensor, shape: Sequence[int], *, relative: bool, start: int = 0
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Where each sample falls: index of its low corner, fraction along each axis, whether it moved freely.
 
     Shape: all (B * N,). The index runs over a table in which the B images follow each other. A sample beyond
@@ -133,7 +140,7 @@ def _locate(where: Tensor, shape: Sequence[int], *, relative: bool) -> tuple[Ten
     fractions, free = [], []
     # in place where it can be: on the CPU a fresh vector costs more than the arithmetic on it
     for axis, size in enumerate(shape):
-        position = _positions(where, axis, relative=relative)
+        position = _positions(where, axis, relative=relative, start=start)
         fraction = position.clamp(0, size - 1)
         free.append((fraction.detach() == position.detach()).flatten())
         low = fraction.detach().floor().clamp_(max=max(size - 2, 0))
@@ -194,6 +201,33 @@ def _interpolate(
     for inner, other in zip(low[1:], high[1:], strict=True):
         inner.lerp_(other, fractions[0])
     return [*low, across]
+
+
+def _sum_rows(image: Tensor, where: Tensor, *, relative: bool) -> Tensor:
+    """Linear interpolation of a channels-last image on the CPU where no gradient is wanted.
+
+    A sample is the weighted sum of its corners' rows of channels, which is what an embedding bag computes, in
+    one vectorised pass over memory; slab by slab, so that indices and weights stay in the cache.
+
+    Shape: (B, C, *spatial) and (B, d, *out) to (B, C, *out), channels last too.
+    """
+    shape, steps = image.shape[2:], _steps(image.shape[2:])
+    rows = image.movedim(1, -1).flatten(1, -2)
+    corners = torch.zeros(1, dtype=torch.int64)
+    for step in steps:
+        corners = (corners[:, None] + torch.tensor([0, step])).flatten()
+    value = rows.new_empty(len(where), *where.shape[2:], image.shape[1])
+    thickness = max(1, _SLAB_SIZE // math.prod(where.shape[3:]))
+    for own, table, result in zip(where.split(1), rows, value, strict=True):
+        for start in range(0, where.shape[2], thickness):
+            slab = own.narrow(2, start, min(thickness, where.shape[2] - start))
+            index, fractions, _ = _locate(slab, shape, relative=relative, start=start)
+            weights = fractions[0].new_ones(1, 1)
+            for fraction in fractions:
+                weights = (weights[:, None] * torch.stack((1 - fraction, fraction))).flatten(0, 1)
+            summed = F.embedding_bag(index[:, None] + corners, table, per_sample_weights=weights.T, mode="sum")
+            result.narrow(0, start, slab.shape[2]).view(-1, image.shape[1]).copy_(summed)
+    return value.movedim(-1, 1)
 
 
 def _spread(

@@ -101,8 +101,9 @@ class AutoRegNet(nn.Module):
 
         grid = fixed_half.shape[2:]
         coarse = resize_displacement(displacement_quarter, grid)
+        rows = coarse.contiguous(memory_format=self.layout)  # like the other parts: joining rows is a plain copy
         decoded = self.deformation_half(
-            torch.cat((warp(moving_half, coarse), fixed_half, coarse, resize_image(decoded, grid)), dim=1),
+            torch.cat((warp(moving_half, coarse), fixed_half, rows, resize_image(decoded, grid)), dim=1),
             mixture.get("deformation_half"),
         )
         velocity: Tensor | None = self.head_half(decoded)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -52,6 +53,17 @@ def depthwise(dims: int, channels: int, kernel: int, stride: int) -> nn.Module:
     return kind(channels, channels, kernel, stride=stride, padding=kernel // 2, groups=channels)
 
 
+class Activation(nn.Module):
+    """LeakyReLU; where no gradient is wanted in the memory of its input, always the tensor of the layer before.
+
+    A fresh tensor of that size costs ten times the arithmetic. With gradients it would cost the views among those
+    tensors a copy each way.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(x, SLOPE, inplace=not torch.is_grad_enabled())
+
+
 class Every(nn.Module):
     """Every ``stride``-th voxel of each axis: what a strided 1-wide convolution reads.
 
@@ -70,11 +82,11 @@ class Every(nn.Module):
 def _regular(kernel: int, dilation: int = 1) -> Constructor:
     def build(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
         if kernel == 1:
-            return nn.Sequential(*[Every(stride)] * (stride > 1), pointwise(dims, inputs, outputs), nn.LeakyReLU(SLOPE))
+            return nn.Sequential(*[Every(stride)] * (stride > 1), pointwise(dims, inputs, outputs), Activation())
         reach = dilation * (kernel - 1) // 2
         return nn.Sequential(
             convolution(dims, inputs, outputs, kernel, stride=stride, padding=reach, dilation=dilation),
-            nn.LeakyReLU(SLOPE),
+            Activation(),
         )
 
     return build
@@ -85,7 +97,7 @@ def _separable(kernel: int) -> Constructor:
         return nn.Sequential(
             depthwise(dims, inputs, kernel, stride),
             pointwise(dims, inputs, outputs),
-            nn.LeakyReLU(SLOPE),
+            Activation(),
         )
 
     return build
@@ -97,7 +109,7 @@ def _full_separable(kernel: int) -> Constructor:
     def build(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
         return nn.Sequential(
             convolution(dims, inputs, inputs, kernel, padding=kernel // 2),
-            nn.LeakyReLU(SLOPE),
+            Activation(),
             _separable(kernel)(dims, inputs, outputs, stride),
         )
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from AutoRegLib.fields.prediction import Prediction, integrate
 from AutoRegLib.fields.resample import resize_image
-from AutoRegLib.networks.operators import SLOPE, convolution
+from AutoRegLib.networks.operators import Activation, convolution
 from AutoRegLib.networks.parts import check_pair, crop_to, pad_to_multiple, standardise, velocity_head
 
 ENCODER = (16, 32, 32, 32)  # one strided convolution per halving of the grid
@@ -34,7 +34,7 @@ class VoxelMorph(nn.Module):
 
         def layer(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
             return nn.Sequential(
-                convolution(dims, inputs, outputs, 3, stride=stride, padding=1), nn.LeakyReLU(SLOPE)
+                convolution(dims, inputs, outputs, 3, stride=stride, padding=1), Activation()
             )
 
         channels = 2

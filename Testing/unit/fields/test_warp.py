@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -102,6 +105,26 @@ def test_refusals() -> None:
         sample_at(torch.rand(1, 1, 4, 4), torch.zeros(1, 5, 3))
     with pytest.raises(InputError, match="Unknown way"):
         warp(torch.rand(1, 1, 4, 4), torch.zeros(1, 2, 4, 4), mode="cubic")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("relative", [True, False])
+@pytest.mark.parametrize("shape", [(6, 7), (5, 6, 7), (1, 6, 7)])
+def test_rows_of_channels_are_summed_as_torch_samples_them(
+    shape: tuple[int, ...], relative: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pass for channels-last images where no gradient is wanted, in several slabs."""
+    monkeypatch.setattr(sys.modules[_grid_sample.__module__], "_SLAB_SIZE", 2 * math.prod(shape[1:]))
+    torch.manual_seed(7)
+    layout = torch.channels_last if len(shape) == 2 else torch.channels_last_3d
+    image = torch.rand(2, 5, *shape, dtype=torch.float64).contiguous(memory_format=layout)  # type: ignore[call-overload]
+    where = 2.5 * torch.randn(2, len(shape), *shape, dtype=torch.float64)
+    where = where if relative else 3 + where.flatten(2)[..., :150]
+    found = warp(image, where) if relative else sample_at(image, where.transpose(1, 2))
+    assert found.movedim(1, -1).is_contiguous()
+    assert (found - _grid_sample(image, where, relative=relative)).abs().max() < 1e-12
+    recorded = image.requires_grad_()
+    again = warp(recorded, where) if relative else sample_at(recorded, where.transpose(1, 2))
+    assert (found - again).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("relative", [True, False])

@@ -10,6 +10,7 @@ import torch
 from AutoRegLib.errors import InputError
 from AutoRegLib.genotype import CELLS, OPERATORS, Genotype
 from AutoRegLib.networks.autoreg import AutoRegNet, searched_cells
+from AutoRegLib.networks.operators import OPERATORS as CONSTRUCTORS
 from AutoRegLib.networks.registry import NETWORKS, build_network, count_parameters
 from AutoRegLib.recipe import Network, Recipe
 
@@ -128,3 +129,21 @@ def test_unknown_names_are_refused() -> None:
         build_network(Recipe(network=Network(name="voxelmorf")))
     with pytest.raises(InputError, match="unknown operator"):
         build_network(Recipe(genotype=Genotype.uniform("conv9")))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("name", sorted(CONSTRUCTORS))
+def test_an_operator_without_gradients_gives_what_it_gives_with_them(name: str, dims: int) -> None:
+    """And leaves its input as it was, though it works in place; a 1-wide convolution is torch's."""
+    torch.manual_seed(8)
+    operator = CONSTRUCTORS[name](dims, 3, 4, 1).double()
+    image = torch.randn(2, 3, *[6] * dims, dtype=torch.float64)
+    before = image.clone()
+    recorded = operator(image)
+    with torch.no_grad():
+        assert torch.equal(operator(image), recorded)
+    assert torch.equal(image, before)
+    convolve = torch.nn.functional.conv2d if dims == 2 else torch.nn.functional.conv3d
+    if name == "conv1":
+        expected = torch.nn.functional.leaky_relu(convolve(image, operator[0].weight, operator[0].bias), 0.2)
+        assert (recorded - expected).abs().max() < 1e-12
