@@ -98,6 +98,7 @@ class StudyArguments(Common):
     spacing: float | None = None  # of the working grid (mm); None: the images', as fine as the preset allows
     minutes: float | None = None  # of each search and of each training
     seeds: int = 1
+    limit: int | None = 100  # test pairs that judge a row
     resume: bool = False
     seed: int = 0  # the first
 

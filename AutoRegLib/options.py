@@ -106,6 +106,10 @@ def _scale(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _limit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--limit", type=int, metavar="N", help="at most so many pairs, drawn at random (default 100)")
+
+
 def _add_search(verbs: Any) -> None:
     parser = _verb(
         verbs,
@@ -231,7 +235,7 @@ def _add_evaluate(verbs: Any) -> None:
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for metrics.csv, summary.json, figures/")
     parser.add_argument("--split", choices=get_args(known.Split), help="which cases (default test)")
-    parser.add_argument("--limit", type=int, metavar="N", help="at most so many pairs, drawn at random (default 100)")
+    _limit(parser)
     _refinement(parser)
     _common(parser)
 
@@ -257,6 +261,7 @@ def _add_study(verbs: Any) -> None:
         "--minutes", type=float, metavar="M", help="of each search and of each training, instead of the preset's steps"
     )
     parser.add_argument("--seeds", type=int, metavar="N", help="runs of each row, from --seed upwards (default 1)")
+    _limit(parser)
     parser.add_argument(
         "--resume", action="store_true", help="keep what is finished in --output, go on with the rest; rows and seeds "
         "may be added"

@@ -65,15 +65,16 @@ class RunMonitor(Monitor):
 
 def study(
     recipe: Recipe, scenario: Scenario, *, output: str | Path, rows: Sequence[str] = ("all",),
-    minutes: float | None = None, seeds: int = 1, resume: bool = False, device: str = "cpu",
+    minutes: float | None = None, seeds: int = 1, limit: int | None = 100, resume: bool = False, device: str = "cpu",
     monitor: Monitor | None = None,
 ) -> dict[str, Any]:
     """Run the rows (see :func:`choose_rows`) from ``recipe`` and write what :func:`write_report` does.
 
     ``minutes``: of each training, and as many of each search; None: the recipe's steps. The random search gets
     the time that the whole search of the same seed took, where it is among the rows. ``seeds``: runs of each row,
-    counted from the recipe's seed. Each run has a folder ``<row>/<seed>`` in ``output``; with ``resume`` finished
-    ones are kept, unfinished and failed ones go on, and rows and seeds may be added.
+    counted from the recipe's seed. ``limit``: at most so many test pairs judge a run. Each run has a folder
+    ``<row>/<seed>`` in ``output``; with ``resume`` finished ones are kept, unfinished and failed ones go on, and rows
+    and seeds may be added.
 
     Raises InputError (rows, scenario, other settings than those resumed), DiskError, CancelledError (state kept),
     and what the first run raised if every run failed.
@@ -83,7 +84,7 @@ def study(
     for split in ("train", "val", "test"):
         scenario.pairs_of(split)  # better now than after the first training
     output = make_folder(output)
-    keep_settings(output, recipe, scenario, minutes=minutes, device=device, resume=resume)
+    keep_settings(output, recipe, scenario, minutes=minutes, limit=limit, device=device, resume=resume)
     runs = [(row, recipe.seed + number) for number in range(seeds) for row in chosen]
     todo = [run for run in runs if finished_result(output, *run) is None]
     inner = RunMonitor(monitor)
@@ -96,8 +97,8 @@ def study(
         for number, (row, seed) in enumerate(todo):
             monitor.event("stage", name=f"{row.name}, seed {seed}", index=number, count=len(todo))
             try:
-                run_row(row, recipe, scenario, output, seed=seed, minutes=minutes, alignments=alignments, device=device,
-                        monitor=inner)
+                run_row(row, recipe, scenario, output, seed=seed, minutes=minutes, limit=limit, alignments=alignments,
+                        device=device, monitor=inner)
             except CancelledError:
                 raise
             except Exception as problem:
@@ -127,7 +128,7 @@ def pay_once(recipe: Recipe, scenario: Scenario, *, device: str, monitor: Monito
 
 def run_row(
     row: Row, start: Recipe, scenario: Scenario, output: Path, *, seed: int, minutes: float | None,
-    alignments: Alignments, device: str, monitor: Monitor,
+    limit: int | None, alignments: Alignments, device: str, monitor: Monitor,
 ) -> dict[str, Any]:
     """One run: search where the row has one, train, evaluate on the test split; writes and returns its result.
 
@@ -158,8 +159,8 @@ def run_row(
     model = load_bundle(folder / "model", device=device)
     known = _fresh_memory(device)
     # the same pairs for every row and seed
-    summary = evaluate(model, scenario, output=folder / "evaluation", split="test", alignments=alignments,
-                       device=device, seed=start.seed, monitor=monitor)
+    summary = evaluate(model, scenario, output=folder / "evaluation", split="test", limit=limit,
+                       alignments=alignments, device=device, seed=start.seed, monitor=monitor)
     if not known:
         summary.pop("peak_memory_bytes", None)
     result = as_result(row, seed, summary, costs, recipe)
@@ -209,11 +210,12 @@ def measured(path: Path, compute: Callable[[], dict[str, Any]], *, device: str) 
 
 
 def keep_settings(
-    output: Path, recipe: Recipe, scenario: Scenario, *, minutes: float | None, device: str, resume: bool
+    output: Path, recipe: Recipe, scenario: Scenario, *, minutes: float | None, limit: int | None, device: str,
+    resume: bool,
 ) -> None:
     """Write down what all runs have in common, or check that a resumed study has the same. Raises InputError."""
     path = output / "study.json"
-    wanted = {"identity": identity(recipe, scenario, device), "minutes": minutes or 0.0}
+    wanted = {"identity": identity(recipe, scenario, device), "minutes": minutes or 0.0, "limit": limit or 0}
     if not resume:
         for folder in _run_folders(output) if path.is_file() else ():  # of the study that is replaced
             shutil.rmtree(folder, ignore_errors=True)
@@ -222,7 +224,8 @@ def keep_settings(
     if not path.is_file():
         raise InputError(f"nothing to resume in {output}", expected="study.json", remedy="start without --resume")
     found = read_json(path, schema=SCHEMA)
-    for name, text in (("minutes", "minutes for each run"), ("identity", "preset, seed, scenario or device")):
+    for name, text in (("minutes", "minutes for each run"), ("limit", "number of test pairs"),
+                       ("identity", "preset, seed, scenario or device")):
         if found.get(name) != wanted[name]:
             raise InputError(
                 f"the study in {output} was started with other settings: {text}", expected=found.get(name),

@@ -297,7 +297,7 @@ def _study(arguments: StudyArguments, device: str, monitor: Monitor) -> dict[str
     )
     return study(
         recipe, scenario, output=output, rows=arguments.rows, minutes=arguments.minutes, seeds=arguments.seeds,
-        resume=arguments.resume, device=device, monitor=monitor,
+        limit=arguments.limit, resume=arguments.resume, device=device, monitor=monitor,
     )
 
 

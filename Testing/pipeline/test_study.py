@@ -113,7 +113,7 @@ def test_resume_keeps_what_is_finished_and_adds_rows_and_seeds(tmp_path: Path, s
     with pytest.raises(InputError, match="nothing to resume"):
         study(RECIPE, scenario, output=tmp_path / "none", rows=["ncc"], resume=True)
     (out / "ncc" / "notes").mkdir()
-    module.keep_settings(out, RECIPE, scenario, minutes=None, device="cpu", resume=False)
+    module.keep_settings(out, RECIPE, scenario, minutes=None, limit=100, device="cpu", resume=False)
     assert module.read_results(out) == [] and (out / "ncc" / "notes").is_dir()  # its runs are gone, nothing else
 
 
