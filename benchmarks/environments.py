@@ -15,6 +15,7 @@ from pathlib import Path
 TORCH = "torch==2.13.0"  # the same for all contenders that use it, ours included, or the times mean nothing
 _MARK = "installed.json"
 _INSTALL_SECONDS = 1200
+_FAILED: dict[Path, str] = {}  # of this run: a build that fails takes minutes, and would for every pair
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,22 @@ def environment(name: str, needs: Needs, *, cache: Path | None, install: bool) -
         return interpreter(folder)
     if not install:
         raise NotInstalledError(f"not installed: {folder.name}")
+    if folder in _FAILED:
+        raise NotInstalledError(_FAILED[folder])
+    try:
+        _install(folder, needs)
+    except NotInstalledError as problem:
+        _FAILED[folder] = str(problem)
+        raise
+    mark.write_text(json.dumps(_wish(needs)))
+    return interpreter(folder)
+
+
+def _install(folder: Path, needs: Needs) -> None:
     venv.create(folder, with_pip=True, clear=True)
     for options in (needs.before, needs.packages, ("--no-deps", *needs.without_dependencies)):
         if options and options != ("--no-deps",):
             _pip(interpreter(folder), options, needs)
-    mark.write_text(json.dumps(_wish(needs)))
-    return interpreter(folder)
 
 
 def versions(python: Path, packages: tuple[str, ...]) -> dict[str, str]:
@@ -84,5 +95,5 @@ def _pip(python: Path, options: tuple[str, ...], needs: Needs) -> None:
         raise NotInstalledError(f"installing took over {_INSTALL_SECONDS} s: {' '.join(options)}") from None
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
-        last = next((line for line in reversed(lines) if "rror" in line), lines[-1] if lines else "no message")
-        raise NotInstalledError(f"could not be installed: {last.strip()[:200]}")
+        told = [line for line in lines if "rror" in line and "note:" not in line] or lines or ["no message"]
+        raise NotInstalledError(f"could not be installed: {told[-1].strip()[:200]}")

@@ -37,8 +37,12 @@ class Usage:
 
 
 def surroundings(threads: int, *, ours: bool = False) -> dict[str, str]:
-    """The environment variables of a contender. ``ours``: this working tree is importable."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    """The environment variables of a contender. ``ours``: this working tree is importable.
+
+    Byte code may be kept, or every start of ours would compile what the peers' installation has compiled.
+    """
+    dropped = ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
     kept |= dict.fromkeys(THREAD_VARIABLES, str(threads))
     kept["PYTHONHASHSEED"] = "0"
     if ours:

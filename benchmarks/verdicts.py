@@ -57,10 +57,18 @@ def _refinement(rows: Sequence[Row]) -> str:
     dice = [fmean(pair[side]["dice"] for pair in both) for side in (0, 1)]
     cpu = [median(pair[side]["registration_cpu_s"] for pair in both) for side in (0, 1)]
     folds = sum(pair[0]["folds"] for pair in both)
-    holds = dice[0] >= dice[1] and cpu[0] <= cpu[1] and folds == 0
+    wall = [median(pair[side]["registration_wall_s"] for pair in both) for side in (0, 1)]
+    good = dice[0] >= dice[1] and folds == 0
     return promise + (
-        f"**{'holds' if holds else 'does not hold'}** on {len(both)} pair(s): Dice {dice[0]:.4f} against "
-        f"{dice[1]:.4f}, {cpu[0]:.1f} s against {cpu[1]:.1f} s of processor (registration), {folds} folds\n")
+        f"{_held(good and cpu[0] <= cpu[1], good and wall[0] <= wall[1])} on {len(both)} pair(s): "
+        f"Dice {dice[0]:.4f} against {dice[1]:.4f}, {folds} folds, registration {cpu[0]:.1f} s against {cpu[1]:.1f} s "
+        f"of processor, {wall[0]:.1f} s against {wall[1]:.1f} s by the clock\n")
+
+
+def _held(by_processor: bool, by_clock: bool) -> str:
+    """Processor seconds say more on a busy machine, the clock on a quiet one."""
+    words = {True: "holds", False: "does not hold"}
+    return f"**{words[by_processor]}** by the processor, **{words[by_clock]}** by the clock,"
 
 
 def _network(rows: Sequence[Row]) -> str:
@@ -70,7 +78,7 @@ def _network(rows: Sequence[Row]) -> str:
         return promise + "not measured\n"
     cpu = [median(pair[side]["process_cpu_s"] for pair in both) for side in (0, 1)]
     wall = [median(pair[side]["process_wall_s"] for pair in both) for side in (0, 1)]
-    holds = cpu[0] <= cpu[1] / 4
     return promise + (
-        f"**{'holds' if holds else 'does not hold'}** on {len(both)} pair(s): {cpu[0]:.1f} s against {cpu[1]:.1f} s of "
-        f"processor, {cpu[0] / cpu[1]:.2f} of it (by the clock {wall[0]:.1f} s, {wall[1]:.1f} s)\n")
+        f"{_held(cpu[0] <= cpu[1] / 4, wall[0] <= wall[1] / 4)} on {len(both)} pair(s): whole process {cpu[0]:.1f} s "
+        f"against {cpu[1]:.1f} s of processor ({cpu[0] / cpu[1]:.2f} of it), {wall[0]:.1f} s against {wall[1]:.1f} s "
+        f"by the clock ({wall[0] / wall[1]:.2f})\n")

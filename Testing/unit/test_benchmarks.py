@@ -71,7 +71,8 @@ def test_a_process_is_measured(tmp_path: Path) -> None:
     busy = "import time\nheld = bytearray(200_000_000)\nt = time.process_time()\n"
     busy += "while time.process_time() < t + 0.3: pass"
     usage = run_process([sys.executable, "-c", busy], log=tmp_path / "log.txt", threads=1)
-    assert usage.wall >= 0.29 and 0.3 <= usage.cpu < 3 and 2e8 < usage.peak < 4e8
+    assert usage.wall >= 0.29 and 0.3 <= usage.cpu < 3
+    assert usage.peak > 2e8  # and no upper bound here: it counts what this process holds, too
 
 
 def test_a_process_that_fails_or_hangs_says_so(tmp_path: Path) -> None:
@@ -88,9 +89,9 @@ def row_of(name: str, **figures: float) -> Row:
 
 @pytest.mark.parametrize("folds, seconds, word", [(0, 9.0, "holds"), (1, 9.0, "does not"), (0, 11.0, "does not")])
 def test_the_promise_of_refinement(folds: int, seconds: float, word: str) -> None:
-    rows = [row_of("autoreg-refine", dice=0.7, registration_cpu_s=seconds, folds=folds),
-            row_of("fireants", dice=0.7, registration_cpu_s=10.0, folds=0)]
-    assert f"**{word}" in verdicts.lines(rows).splitlines()[0]
+    rows = [row_of("autoreg-refine", dice=0.7, registration_cpu_s=seconds, registration_wall_s=1.0, folds=folds),
+            row_of("fireants", dice=0.7, registration_cpu_s=10.0, registration_wall_s=1.0, folds=0)]
+    assert f"**{word}" in verdicts.lines(rows).splitlines()[0].split(" by the processor")[0]
     assert verdicts.lines(rows[:1]).count("not measured") == 2
 
 
