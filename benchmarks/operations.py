@@ -281,7 +281,7 @@ def timed(given: argparse.Namespace, clock: Callable[[], float]) -> list[Row]:
             row |= {"floor ms": floor, "times floor": row["median ms"] / floor} if floor else {}
             result.append(row)
             figures = "".join(f"{row[part]:10.1f}" for part in ("median ms", "least ms", "largest ms"))
-            figures += f"{row['times ours']:12.2f}{row.get('floor ms', math.nan):10.1f}"
+            figures += f"{row['times ours']:12.2f}" + (f"{floor:10.1f}" if floor else f"{'-':>10}")
             print(f"{name:40}{contender.name:24}{figures}", flush=True)
     result.append({"operation": "copy, GB/s", "by": "torch", "median ms": bandwidth / 1e9})
     result.append({"operation": "matrix product, G multiply-adds/s", "by": "torch", "median ms": rate / 1e9})

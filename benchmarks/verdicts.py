@@ -60,12 +60,12 @@ def _refinement(rows: Sequence[Row]) -> str:
     wall = [median(pair[side]["registration_wall_s"] for pair in both) for side in (0, 1)]
     good = dice[0] >= dice[1] and folds == 0
     return promise + (
-        f"{_held(good and cpu[0] <= cpu[1], good and wall[0] <= wall[1])} on {len(both)} pair(s): "
+        f"{held(good and cpu[0] <= cpu[1], good and wall[0] <= wall[1])} on {len(both)} pair(s): "
         f"Dice {dice[0]:.4f} against {dice[1]:.4f}, {folds} folds, registration {cpu[0]:.1f} s against {cpu[1]:.1f} s "
         f"of processor, {wall[0]:.1f} s against {wall[1]:.1f} s by the clock\n")
 
 
-def _held(by_processor: bool, by_clock: bool) -> str:
+def held(by_processor: bool, by_clock: bool) -> str:
     """Processor seconds say more on a busy machine, the clock on a quiet one."""
     words = {True: "holds", False: "does not hold"}
     return f"**{words[by_processor]}** by the processor, **{words[by_clock]}** by the clock,"
@@ -79,6 +79,6 @@ def _network(rows: Sequence[Row]) -> str:
     cpu = [median(pair[side]["process_cpu_s"] for pair in both) for side in (0, 1)]
     wall = [median(pair[side]["process_wall_s"] for pair in both) for side in (0, 1)]
     return promise + (
-        f"{_held(cpu[0] <= cpu[1] / 4, wall[0] <= wall[1] / 4)} on {len(both)} pair(s): whole process {cpu[0]:.1f} s "
+        f"{held(cpu[0] <= cpu[1] / 4, wall[0] <= wall[1] / 4)} on {len(both)} pair(s): whole process {cpu[0]:.1f} s "
         f"against {cpu[1]:.1f} s of processor ({cpu[0] / cpu[1]:.2f} of it), {wall[0]:.1f} s against {wall[1]:.1f} s "
         f"by the clock ({wall[0] / wall[1]:.2f})\n")
