@@ -30,7 +30,7 @@ def cached(folder: Path, key: str, make: Callable[[], Row], *, resume: bool, nam
         return dict(json.loads(file.read_text()))
     print(f"  {key} ...", end="", flush=True)
     try:
-        row = {**names, **make()}
+        row = {**names, **make(), "commit": commit()}
     except (RunFailedError, NotInstalledError) as problem:
         row = {**names, "error": str(problem)}
     else:
@@ -94,7 +94,7 @@ def conditions(*, threads: int, note: str = "", command: str = "") -> str:
         f"- processor: {_processor()}, {os.cpu_count()} logical cores, of which this run may use "
         f"{len(os.sched_getaffinity(0))}; {_memory_gib():.0f} GiB of memory; {platform.system()} {platform.machine()}",
         f"- Python {platform.python_version()}; {threads} thread(s) for every contender",
-        f"- commit {_commit()}",
+        f"- table written at commit {commit()}; a row that was kept has its own",
     ]
     lines += [f"- command: `{command}`"] if command else []
     lines += [f"- {note}"] if note else []
@@ -113,7 +113,7 @@ def _memory_gib() -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
 
 
-def _commit() -> str:
+def commit() -> str:
     """The commit of this working tree, and whether the measured code differs from it."""
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()

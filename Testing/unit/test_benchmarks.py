@@ -62,7 +62,8 @@ def test_a_row_is_kept_for_resume_and_a_failed_one_is_not(tmp_path: Path, capsys
         raise RunFailedError("broke")
 
     assert cached(tmp_path, "a", fail, resume=True, names={"method": "m"}) == {"method": "m", "error": "broke"}
-    assert cached(tmp_path, "a", lambda: {"s": 1.0}, resume=True, names={"method": "m"}) == {"method": "m", "s": 1.0}
+    made = cached(tmp_path, "a", lambda: {"s": 1.0}, resume=True, names={"method": "m"})
+    assert made["method"] == "m" and made["s"] == 1.0 and made["commit"]
     assert cached(tmp_path, "a", fail, resume=True, names={"method": "m"})["s"] == 1.0
     assert "broke" in capsys.readouterr().out
 
