@@ -1,36 +1,59 @@
 """The cost of the operations that training spends its time in, against what one would write without them.
 
-``python benchmarks/operations.py [--size 160 192 224] [--threads 1] [--repeats 5]`` prints one table:
+``python -m benchmarks.operations [--size 160 192 224] [--threads 1] [--repeats 5]`` prints one table:
 forward plus backward, median with least and largest, and how many times longer the peer takes. All
 contenders of a row are timed in turn within one run. Seconds are wall clock; ``--cpu-time`` counts the
-process's own processor time instead, which other programs on the machine disturb less.
+process's own processor time instead, which other programs on the machine disturb less. ``--results``
+writes the table as ``operations.csv`` and ``operations.md``. convexAdam is imported from its environment
+in ``--environments``, on our torch.
+
+The floor of a row is the time that moving its numbers once at the machine's copy bandwidth, or its
+multiply-adds at the machine's matrix rate, would take, whichever is longer; both rates are measured here.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import math
 import statistics
+import sys
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from AutoRegLib.fields import exponentiate, identity_grid, resize_image, warp
+from AutoRegLib.fields import exponentiate, identity_grid, jacobian_determinant, resize_image, warp
+from AutoRegLib.genotype import OPERATORS as CANDIDATES
+from AutoRegLib.imaging.align import affine_align
+from AutoRegLib.imaging.geometry import Geometry
+from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.losses import diffusion, lncc_loss, mind_loss
+from AutoRegLib.networks.operators import OPERATORS
+from benchmarks.tables import Row, conditions, markdown, spread, write_tables
 
-Run = Callable[[], Tensor]
+Run = Callable[[], Any]
+_CHANNELS = 16  # of the features, and of a candidate operator's input and output
 
 
 class Contender(NamedTuple):
-    """One way to compute a row; ``inputs`` receive gradients. ``repeats`` caps the runs of slow ones."""
+    """One way to compute a row; ``inputs`` receive gradients, without any the run is forward alone.
+
+    ``repeats`` caps the runs of slow ones. ``traffic``: numbers of 4 bytes that any way to compute this reads
+    and writes at least; ``products``: its multiply-adds. Both are of the forward and the backward pass.
+    """
 
     name: str
     run: Run
     inputs: list[Tensor]
     repeats: int | None = None
+    traffic: float = 0.0
+    products: float = 0.0
 
 
 def dense_lncc_loss(fixed: Tensor, moving: Tensor, *, window: int, floor: float = 1e-3) -> Tensor:
@@ -65,14 +88,80 @@ def grid_sample_exponentiate(velocity: Tensor) -> Tensor:
 
 def monai_lncc(dims: int, window: int) -> Callable[[Tensor, Tensor], Tensor] | None:
     try:
-        from monai.losses import LocalNormalizedCrossCorrelationLoss
+        losses = importlib.import_module("monai.losses")
     except ImportError:
         return None
-    return LocalNormalizedCrossCorrelationLoss(dims, window)
+    result: Callable[[Tensor, Tensor], Tensor] = losses.LocalNormalizedCrossCorrelationLoss(dims, window)
+    return result
 
 
-def rows(size: list[int], *, window: int, dense_repeats: int) -> dict[str, list[Contender]]:
-    """What is measured: per row our operation first, then its peers."""
+def convex_adam_mind(environments: Path | None) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """The same loss on convexAdam's own descriptor, where its environment is there."""
+    folders = sorted((environments / "convexadam").glob("lib/python*/site-packages")) if environments else []
+    sys.path.extend(map(str, folders))  # at the end: all that we have ourselves stays ours
+    try:
+        descriptor = importlib.import_module("convexAdam.convex_adam_utils").MINDSSC
+    except ImportError:
+        return None
+    return lambda a, b: (descriptor(a, 2, 2, device="cpu") - descriptor(b, 2, 2, device="cpu")).square().mean()
+
+
+def torch_determinant(displacement: Tensor) -> Tensor:
+    """The Jacobian determinant by torch's own differences and determinant."""
+    dims = displacement.shape[1]
+    columns = torch.stack(torch.gradient(displacement, dim=list(range(2, 2 + dims))), -1)
+    return torch.linalg.det(columns.movedim(1, -2) + torch.eye(dims))
+
+
+def candidates(features: Tensor) -> list[Contender]:
+    """Every operator of the search space on the same features, the 3-wide convolution first."""
+    dims, voxels = features.ndim - 2, math.prod(features.shape[2:])
+    result = []
+    for name in sorted(CANDIDATES, key=lambda name: name != "conv3"):
+        torch.manual_seed(0)
+        operator: nn.Module = OPERATORS[name](dims, _CHANNELS, _CHANNELS, 1)
+        weights = [module.weight for module in operator.modules() if isinstance(module, nn.Conv2d | nn.Conv3d)]
+        result.append(Contender(
+            name, lambda operator=operator: operator(features), [features, *operator.parameters()],  # type: ignore[misc]
+            traffic=5.0 * features.numel(), products=3.0 * voxels * sum(weight.numel() for weight in weights)))
+    return result
+
+
+def alignment(fixed: Tensor) -> Contender:
+    """The affine alignment of an image to itself, moved by some voxels: forward alone."""
+    array = fixed[0, 0].detach().numpy()
+    dims = array.ndim
+    geometry = Geometry(tuple(array.shape[::-1]), (1.0,) * dims, (0.0,) * dims, tuple(np.eye(dims).ravel().tolist()))
+    still = Volume(array, geometry, "intensity")
+    moved = Volume(np.roll(array, 3, axis=tuple(range(dims))), geometry, "intensity")
+    return Contender("ours", lambda: affine_align(still, moved), [], traffic=2.0 * array.size)
+
+
+def machine_rates(repeats: int, clock: Callable[[], float]) -> tuple[float, float]:
+    """The best bandwidth of copying and the best rate of a matrix product. Unit: bytes/s, multiply-adds/s."""
+    source, target = torch.rand(2**26), torch.empty(2**26)
+    side = 2048
+    left, right = torch.rand(side, side), torch.rand(side, side)
+
+    def best(run: Run) -> float:
+        taken = []
+        for _ in range(repeats + 1):
+            begin = clock()
+            run()
+            taken.append(clock() - begin)
+        return max(min(taken), 1e-9)
+
+    return 2 * 4 * source.numel() / best(lambda: target.copy_(source)), side**3 / best(lambda: left @ right)
+
+
+def rows(
+    size: list[int], *, window: int, dense_repeats: int, environments: Path | None = None
+) -> dict[str, list[Contender]]:
+    """What is measured: per row our operation first, then its peers.
+
+    The traffic of a loss of two images is five times an image: both read, both read again, one gradient
+    written. Other rows count in the same way; scratch space counts nothing.
+    """
     generator = torch.Generator().manual_seed(0)
     dims = len(size)
     half = [(side + 1) // 2 for side in size]
@@ -84,8 +173,10 @@ def rows(size: list[int], *, window: int, dense_repeats: int) -> dict[str, list[
     moving = (fixed + 0.3 * smooth(1, size)).requires_grad_()
     displacement = (2 * smooth(dims, size)).requires_grad_()
     velocity = (2 * smooth(dims, half)).requires_grad_()
-    features = smooth(16, half).requires_grad_()
-    similar = [Contender("ours", lambda: lncc_loss(fixed, moving, window=window), [moving])]
+    features = smooth(_CHANNELS, half).requires_grad_()
+    image_size, half_size = float(fixed.numel()), float(math.prod(half))
+    pair = 5 * image_size
+    similar = [Contender("ours", lambda: lncc_loss(fixed, moving, window=window), [moving], traffic=pair)]
     if dense_repeats:
         dense = Contender(
             "dense convolution",
@@ -97,31 +188,47 @@ def rows(size: list[int], *, window: int, dense_repeats: int) -> dict[str, list[
     peer = monai_lncc(dims, window)
     if peer is not None:
         similar.append(Contender("MONAI", lambda: peer(moving, fixed), [moving]))
+    structure = [Contender("ours", lambda: mind_loss(moving, fixed), [moving], traffic=pair)]
+    convex_adam = convex_adam_mind(environments) if dims == 3 else None
+    if convex_adam is not None:
+        structure.append(Contender("convexAdam", lambda: convex_adam(moving, fixed), [moving]))
     image = moving.detach()
     return {
         f"LNCC, window {window}": similar,
-        "MIND-SSC loss": [Contender("ours", lambda: mind_loss(moving, fixed), [moving])],
-        "diffusion": [Contender("ours", lambda: diffusion(displacement), [displacement])],
+        "MIND-SSC loss": structure,
+        "diffusion": [
+            Contender("ours", lambda: diffusion(displacement), [displacement], traffic=3 * dims * image_size)],
+        "Jacobian determinant": [
+            Contender("ours", lambda: jacobian_determinant(displacement), [displacement],
+                      traffic=(3 * dims + 2) * image_size),
+            Contender("torch.gradient and det", lambda: torch_determinant(displacement), [displacement]),
+        ],
         "warp of an image": [
-            Contender("ours", lambda: warp(image, displacement), [displacement]),
+            Contender("ours", lambda: warp(image, displacement), [displacement],
+                      traffic=(3 * dims + 4) * image_size),
             Contender("grid_sample", lambda: grid_sample_warp(image, displacement), [displacement]),
         ],
         "warp of 16 features, half size": [
-            Contender("ours", lambda: warp(features, velocity), [features, velocity]),
+            Contender("ours", lambda: warp(features, velocity), [features, velocity],
+                      traffic=(3 * dims + 5 * _CHANNELS) * half_size),
             Contender("grid_sample", lambda: grid_sample_warp(features, velocity), [features, velocity]),
         ],
         "exponentiate, half size": [
-            Contender("ours", lambda: exponentiate(velocity), [velocity]),
+            Contender("ours", lambda: exponentiate(velocity), [velocity],
+                      traffic=5 * dims * half_size),
             Contender("grid_sample", lambda: grid_sample_exponentiate(velocity), [velocity]),
         ],
+        f"candidate operator, {_CHANNELS} to {_CHANNELS}, half size": candidates(features),
+        "affine alignment, forward alone": [alignment(fixed)],
     }
 
 
 def seconds(contender: Contender, clock: Callable[[], float]) -> float:
-    """One forward and backward pass."""
+    """One forward and, where there are inputs to differentiate for, backward pass."""
     begin = clock()
     result = contender.run()
-    torch.autograd.grad(result, contender.inputs, torch.ones_like(result))
+    if contender.inputs:
+        torch.autograd.grad(result, contender.inputs, torch.ones_like(result))
     return clock() - begin
 
 
@@ -138,7 +245,7 @@ def measure(contenders: list[Contender], repeats: int, clock: Callable[[], float
     return times
 
 
-def main() -> None:
+def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, nargs="+", default=[160, 192, 224], help="voxels per axis, 2 or 3")
     parser.add_argument("--window", type=int, default=9)
@@ -147,21 +254,53 @@ def main() -> None:
     parser.add_argument("--dense-repeats", type=int, default=1, help="runs of the dense convolution, 0: none")
     parser.add_argument("--only", default="", help="rows whose name contains this")
     parser.add_argument("--cpu-time", action="store_true", help="processor time instead of wall clock")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    clock = time.process_time if arguments.cpu_time else time.perf_counter
-    print(f"size {arguments.size}, {arguments.threads} thread(s), forward + backward, milliseconds")
-    print(f"{'operation':32}{'by':20}{'median':>10}{'least':>10}{'largest':>10}{'times ours':>12}")
-    table = rows(arguments.size, window=arguments.window, dense_repeats=arguments.dense_repeats)
+    parser.add_argument("--environments", type=Path, help="folder of the peers' virtual environments")
+    parser.add_argument("--results", type=Path, help="folder for operations.csv and operations.md")
+    parser.add_argument("--note", default="")
+    return parser
+
+
+def timed(given: argparse.Namespace, clock: Callable[[], float]) -> list[Row]:
+    """The rows asked for, printed as they come."""
+    bandwidth, rate = machine_rates(given.repeats, clock)
+    print(f"size {given.size}, {given.threads} thread(s), forward + backward, milliseconds; copies at "
+          f"{bandwidth / 1e9:.1f} GB/s, {rate / 1e9:.1f} G multiply-adds/s")
+    print(f"{'operation':40}{'by':24}{'median':>10}{'least':>10}{'largest':>10}{'times ours':>12}{'floor':>10}")
+    table = rows(given.size, window=given.window, dense_repeats=given.dense_repeats, environments=given.environments)
+    result = []
     for name, contenders in table.items():
-        if arguments.only.lower() not in name.lower():
+        if given.only.lower() not in name.lower():
             continue
-        times = measure(contenders, arguments.repeats, clock)
+        times = measure(contenders, given.repeats, clock)
         own = statistics.median(times[0])
         for contender, taken in zip(contenders, times, strict=True):
-            median = statistics.median(taken)
-            figures = "".join(f"{1000 * value:10.1f}" for value in (median, min(taken), max(taken)))
-            print(f"{name:32}{contender.name:20}{figures}{median / own:12.2f}", flush=True)
+            row: Row = {"operation": name, "by": contender.name}
+            row |= {f"{part} ms": 1000 * value for part, value in spread(taken).items()}
+            row["times ours"] = row["median ms"] / (1000 * own)
+            floor = 1000 * max(4 * contender.traffic / bandwidth, contender.products / rate)
+            row |= {"floor ms": floor, "times floor": row["median ms"] / floor} if floor else {}
+            result.append(row)
+            figures = "".join(f"{row[part]:10.1f}" for part in ("median ms", "least ms", "largest ms"))
+            figures += f"{row['times ours']:12.2f}" + (f"{floor:10.1f}" if floor else f"{'-':>10}")
+            print(f"{name:40}{contender.name:24}{figures}", flush=True)
+    result.append({"operation": "copy, GB/s", "by": "torch", "median ms": bandwidth / 1e9})
+    result.append({"operation": "matrix product, G multiply-adds/s", "by": "torch", "median ms": rate / 1e9})
+    return result
+
+
+def main(argv: list[str] | None = None) -> list[Row]:
+    given = arguments().parse_args(argv)
+    torch.set_num_threads(given.threads)
+    result = timed(given, time.process_time if given.cpu_time else time.perf_counter)
+    if given.results is not None:
+        kind, shape = "processor" if given.cpu_time else "clock", "x".join(map(str, given.size))
+        text = f"# Operations\n\nForward plus backward at {shape}, milliseconds of the {kind}. "
+        text += "All contenders of a row are timed in turn.\nFloor: the least numbers to move at the copy bandwidth, "
+        text += "or the multiply-adds at the matrix rate; the two rates are the last rows.\n\n" + markdown(result)
+        text += f"\n## Conditions\n\n- torch {torch.__version__}\n"
+        write_tables(given.results, "operations", result, text + conditions(
+            threads=given.threads, note=given.note, command="python -m benchmarks.operations"))
+    return result
 
 
 if __name__ == "__main__":

@@ -1,0 +1,111 @@
+"""The benchmarks themselves at tiny sizes: every part runs, missing peers are rows, rows survive."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import verdicts
+from benchmarks.contenders import CONTENDERS
+from benchmarks.environments import Needs, NotInstalledError, environment
+from benchmarks.measure import RunFailedError, run_process
+from benchmarks.networks import flatness, with_ratios
+from benchmarks.pairs import PEERS
+from benchmarks.run import main
+from benchmarks.tables import Row, cached, csv_text, markdown
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_everything_runs_at_tiny_sizes(tmp_path: Path) -> None:
+    """No network, no peer: they are listed as not installed, and the others have their figures."""
+    results = tmp_path / "results"
+    options = ["--quick", "--no-install", "--work", str(tmp_path / "work"), "--results", str(results), "--threads", "1",
+               "--environments", str(tmp_path / "none"), "--methods", "autoreg-refine", "fireants", "ants-syn"]
+    assert main(options) == 0
+    pairs = {row["method"]: row for row in rows_of(results / "pairs.csv")}
+    ours = pairs[CONTENDERS["autoreg-refine"].title]
+    assert float(ours["dice"]) > float(ours["dice_before"]) and float(ours["folds"]) == 0
+    assert float(ours["process_cpu_s"]) > float(ours["registration_cpu_s"]) > 0 and float(ours["peak_gb"]) > 0.05
+    assert all("not installed" in pairs[CONTENDERS[name].title]["error"] for name in ("fireants", "ants-syn"))
+    networks = {row["network"]: row for row in rows_of(results / "networks.csv") if row["size"] == "16x16x16"}
+    assert float(networks["voxelmorph2"]["parameters"]) > 1e5
+    assert "not installed" in networks["voxelmorph/VxmPairwise"]["error"]
+    operations = rows_of(results / "operations.csv")
+    assert {"ours", "grid_sample", "conv3", "dil7"} <= {row["by"] for row in operations}
+    assert rows_of(results / "startup.csv")[0]["loads_torch"] == "False"
+    for part in ("pairs", "networks", "operations", "startup"):
+        text = (results / f"{part}.md").read_text()
+        assert "processor:" in text and "commit" in text and str(tmp_path) not in text
+
+
+def test_every_peer_has_its_file() -> None:
+    assert all(not one.script or (PEERS / one.script).is_file() for one in CONTENDERS.values())
+
+
+def test_a_peer_without_environment_is_not_installed(tmp_path: Path) -> None:
+    with pytest.raises(NotInstalledError, match="not installed"):
+        environment("peer", Needs(("peer",)), cache=tmp_path, install=False)
+    assert not (tmp_path / "peer").exists()
+
+
+def test_a_row_is_kept_for_resume_and_a_failed_one_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> Row:
+        raise RunFailedError("broke")
+
+    assert cached(tmp_path, "a", fail, resume=True, names={"method": "m"}) == {"method": "m", "error": "broke"}
+    made = cached(tmp_path, "a", lambda: {"s": 1.0}, resume=True, names={"method": "m"})
+    assert made["method"] == "m" and made["s"] == 1.0 and made["commit"]
+    assert cached(tmp_path, "a", fail, resume=True, names={"method": "m"})["s"] == 1.0
+    assert "broke" in capsys.readouterr().out
+
+
+def test_a_process_is_measured(tmp_path: Path) -> None:
+    busy = "import time\nheld = bytearray(200_000_000)\nt = time.process_time()\n"
+    busy += "while time.process_time() < t + 0.3: pass"
+    usage = run_process([sys.executable, "-c", busy], log=tmp_path / "log.txt", threads=1)
+    assert usage.wall >= 0.29 and 0.3 <= usage.cpu < 3
+    assert usage.peak > 2e8  # and no upper bound here: it counts what this process holds, too
+
+
+def test_a_process_that_fails_or_hangs_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RunFailedError, match="exit code 1: ValueError: no"):
+        run_process([sys.executable, "-c", "raise ValueError('no')"], log=tmp_path / "log.txt", threads=1)
+    with pytest.raises(RunFailedError, match="stopped after"):
+        run_process([sys.executable, "-c", "import time; time.sleep(60)"], log=tmp_path / "log.txt", threads=1,
+                    timeout=0.5)
+
+
+def row_of(name: str, **figures: float) -> Row:
+    return {"scenario": "s", "method": CONTENDERS[name].title, "fixed": "f", "moving": "m", **figures}
+
+
+@pytest.mark.parametrize("folds, seconds, word", [(0, 9.0, "holds"), (1, 9.0, "does not"), (0, 11.0, "does not")])
+def test_the_promise_of_refinement(folds: int, seconds: float, word: str) -> None:
+    rows = [row_of("autoreg-refine", dice=0.7, registration_cpu_s=seconds, registration_wall_s=1.0, folds=folds),
+            row_of("fireants", dice=0.7, registration_cpu_s=10.0, registration_wall_s=1.0, folds=0)]
+    assert f"**{word}" in verdicts.lines(rows).splitlines()[0].split(" by the processor")[0]
+    assert verdicts.lines(rows[:1]).count("not measured") == 2
+
+
+def test_ratios_and_flatness() -> None:
+    base: Row = {"network": "voxelmorph2", "cpu_s_median": 2.0, "peak_gb": 1.0}
+    half = with_ratios([base, {"network": "n", "cpu_s_median": 1.0, "peak_gb": 3.0}], "voxelmorph2")[1]
+    assert half["time_of_VM-2"] == 0.5 and half["memory_of_VM-2"] == 3.0
+    cubes: list[Row] = [{"cpu_ns_a_voxel": time, "bytes_a_voxel": 100.0} for time in (1.0, 1.0, 1.5)]
+    assert flatness(cubes).count("**flat**") == 1 and flatness(cubes).count("**not flat**") == 1
+
+
+def test_tables_hold_every_column() -> None:
+    rows: list[Row] = [{"a": 1.25, "b": "x|y"}, {"a": None, "error": "no"}]
+    assert csv_text(rows).splitlines() == ["a,b,error", "1.25,x|y,", ",,no"]
+    assert markdown(rows).splitlines()[2:] == ["| 1.25 | x/y |  |", "|  |  | no |"]
+    assert json.loads(json.dumps(rows)) == rows

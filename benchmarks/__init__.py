@@ -1,0 +1,1 @@
+"""Speed and accuracy against peers: ``python -m benchmarks.run``. Never imported by the package."""

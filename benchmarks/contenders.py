@@ -1,0 +1,48 @@
+"""Who registers: a table. A new peer is one row here and one file in ``peers``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.environments import TORCH, Needs
+
+ANTS = Needs(("antspyx",))
+ELASTIX = Needs(("itk-elastix",))
+FIREANTS = Needs(("fireants",), before=(TORCH,))
+CONVEX = Needs(("convexAdam",), before=(TORCH,))
+NIFTYREG = Needs(("niftyreg",))
+
+
+@dataclass(frozen=True)
+class Contender:
+    """``script``: the file in ``peers``; empty for our own command line with ``options``."""
+
+    title: str
+    affine: bool
+    environment: str = ""
+    needs: Needs = Needs(())
+    script: str = ""
+    options: tuple[str, ...] = ()
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Whose versions the table names."""
+        return tuple(name.split("==")[0] for name in (*self.needs.packages, *self.needs.before))
+
+
+REFINE = ("--model", "none", "--refine", "auto")
+
+CONTENDERS: dict[str, Contender] = {
+    "autoreg-refine": Contender("AutoReg, refinement alone", False, options=(*REFINE, "--affine", "none")),
+    "autoreg-affine-refine": Contender("AutoReg, affine + refinement alone", True, options=REFINE),
+    "autoreg-network": Contender(
+        "AutoReg, affine + network, no refinement, all outputs and the inverse", True,
+        options=("--model", "{bundle}", "--refine", "0", "--inverse")),
+    "fireants": Contender("FireANTs greedy, half resolution", False, "fireants", FIREANTS, "fireants_greedy.py"),
+    "convexadam": Contender("convexAdam (MIND), defaults", False, "convexadam", CONVEX, "convex_adam.py"),
+    "ants-synonly": Contender("ANTs SyN, deformable stage alone", False, "ants", ANTS, "ants_syn.py"),
+    "ants-syn": Contender("ANTs SyN, default preset (affine + SyN)", True, "ants", ANTS, "ants_syn.py"),
+    "elastix-bspline": Contender("elastix B-spline alone", False, "elastix", ELASTIX, "elastix_bspline.py"),
+    "elastix": Contender("elastix, affine + B-spline", True, "elastix", ELASTIX, "elastix_bspline.py"),
+    "niftyreg": Contender("NiftyReg reg_f3d, defaults", False, "niftyreg", NIFTYREG, "niftyreg_f3d.py"),
+}
