@@ -17,8 +17,7 @@ from statistics import median
 
 from benchmarks.environments import TORCH, Needs, environment
 from benchmarks.measure import ROOT, run_process
-from benchmarks.pairs import RESULTS
-from benchmarks.tables import Row, cached, conditions, markdown, spread, write_tables
+from benchmarks.tables import RESULTS, Row, cached, conditions, markdown, spread, write_tables
 
 FORWARD = Path(__file__).parent / "peers" / "forward.py"
 REFERENCE = "voxelmorph2"

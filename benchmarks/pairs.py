@@ -21,10 +21,9 @@ from benchmarks import verdicts
 from benchmarks.contenders import CONTENDERS, Contender
 from benchmarks.environments import environment, versions
 from benchmarks.measure import ROOT, run_process
-from benchmarks.tables import Row, cached, conditions, markdown, write_tables
+from benchmarks.tables import RESULTS, Row, cached, conditions, markdown, write_tables
 
 PEERS = Path(__file__).parent / "peers"
-RESULTS = Path(__file__).parent / "results"
 #: steps of AutoReg's report that are the registration, as the peers' clocks understand it
 _REGISTRATION = ("align", "prepare", "network", "refine", "compose")
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.measure import ROOT, RunFailedError, run_process
-from benchmarks.pairs import RESULTS
+from benchmarks.tables import RESULTS
 
 PARTS = ("startup", "networks", "pairs", "operations")
 _HOURS = 12 * 3600.0

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.measure import ROOT, run_process, surroundings
-from benchmarks.pairs import RESULTS
-from benchmarks.tables import Row, conditions, markdown, spread, write_tables
+from benchmarks.tables import RESULTS, Row, conditions, markdown, spread, write_tables
 from benchmarks.verdicts import held
 
 LIMIT = 0.3  # seconds

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -15,6 +16,8 @@ from typing import Any
 
 from benchmarks.environments import NotInstalledError
 from benchmarks.measure import ROOT, RunFailedError
+
+RESULTS = ROOT / "benchmarks" / "results"
 
 Row = dict[str, Any]
 
@@ -86,6 +89,14 @@ def write_tables(folder: Path, name: str, rows: Sequence[Row], text: str) -> Non
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.csv").write_text(csv_text(rows))
     (folder / f"{name}.md").write_text(text)
+
+
+def save(name: str, rows: Sequence[Row], *, title: str, verdict: str, threads: int = 1) -> None:
+    """One table under ``results/`` with its title, what it shows in words, and the conditions of this command."""
+    given = ["/".join(Path(a).parts[-2:]) if "/" in a else a for a in sys.argv[1:]]  # no folders of this machine
+    command = " ".join([f"python -m benchmarks.{Path(sys.argv[0]).stem}", *given])
+    text = f"# {title}\n\n{verdict}\n\n{markdown(rows)}\n{conditions(threads=threads, command=command)}"
+    write_tables(RESULTS, name, rows, text)
 
 
 def conditions(*, threads: int, note: str = "", command: str = "") -> str:
