@@ -159,7 +159,7 @@ def main() -> None:
     parser.add_argument("--grid", type=float, nargs="+", default=GRID, help="lambda: smoothness, geometric")
     parser.add_argument("--far", type=int, default=2, help="lambda: grid steps between the start and the best")
     arguments = parser.parse_args()
-    rows: list[Mapping[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     losses: dict[float, float] = {}
     verdict = "The wanted reach is found by {} of {} seeds."
     if arguments.what == "lambda":

@@ -1,4 +1,4 @@
-"""What a search costs beside training: ``python benchmarks/search_cost.py SCENARIO [--fraction 0.04] [--threads 1]``.
+"""What a search costs beside training: ``python -m benchmarks.search_cost SCENARIO [--fraction 0.04] [--threads 1]``.
 
 Runs the search and the training of a preset, both with the same fraction of their steps, each in a process of its own,
 and tells wall time and peak memory of both, and of single steps of the supernet. Reference: AutoReg paper, Table I.
@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def single_search_steps(recipe: Recipe, cohort: Cohort, number: int) -> None:
 def parts(recipe: Recipe, scenario: Scenario, folder: Path) -> dict[str, Callable[[Cohort], Any]]:
     """What is measured, by name."""
     steps: dict[str, Callable[[Cohort], Any]] = {
-        f"step of the stage '{stage.name}'": lambda cohort, i=i: single_search_steps(recipe, cohort, i)
+        f"step of the stage '{stage.name}'": partial(single_search_steps, recipe, number=i)
         for i, stage in enumerate(recipe.search.stages)
     }
     return {
