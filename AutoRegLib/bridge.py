@@ -29,13 +29,13 @@ def displacement_to_field(displacement: Tensor, geometry: Geometry) -> Displacem
     if tuple(displacement.shape) != expected:
         raise InputError("displacement and geometry disagree", expected=f"shape {expected}",
                          got=tuple(displacement.shape))
-    voxels = displacement.detach()[0].movedim(0, -1).flip(-1).to("cpu", torch.float64).numpy()
-    return DisplacementField((voxels @ _step(geometry).T).astype(np.float32), geometry)
+    voxels = displacement.detach()[0].to("cpu", torch.float32).flip(0).movedim(0, -1).contiguous().numpy()
+    return DisplacementField(voxels @ _step(geometry).T.astype(np.float32), geometry)
 
 
 def field_to_displacement(field: DisplacementField) -> Tensor:
     """The inverse of ``displacement_to_field``. Shape: (1, d, z, y, x), float32. Unit: mm LPS to voxels."""
-    voxels = field.vectors.astype(np.float64) @ np.linalg.inv(_step(field.geometry)).T
+    voxels = field.vectors @ np.linalg.inv(_step(field.geometry)).T.astype(np.float32)
     components = np.moveaxis(voxels[..., ::-1], -1, 0)[None]
     return torch.from_numpy(np.ascontiguousarray(components, dtype=np.float32))
 

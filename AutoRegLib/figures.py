@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ from matplotlib.colors import LinearSegmentedColormap, ListedColormap, LogNorm, 
 from matplotlib.patheffects import withStroke
 
 from AutoRegLib.imaging.displacement import DisplacementField
+from AutoRegLib.imaging.geometry import lattice_points
 from AutoRegLib.imaging.preprocess import intensity_scaling, scale_intensity
 from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.inverse import fit_affine
-from AutoRegLib.metrics import coordinates
 from AutoRegLib.pair import PairInputs
 from AutoRegLib.report import ResultVolumes
 from AutoRegLib.sheet import AFFINE, AFTER, BACKGROUND, BEFORE, CAUTION, FAINT, FOLD, TEXT, Sheet
@@ -43,9 +43,12 @@ class _Pictures:
         self.before, self.warped = (scale_intensity(v, window).array for v in (volumes.before, volumes.warped))
         self.views = Views(pair.fixed.geometry, self._matter())
         matrix, offset = fit_affine(field)
-        points = coordinates(field.geometry)
-        self.deformation = points + field.vectors - (points @ matrix.T.astype(np.float32) + offset.astype(np.float32))
-        self.reach = max(float(np.percentile(np.abs(self.deformation), 99)), 1e-3)
+        own = field.geometry.index_to_physical
+        there = own.copy()  # what the affine part alone makes of an index
+        there[:-1] = matrix @ own[:-1]
+        there[:-1, -1] += offset
+        self.deformation = field.vectors - lattice_points(field.geometry.size, there - own)
+        self.reach = max(float(np.percentile(np.abs(self.deformation[_sparse(field.geometry.shape)]), 99)), 1e-3)
         values = [] if pair.fixed_labels is None else np.unique(pair.fixed_labels.array).tolist()
         self.structures = [int(v) for v in values if v != 0]
 
@@ -94,6 +97,11 @@ def report_figure(
     sheet.save(path)
 
 
+def _sparse(shape: Sequence[int], *, most: int = 100) -> tuple[slice, ...]:
+    """Every so many voxels, at most some hundred along each axis: enough for a percentile."""
+    return tuple(slice(None, None, -(-size // most)) for size in shape)
+
+
 _TITLES = {
     "fixed": "Fixed", "moving": "Moving", "warped": "Warped", "before": "Difference before",
     "after": "Difference after", "checker": "Checkerboard", "grid": "Deformed grid", "field": "Deformation",
@@ -130,12 +138,15 @@ def _draw(panel: Axes, kind: str, shown: _Pictures, plane: Plane) -> None:
     place: dict[str, Any] = {"extent": (0, width, height, 0), "interpolation": "bilinear"}
     sharp = place | {"interpolation": "nearest"}
 
-    def picture(array: np.ndarray, **style: Any) -> None:
+    def cut(array: np.ndarray) -> np.ndarray:
+        return views.cut(array, plane)
+
+    def picture(slice_: np.ndarray, **style: Any) -> None:
         options: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1} | place | style
-        panel.imshow(views.cut(array, plane), **options)
+        panel.imshow(slice_, **options)
 
     if kind in ("fixed", "moving", "warped"):
-        picture({"fixed": shown.fixed, "moving": shown.before, "warped": shown.warped}[kind])
+        picture(cut({"fixed": shown.fixed, "moving": shown.before, "warped": shown.warped}[kind]))
         own = {"fixed": shown.pair.fixed_labels, "moving": shown.volumes.labels_before,
                "warped": shown.volumes.warped_labels}[kind]
         _contours(panel, own, shown, plane)
@@ -143,26 +154,27 @@ def _draw(panel: Axes, kind: str, shown: _Pictures, plane: Plane) -> None:
             _contours(panel, shown.pair.fixed_labels, shown, plane, dashed=True)
     elif kind in ("before", "after"):
         other = shown.before if kind == "before" else shown.warped
-        picture(shown.fixed - other, cmap=_DIFFERENCE, vmin=-0.6, vmax=0.6)
+        picture(cut(shown.fixed) - cut(other), cmap=_DIFFERENCE, vmin=-0.6, vmax=0.6)
     elif kind == "checker":
-        fixed, warped = views.cut(shown.fixed, plane), views.cut(shown.warped, plane)
+        fixed, warped = cut(shown.fixed), cut(shown.warped)
         across, down = views.centres(plane)
         tile = min(width, height) / 6
         odd = (across[None, :] // tile + down[:, None] // tile) % 2 == 1
         panel.imshow(np.where(odd, warped, fixed), cmap="gray", vmin=0, vmax=1, **sharp)
     elif kind == "grid":
-        picture(0.45 * shown.fixed)
+        picture(0.45 * cut(shown.fixed))
         _grid(panel, shown, plane)
     elif kind == "field":
-        components = shown.deformation @ views.axes if views.dims == 2 else shown.deformation
-        colour = np.clip(0.5 + 0.5 * views.cut(components, plane) / shown.reach, 0, 1)
+        vectors = cut(shown.deformation)
+        components = vectors @ views.axes if views.dims == 2 else vectors
+        colour = np.clip(0.5 + 0.5 * components / shown.reach, 0, 1)
         if views.dims == 2:
             colour = np.concatenate((colour, np.full((*colour.shape[:2], 1), 0.5)), axis=-1)
         panel.imshow(colour, **place)
     else:
-        determinant = shown.volumes.jacobian.array
+        determinant = cut(shown.volumes.jacobian.array)
         picture(np.clip(determinant, *_CHANGE), cmap=_VOLUME_CHANGE, norm=LogNorm(*_CHANGE), vmin=None, vmax=None)
-        folded = views.cut(determinant <= 0, plane)
+        folded = determinant <= 0
         if folded.any():
             panel.imshow(np.ma.masked_equal(folded, 0), cmap=ListedColormap([FOLD]), **sharp)
     panel.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[], aspect="equal")

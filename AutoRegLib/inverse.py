@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
-from AutoRegLib.imaging.displacement import DisplacementField, compose_on
-from AutoRegLib.imaging.geometry import Geometry, apply
+from AutoRegLib.bridge import field_to_displacement
+from AutoRegLib.fields.warp import sample_at
+from AutoRegLib.imaging.displacement import DisplacementField
+from AutoRegLib.imaging.geometry import Geometry, lattice_points
 from AutoRegLib.metrics import coordinates
 
 
@@ -33,6 +36,7 @@ def affine_guess(forward: DisplacementField, geometry: Geometry) -> Displacement
     return DisplacementField((found - points).astype(np.float32), geometry)
 
 
+@torch.inference_mode()
 def refine_inverse(
     forward: DisplacementField, guess: DisplacementField, *, iterations: int = 8, tolerance: float = 0.005
 ) -> DisplacementField:
@@ -47,44 +51,43 @@ def refine_inverse(
     Direction: ``forward`` from fixed to moving, the result from moving to fixed.
     Reference: Chen et al., A simple fixed-point approach to invert a deformation field, Med. Phys. 35 (2008).
     """
-    backwards = _inverse(fit_affine(forward)[0]).astype(np.float32)
-    there = forward.to_transform()
-    lattice = guess.geometry
-    start = coordinates(lattice)
-    candidate, beyond = _kept_inside(forward.geometry, start, guess.vectors)
-    best = candidate
-    residual = np.zeros_like(best)
-    error = np.full(best.shape[:-1], np.inf, dtype=np.float32)
-    damping = np.ones(best.shape[:-1], dtype=np.float32)
+    own, lattice = forward.geometry, guess.geometry
+    step = own.index_to_physical[:-1, :-1]  # mm of a voxel along x, y, z
+    field = field_to_displacement(forward)
+    backwards = _tensor(np.linalg.inv(step) @ _inverse(fit_affine(forward)[0]) @ step)
+    size = torch.tensor(own.spacing[::-1], dtype=torch.float32)[:, None]
+    # all in voxels of the forward field's lattice, components (z, y, x), points in a row
+    start = _rows(lattice_points(lattice.size, own.physical_to_index @ lattice.index_to_physical))
+    guessed = _rows(guess.landing(own)) - start
+    low = torch.full((own.dims, 1), -0.499)  # a hair inside: at the very edge rounding decides whether there is data
+    high = torch.tensor(own.shape, dtype=torch.float32)[:, None] - 0.501
+    beyond = ((start + guessed < low) | (start + guessed > high)).any(dim=0)
+    candidate = torch.clamp(start + guessed, low, high) - start
+    best, residual = candidate, torch.zeros_like(candidate)
+    error, damping = torch.full_like(start[0], torch.inf), torch.ones_like(start[0])
     for _ in range(iterations + 1):
-        loop = compose_on(lattice, DisplacementField(candidate, lattice).to_transform(), there).vectors
-        size = np.linalg.norm(loop, axis=-1)
-        better = size < error
-        best = np.where(better[..., None], candidate, best)
-        residual = np.where(better[..., None], loop, residual)
-        error = np.where(better, size, error)
-        damping = np.where(better, np.minimum(1.0, 2 * damping), damping / 2).astype(np.float32)
-        if beyond.all() or np.percentile(error[~beyond], 99) < tolerance:
+        loop = candidate + sample_at(field, (start + candidate).T[None])[0]
+        length = (loop * size).square().sum(dim=0).sqrt()
+        better = length < error
+        best, residual = torch.where(better, candidate, best), torch.where(better, loop, residual)
+        error = torch.where(better, length, error)
+        damping = torch.where(better, (2 * damping).clamp_max(1.0), damping / 2)
+        if float(((error >= tolerance) & ~beyond).sum()) <= 0.01 * float((~beyond).sum()):
             break
-        candidate = best - damping[..., None] * (residual @ backwards.T)
-        candidate, _ = _kept_inside(forward.geometry, start, candidate)
-    lost = beyond & (error > 0.1 * min(forward.geometry.spacing))
-    best[lost] = guess.vectors[lost]
-    return DisplacementField(best, lattice)
+        candidate = torch.clamp(start + best - damping * (backwards @ residual), low, high) - start
+    best = torch.where(beyond & (error > 0.1 * min(own.spacing)), guessed, best)
+    vectors = best.T.flip(1).numpy() @ step.T.astype(np.float32)
+    return DisplacementField(vectors.reshape(guess.vectors.shape), lattice)
 
 
-def _kept_inside(lattice: Geometry, start: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The vectors, those that lead out of the lattice shortened to its nearest point; and which those were.
+def _rows(points: np.ndarray) -> torch.Tensor:
+    """(z, y, x, d) with components (x, y, z) as (d, points) with components (z, y, x)."""
+    return torch.from_numpy(np.ascontiguousarray(points.reshape(-1, points.shape[-1])[:, ::-1].T))
 
-    Shape: ``start`` and ``vectors`` (z, y, x, d), mm LPS.
-    """
-    index = apply(lattice.physical_to_index, start + vectors)
-    # a hair inside: at the very edge rounding decides whether a field is asked or 0 comes back
-    low, high = -0.499, np.array(lattice.size) - 0.501
-    beyond: np.ndarray = np.asarray(((index < low) | (index > high)).any(axis=-1))
-    kept = vectors.copy()
-    kept[beyond] = apply(lattice.index_to_physical, np.clip(index[beyond], low, high)) - start[beyond]
-    return kept, beyond
+
+def _tensor(matrix: np.ndarray) -> torch.Tensor:
+    """A matrix for vectors (x, y, z) as one for vectors (z, y, x)."""
+    return torch.from_numpy(matrix[::-1, ::-1].astype(np.float32))
 
 
 def _inverse(matrix: np.ndarray) -> np.ndarray:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 
 from AutoRegLib.errors import InputError
 from AutoRegLib.imaging.displacement import DisplacementField, compose_on
 from AutoRegLib.imaging.distance import surface_distances
-from AutoRegLib.imaging.geometry import Geometry, apply
+from AutoRegLib.imaging.geometry import Geometry, apply, lattice_points
 from AutoRegLib.imaging.volume import Volume
 
 LNCC_WINDOW = 9  # voxels; METHOD 1.3, full resolution
@@ -53,13 +55,18 @@ def hd95(first: Volume, second: Volume, structures: Sequence[int]) -> dict[int, 
     Reference: Maier-Hein et al., Metrics reloaded, Nature Methods 21 (2024), HD95.
     """
     _same_grid(first, second)
-    result = {}
-    for structure in structures:
+
+    def of(structure: int) -> float | None:
         masks = [volume.array == structure for volume in (first, second)]
-        if all(mask.any() for mask in masks):
-            distances = surface_distances(masks[0], masks[1], first.geometry)
-            result[int(structure)] = float(max(np.percentile(d, 95) for d in distances))
-    return result
+        if not all(mask.any() for mask in masks):
+            return None
+        distances = surface_distances(masks[0], masks[1], first.geometry)
+        return float(max(np.percentile(d, 95) for d in distances))
+
+    # SimpleITK and numpy let go of the interpreter while they compute
+    with ThreadPoolExecutor(sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()) as pool:
+        found = dict(zip(map(int, structures), pool.map(of, structures), strict=True))
+    return {structure: distance for structure, distance in found.items() if distance is not None}
 
 
 def tre(mapped: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -135,14 +142,13 @@ def inverse_consistency(
     while most_points is not None and forward.vectors[..., 0].size / step**forward.geometry.dims > most_points:
         step += 1
     every = (slice(None, None, step),) * forward.geometry.dims
-    points = coordinates(forward.geometry)[every]
-    counted = inside(moving, points + forward.vectors[every])
+    own, vectors = forward.geometry, np.ascontiguousarray(forward.vectors[every])
+    lattice = Geometry(vectors.shape[-2::-1], tuple(step * s for s in own.spacing), own.origin, own.direction)
+    counted = within(moving, DisplacementField(vectors, lattice).landing(moving))
     if mask is not None:
         counted &= mask.astype(bool)[every]
     if not counted.any():
         return {}
-    own = forward.geometry
-    lattice = Geometry(points.shape[-2::-1], tuple(step * s for s in own.spacing), own.origin, own.direction)
     loop = compose_on(lattice, forward.to_transform(), *back)
     error = np.linalg.norm(loop.vectors[counted], axis=-1)
     return {
@@ -154,7 +160,7 @@ def inverse_consistency(
 
 def coverage(field: DisplacementField, moving: Geometry, *, mask: np.ndarray | None = None) -> float:
     """Fraction of the fixed image (or of its mask) for which the moving image has data. Unit: 1."""
-    found = inside(moving, coordinates(field.geometry) + field.vectors)
+    found = within(moving, field.landing(moving))
     if mask is not None and mask.any():
         found = found[mask.astype(bool)]
     return float(found.mean())
@@ -162,20 +168,20 @@ def coverage(field: DisplacementField, moving: Geometry, *, mask: np.ndarray | N
 
 def coordinates(geometry: Geometry) -> np.ndarray:
     """Physical position of every voxel. Shape: (z, y, x, d) float32. Unit: mm LPS."""
-    matrix = geometry.index_to_physical
-    points = np.broadcast_to(matrix[:-1, -1].astype(np.float32), (*geometry.shape, geometry.dims)).copy()
-    for axis, size in enumerate(geometry.size):  # axis by axis: a full index grid would be six times larger
-        steps = np.multiply.outer(np.arange(size), matrix[:-1, axis]).astype(np.float32)
-        shape = [1] * geometry.dims
-        shape[geometry.dims - 1 - axis] = size
-        points += steps.reshape(*shape, geometry.dims)
-    return points
+    return lattice_points(geometry.size, geometry.index_to_physical)
 
 
 def inside(geometry: Geometry, points: np.ndarray) -> np.ndarray:
     """Which points lie in the field of view. Shape: (..., d) to (...). Unit: mm LPS."""
-    index = apply(geometry.physical_to_index, points)
-    return np.asarray(((index >= -0.5) & (index <= np.array(geometry.size) - 0.5)).all(axis=-1))
+    return within(geometry, apply(geometry.physical_to_index, points))
+
+
+def within(geometry: Geometry, index: np.ndarray) -> np.ndarray:
+    """Which positions on a lattice lie in its field of view. Shape: (..., d), (x, y, z), to (...). Unit: voxels."""
+    found = np.ones(index.shape[:-1], dtype=bool)
+    for axis, count in enumerate(geometry.size):
+        found &= (index[..., axis] >= -0.5) & (index[..., axis] <= count - 0.5)
+    return found
 
 
 def with_mean(values: Mapping[int, float]) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,7 +63,7 @@ def register(
     clock.seconds.update(found.seconds)
     with clock("measure", monitor):
         report, volumes = assemble(model, pair, found, device=device)
-    with clock("write", monitor):
+    with clock("write", monitor), ThreadPoolExecutor(2) as writers:
         fields = {f"transform.{suffix}": found.field for suffix in ("nrrd", *options.transform_format)}
         if found.inverse is not None:
             fields["inverse_transform.nrrd"] = found.inverse
@@ -72,15 +73,15 @@ def register(
         made = [*fields, *images]
         for name in set(OUTPUTS) - set(made):
             (output / name).unlink(missing_ok=True)
-        for name, field in fields.items():
-            write_displacement(field, output / name, compress=options.compress)
-        for name, image in images.items():
-            write_volume(image, output / name)
-        for name in made:
-            monitor.event("artifact", role=name.split(".")[0], path=str(output / name))
-    with clock("figure", monitor):
-        shown = {**report, "seconds": time.perf_counter() - began}
+        writing = [
+            *(writers.submit(write_displacement, f, output / n, compress=options.compress) for n, f in fields.items()),
+            *(writers.submit(write_volume, image, output / name) for name, image in images.items()),
+        ]
+        shown = {**report, "seconds": time.perf_counter() - began}  # drawn while the files are compressed
         problem = _draw(output / "report.png", pair, found, volumes, shown, names=model.recipe.structures)
+        for name, written in zip(made, writing, strict=True):
+            written.result()
+            monitor.event("artifact", role=name.split(".")[0], path=str(output / name))
     if problem:
         report["warnings"].append(problem)
     else:

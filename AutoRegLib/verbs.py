@@ -22,7 +22,7 @@ from AutoRegLib.arguments import (
     check_arguments,
 )
 from AutoRegLib.economy import describe, economise
-from AutoRegLib.environment import decide_device, use_threads
+from AutoRegLib.environment import decide_device, keep_freed_memory, use_threads
 from AutoRegLib.errors import InputError
 from AutoRegLib.jobs import JobRequest, Monitor
 from AutoRegLib.recipe import Judge, Recipe, read_recipe
@@ -62,6 +62,7 @@ def perform(request: JobRequest, *, monitor: Monitor | None = None) -> dict[str,
     monitor = monitor or Monitor()
     arguments = from_plain(ARGUMENTS[request.verb], request.arguments, where=f"arguments of '{request.verb}'")
     check_arguments(arguments)
+    keep_freed_memory()
     use_threads(arguments.threads)
     device = decide_device(arguments.device)
     return VERBS[request.verb](arguments, device, monitor)

@@ -71,7 +71,7 @@ class Views:
         """The slice, first row at the picture's top. Shape: (rows, columns, ...)."""
         turned = self._turn(array)
         if plane.cut is not None:
-            turned = np.take(turned, self.centre[plane.cut], axis=self.dims - 1 - plane.cut)
+            turned = np.moveaxis(turned, self.dims - 1 - plane.cut, 0)[self.centre[plane.cut]]
         return turned[::-1] if plane.upward else turned
 
     def extent(self, plane: Plane) -> tuple[float, float]:

@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from AutoRegLib.errors import InputError
-from AutoRegLib.imaging.geometry import Geometry
+from AutoRegLib.imaging.geometry import Geometry, lattice_points
 from AutoRegLib.imaging.volume import Volume, array_to_image, image_to_array
 
 
@@ -47,6 +47,16 @@ class DisplacementField:
         # SimpleITK wants float64 and empties the image it is given.
         return sitk.DisplacementFieldTransform(sitk.Cast(self.to_image(), sitk.sitkVectorFloat64))
 
+    def landing(self, geometry: Geometry) -> np.ndarray:
+        """Where the field sends its voxels, in voxels of another lattice.
+
+        Shape: (z, y, x, d) float32, components (x, y, z). Direction: fixed to moving.
+        """
+        to_index = geometry.physical_to_index
+        found = lattice_points(self.geometry.size, to_index @ self.geometry.index_to_physical)
+        found += self.vectors @ to_index[:-1, :-1].T.astype(np.float32)
+        return found
+
     def warp_points(self, points: np.ndarray) -> np.ndarray:
         """Where fixed points lie in the moving image. Shape: (n, d). Unit: mm LPS."""
         return transform_points(self.to_transform(), points)
@@ -62,6 +72,12 @@ def transform_points(transform: sitk.Transform, points: np.ndarray) -> np.ndarra
     return np.array(moved, dtype=float).reshape(-1, dims)
 
 
+def chain(*transforms: sitk.Transform) -> sitk.Transform:
+    """Transforms as one. Direction: the first one given is applied to the point first."""
+    # SimpleITK applies the transform that was added last first.
+    return sitk.CompositeTransform(list(reversed(transforms)))
+
+
 def compose_on(geometry: Geometry, *transforms: sitk.Transform) -> DisplacementField:
     """A chain of transforms as one field on ``geometry``, so that the image is interpolated once.
 
@@ -73,11 +89,9 @@ def compose_on(geometry: Geometry, *transforms: sitk.Transform) -> DisplacementF
         if transform.GetDimension() != geometry.dims:
             raise InputError("a transform of another dimension", expected=f"{geometry.dims}-D",
                              got=f"{transform.GetDimension()}-D")
-    # SimpleITK applies the transform that was added last first.
-    chain = sitk.CompositeTransform(list(reversed(transforms))) if transforms else sitk.Transform(
-        geometry.dims, sitk.sitkIdentity)
+    whole = chain(*transforms) if transforms else sitk.Transform(geometry.dims, sitk.sitkIdentity)
     image = sitk.TransformToDisplacementField(
-        chain, sitk.sitkVectorFloat32, geometry.size, geometry.origin, geometry.spacing, geometry.direction)
+        whole, sitk.sitkVectorFloat32, geometry.size, geometry.origin, geometry.spacing, geometry.direction)
     return DisplacementField(image_to_array(image), geometry)
 
 
