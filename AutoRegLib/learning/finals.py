@@ -3,7 +3,8 @@
 Shares of a supernet and gradients of lambda are forecasts made on immature weights. Here every finalist is trained
 on its own, on the full working grid, on the same batches; the worse half leaves after each round. The start is
 replaced only by a finalist whose gain over it, and over no training at all, exceeds twice its standard error over the
-validation pairs: after a handful of steps all networks are alike, and the luckiest of several would always win.
+validation pairs: after a handful of steps all networks are alike, and the luckiest of several would always win. A
+finalist that computes less, and nothing else, need not be better than the start: as good is enough.
 Reference: Jamieson & Talwalkar, Non-stochastic best arm identification, AISTATS 2016 (successive halving).
 """
 
@@ -24,7 +25,7 @@ from AutoRegLib.learning.cost import CostTable, choice_shares, fastest_choice
 from AutoRegLib.learning.data import Cohort
 from AutoRegLib.learning.train import judge_pairs, train_step, update_average
 from AutoRegLib.networks.registry import build_network, count_parameters
-from AutoRegLib.recipe import Recipe
+from AutoRegLib.recipe import LossWeights, Recipe
 from AutoRegLib.records import to_plain
 
 STAGE = "finals"
@@ -32,6 +33,8 @@ STAGE = "finals"
 LEAN = 0.5
 #: in a short search fewer finalists enter: each is to have so many steps in the first round
 FIRST_STEPS = 40
+#: the start with less to compute
+PLAINER = "start on one similarity"
 _WORST = 1e9
 
 
@@ -62,12 +65,13 @@ def nominate(
     mix favours less, and take the largest shares that half of the start's work allows.
     """
     here, there = start.genotype or Genotype(), found.genotype or Genotype()
-    one = replace(found.loss_weights, similarity_mix=float(found.loss_weights.similarity_mix >= 0.5))
-    candidates = [("start", start), ("found loss weights on one similarity", replace(start, loss_weights=one))]
+    one = _on_one(found.loss_weights)
+    candidates = [("start", start), (PLAINER, replace(start, loss_weights=_on_one(start.loss_weights)))]
     if shares and work is not None:
         lean = fastest_choice({**choice_shares(there), **shares}, work, most=LEAN * work.total(here))
         candidates.append(("found at half the work", replace(found, genotype=lean, loss_weights=one)))
     candidates += [
+        ("found loss weights on one similarity", replace(start, loss_weights=one)),
         ("found", found),
         ("found loss weights", replace(start, loss_weights=found.loss_weights)),
         ("found architecture", replace(start, genotype=found.genotype)),
@@ -82,6 +86,11 @@ def nominate(
         if all((recipe.genotype, recipe.loss_weights) != (r.genotype, r.loss_weights) for _, r in named):
             named.append((name, recipe))
     return named[:most]
+
+
+def _on_one(weights: LossWeights) -> LossWeights:
+    """The same weights with the similarity that the mix favours alone; the other is then not computed at all."""
+    return replace(weights, similarity_mix=float(weights.similarity_mix >= 0.5))
 
 
 def affordable(most: int, *, seconds: float | None, step: float) -> int:
@@ -228,14 +237,17 @@ def _better_half(players: Sequence[Finalist], alive: Sequence[int]) -> list[int]
 
 
 def _winner(judged: Sequence[Finalist], untrained: Sequence[float]) -> Finalist:
-    """The best of those trained longest, if it surely beats the start and what no training gives."""
+    """The best of those trained longest that may replace the start, else the start."""
     start = judged[0]
     latest = max(p.rounds for p in judged)
-    rivals = [p for p in judged[1:] if p.rounds == latest]
-    if not rivals:
-        return start
-    best = max(rivals, key=lambda p: sum(p.scores))
-    return best if all(_surely_better(best.scores, other) for other in (start.scores, untrained)) else start
+
+    def replaces(rival: Finalist) -> bool:
+        better = _surely_better(rival.scores, start.scores)
+        as_good = rival.name == PLAINER and sum(rival.scores) >= sum(start.scores)
+        return _surely_better(rival.scores, untrained) and (better or as_good)
+
+    rivals = sorted((p for p in judged[1:] if p.rounds == latest), key=lambda p: -sum(p.scores))
+    return next((rival for rival in rivals if replaces(rival)), start)
 
 
 def _surely_better(scores: Sequence[float], than: Sequence[float]) -> bool:

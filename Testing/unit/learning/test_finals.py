@@ -9,7 +9,7 @@ import torch
 
 from AutoRegLib.genotype import CELLS, OPERATORS, Genotype
 from AutoRegLib.learning.cost import count_candidates
-from AutoRegLib.learning.finals import Finalist, _better_half, _winner, affordable, nominate
+from AutoRegLib.learning.finals import PLAINER, Finalist, _better_half, _winner, affordable, nominate
 from AutoRegLib.recipe import LossWeights, Recipe
 
 START = Recipe()
@@ -24,8 +24,9 @@ def test_nominations_are_the_start_the_whole_leaner_ones_and_the_surest_parts() 
     shares["feature_quarter"][1, OPERATORS.index("sep5")] = 0.5
     work = count_candidates(START)
     named = dict(nominate(START, FOUND, most=10, shares=shares, work=work))
-    assert list(named)[:6] == ["start", "found loss weights on one similarity", "found at half the work", "found",
-                               "found loss weights", "found architecture"]
+    assert list(named)[:7] == ["start", PLAINER, "found at half the work", "found loss weights on one similarity",
+                               "found", "found loss weights", "found architecture"]
+    assert named[PLAINER] == replace(START, loss_weights=replace(START.loss_weights, similarity_mix=1.0))
     one = named["found loss weights on one similarity"]
     assert one.genotype == START.genotype and one.loss_weights == LossWeights(1.0, 3.0)
     lean = named["found at half the work"]
@@ -66,6 +67,10 @@ def test_the_start_is_replaced_only_for_a_gain_beyond_its_error() -> None:
     assert _winner([start, lucky], untrained).name == "start"
     assert _winner([start, better], untrained).name == "better"
     assert _winner([start, better], [0.72, 0.73, 0.76]).name == "start", "it has learnt nothing yet"
+    plainer = player(PLAINER, [0.71, 0.71, 0.75])  # mean gain 0.003, standard error 0.007
+    assert _winner([start, plainer], untrained).name == PLAINER, "as good, and less to compute"
+    assert _winner([start, lucky, plainer], untrained).name == PLAINER
+    assert _winner([start, player(PLAINER, [0.71, 0.71, 0.73])], untrained).name == "start"
     assert _winner([replace_rounds(start, 2), better], untrained).name == "start", "trained for less than the start"
 
 
