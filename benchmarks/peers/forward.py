@@ -17,11 +17,13 @@ import torch
 
 
 def ours(kind: str, recipe_file: str, size: Sequence[int]) -> Any:
-    """``autoreg/OPERATOR``, ``autoreg/recipe`` or a network of the registry by name."""
+    """``autoreg/OPERATOR``, ``autoreg/recipe`` or a registered network; memory is kept as `autoreg` does."""
+    from AutoRegLib.environment import keep_freed_memory
     from AutoRegLib.genotype import Genotype
     from AutoRegLib.networks.registry import build_network
     from AutoRegLib.recipe import Network, Recipe, read_recipe
 
+    keep_freed_memory()
     name, _, operator = kind.partition("/")
     if operator == "recipe":
         return build_network(read_recipe(recipe_file))

@@ -16,6 +16,7 @@ from AutoRegLib.imaging.displacement import (
     transform_points,
 )
 from AutoRegLib.imaging.geometry import Geometry
+from AutoRegLib.imaging.volume import array_to_image
 
 FLAT = Geometry((3, 3), (2.0, 1.0), (0.0, 0.0), (1, 0, 0, 1))
 
@@ -51,6 +52,15 @@ def test_the_first_transform_is_applied_first() -> None:
     assert np.abs(expected - other).max() > 0.2
     found = compose_on(OBLIQUE, field.to_transform(), then).warp_points(points)
     assert np.abs(found - expected).max() < 1e-4  # an affine map after a linear interpolation is exact
+
+
+def test_where_a_field_lands_is_simpleitks_continuous_index() -> None:
+    field, there = smooth_field(OBLIQUE), array_to_image(np.zeros(LEFT_HANDED.shape), LEFT_HANDED)
+    found, transform = field.landing(LEFT_HANDED), field.to_transform()
+    for z, y, x in ((0, 0, 0), (1, 2, 3), tuple(n - 2 for n in OBLIQUE.shape)):
+        point = array_to_image(np.zeros(OBLIQUE.shape), OBLIQUE).TransformIndexToPhysicalPoint((x, y, z))
+        expected = there.TransformPhysicalPointToContinuousIndex(transform.TransformPoint(point))
+        assert np.abs(found[z, y, x] - expected).max() < 1e-4
 
 
 def test_a_sampled_affine_is_the_affine() -> None:
