@@ -10,6 +10,9 @@ from AutoRegLib.errors import InputError
 
 Node = Any  # a vtkMRMLNode; the type is not named, so that values load without Slicer
 
+#: stands for a model: the pair alone is optimized
+NO_MODEL = "none"
+
 
 @dataclass(frozen=True, eq=False)
 class RegistrationInputs:
@@ -17,7 +20,7 @@ class RegistrationInputs:
 
     Segmentations may be segmentation or label map nodes; segment IDs None means all segments.
     ``fixedMask`` likewise; voxels of any of its segments count. ``initialTransform`` is the node one would put on
-    the moving volume. ``model`` is a bundle's folder or name.
+    the moving volume. ``model`` is a bundle's folder or name, or ``NO_MODEL``: then only refinement deforms.
     """
 
     fixedVolume: Node
@@ -32,7 +35,7 @@ class RegistrationInputs:
     fixedMask: Node = None
     initialTransform: Node = None
     affine: str = "auto"
-    refine: int = 0
+    refine: int | str = 0  # most iterations of the finest level, or "auto"
     inverse: bool = False
     device: str = "auto"
     fixedMaskSegmentIDs: tuple[str, ...] | None = None

@@ -62,8 +62,6 @@ def test_the_folder_and_the_files_are_those_of_the_library(monkeypatch: pytest.M
     if bundles is None or choices is None:
         pytest.skip("the panels were not built in this session")
     assert tuple(bundles.FILES) == tuple(bundle.FILES)
-    source = (Path(bundle.__file__).parent / "registration.py").read_text(encoding="utf-8")
-    assert choices.REFINEMENT is ("refinement on the pair is not available yet" not in source)
     assert set(choices.NETWORKS) <= set(NETWORKS) and choices.NETWORKS[0] == "autoreg"
     for variable, value in (("AUTOREG_MODELS", "/a"), ("XDG_DATA_HOME", "/b")):
         monkeypatch.delenv("AUTOREG_MODELS", raising=False)

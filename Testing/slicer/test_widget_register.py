@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,9 @@ def change(desk: Any, **values: Any) -> None:
 
 
 def test_an_empty_scene_says_what_to_do_first(desk: Any) -> None:
-    assert "no model yet" in why(desk.ui.applyButton)
+    assert "fixed volume" in why(desk.ui.applyButton)
     assert desk.ui.registerMessageLabel.text() == why(desk.ui.applyButton)
-    assert "No model yet" in desk.ui.modelComboBox.currentText() and not desk.ui.modelComboBox.isEnabled()
+    assert "No model" in desk.ui.modelComboBox.currentText() and "no training" in desk.ui.compatibilityLabel.text()
     assert desk.ui.workflowTabWidget.currentWidget() is desk.ui.registerTab
 
 
@@ -160,6 +161,23 @@ def test_one_click_registers(full_desk: Any) -> None:
     ui.previewOnMovingCheckBox.click()
     desk.settle()
     assert p.movingVolume.GetParentTransformNode() is None
+
+
+def test_without_a_model_the_pair_alone_is_optimized(full_desk: Any) -> None:
+    desk, p, ui = full_desk, full_desk.parameters, full_desk.ui
+    ui.modelComboBox.setCurrentIndex(ui.modelComboBox.count() - 1)
+    desk.settle()
+    assert p.model == "none" and "no training" in ui.compatibilityLabel.text() and why(ui.applyButton) == ""
+    assert not ui.modelInfoButton.isEnabled()
+    ui.applyButton.click()
+    desk.wait(lambda: desk.state() in ("Done", "Failed"))
+    desk.settle()
+    assert desk.state() == "Done" and p.outputTransform.GetAttribute("AutoReg.Model") == "none"
+    before, after = map(float, re.findall(r"Dice (\S+) → (\S+)\. ", ui.registerMessageLabel.text())[0])
+    assert after > before + 0.05
+    ui.modelComboBox.setCurrentIndex(0)
+    desk.settle()
+    assert p.model == "tiny" and ui.compatibilityLabel.text().startswith("Trained on")
 
 
 def test_cancel_from_the_same_button(full_desk: Any) -> None:

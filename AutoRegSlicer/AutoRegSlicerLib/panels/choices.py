@@ -10,8 +10,6 @@ from slicer.i18n import tr as _
 PRESET_MINUTES = {"Quick": 20.0, "Standard": 180.0, "Thorough": 720.0}
 #: networks a search can be asked for: those of AutoRegLib's registry, which cannot be imported without torch
 NETWORKS = ("autoreg", "voxelmorph1", "voxelmorph2", "voxelmorph_diff")
-#: whether ``autoreg register --refine`` works in the library of this version (a test holds them together)
-REFINEMENT = True
 
 
 class InitialAlignment(Enum):

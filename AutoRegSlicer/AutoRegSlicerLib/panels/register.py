@@ -11,8 +11,9 @@ from AutoRegSlicerLib import logic
 from AutoRegSlicerLib.jobs_ui import JobState, JobStatus
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.bundles import Bundle
-from AutoRegSlicerLib.panels.choices import REFINEMENT, InitialAlignment
+from AutoRegSlicerLib.panels.choices import InitialAlignment
 from AutoRegSlicerLib.panels.session import Session
+from AutoRegSlicerLib.values import NO_MODEL
 
 #: outputs by the name of their results: parameter that holds the node, parameter that asks for it
 OUTPUTS = {
@@ -46,7 +47,7 @@ class RegisterPanel:
     # ---- what is chosen
 
     def model(self) -> Bundle | None:
-        """The chosen model."""
+        """The chosen model; None: this pair alone is optimized."""
         name = self.session.parameters.model if self.session.parameters else ""
         return next((bundle for bundle in self.listed if bundle.name == name), None)
 
@@ -55,12 +56,12 @@ class RegisterPanel:
         p, bundle = self.session.parameters, self.model()
         existing = p.initialAlignment is InitialAlignment.Existing
         return logic.RegistrationInputs(
-            p.fixedVolume, p.movingVolume, str(bundle.folder) if bundle else "",
+            p.fixedVolume, p.movingVolume, str(bundle.folder) if bundle else NO_MODEL,
             fixedSegmentation=p.fixedSegmentation, movingSegmentation=p.movingSegmentation,
             fixedLandmarks=p.fixedLandmarks, movingLandmarks=p.movingLandmarks, fixedMask=p.fixedMask,
             initialTransform=p.initialTransform if existing else None,
             affine="auto" if p.initialAlignment is InitialAlignment.Affine else "none",
-            refine=p.refinementSteps if REFINEMENT else 0, inverse=p.createInverse, device=p.device.value,
+            refine=p.refinementSteps or (0 if bundle else "auto"), inverse=p.createInverse, device=p.device.value,
         )
 
     def _choice(self) -> tuple[Any, ...]:
@@ -92,8 +93,6 @@ class RegisterPanel:
         qtbits.offer(ui.previewOnMovingCheckBox, [] if p.outputTransform else [
             _("There is no output transform yet.")], _("Put the moving volume under the output transform; it is not "
                                                        "altered. Clear this box to undo."))
-        qtbits.offer(ui.refinementStepsSpinBox, [] if REFINEMENT else [
-            _("This version cannot refine a single pair yet.")], _("Further optimization on this pair."))
         messages = logic.checkRegistration(self.session.scene, self.inputs(), self.outputs())
         extra = self._ownReasons()
         blocking = [message.text for message in messages if message.blocking]
@@ -130,8 +129,6 @@ class RegisterPanel:
     def _ownReasons(self) -> list[str]:
         """What the scene's check cannot know: models and their dimension, the chosen transform."""
         p, bundle = self.session.parameters, self.model()
-        if not self.listed:
-            return [_("There is no model yet: train one in “Search and train”, or import one in “Models”.")]
         if bundle is not None and bundle.recipe.spatial_dims != 3:
             return [_("This model is for 2-D images: choose another model.")]
         if p.initialAlignment is InitialAlignment.Existing and p.initialTransform is None:
@@ -139,30 +136,32 @@ class RegisterPanel:
         return []
 
     def _listModels(self) -> None:
-        """Suitable models first; the first one is chosen where none is."""
+        """Suitable models first, then none at all; the first model is chosen until the user chooses."""
         p = self.session.parameters
         listed = sorted(self.session.models, key=lambda bundle: bundle.recipe.spatial_dims != 3)
         if [b.folder for b in listed] != [b.folder for b in self.listed] or not listed:
             self.listed = listed
-            qtbits.fill(self.ui.modelComboBox, [b.name for b in listed] or [_("No model yet: use Auto-search")])
-        if listed and self.model() is None:
+            qtbits.fill(self.ui.modelComboBox, [*(b.name for b in listed), _("No model: optimize this pair alone")])
+        if listed and self.model() is None and p.model != NO_MODEL:
             p.model = listed[0].name
         bundle = self.model()
         before = self.ui.modelComboBox.blockSignals(True)
-        self.ui.modelComboBox.setCurrentIndex(self.listed.index(bundle) if bundle else 0)
+        self.ui.modelComboBox.setCurrentIndex(self.listed.index(bundle) if bundle else len(listed))
         self.ui.modelComboBox.blockSignals(before)
-        qtbits.offer(self.ui.modelComboBox, [] if listed else [_("There is no model on this computer yet.")],
-                     _("The trained model. A model works on images like those it was trained on."))
+        qtbits.offer(self.ui.modelComboBox, [], _(
+            "The trained model. A model works on images like those it was trained on; without one this pair alone is "
+            "optimized, which needs no training and takes longer."))
         qtbits.offer(self.ui.modelInfoButton, [] if bundle else [_("No model is chosen.")],
                      _("Show the card of this model: data, accuracy, limits."))
-        qtbits.show(self.ui.compatibilityLabel, compatibility(bundle) if bundle else "")
+        qtbits.show(self.ui.compatibilityLabel, compatibility(bundle) if bundle else _(
+            "Needs no training; a brain takes a minute or two. A model, made in “Search and train”, takes seconds."))
 
     # ---- buttons
 
     def chooseModel(self) -> None:
         index = int(qtbits.read(self.ui.modelComboBox, "currentIndex"))
-        if self.session.parameters is not None and 0 <= index < len(self.listed):
-            self.session.parameters.model = self.listed[index].name
+        if self.session.parameters is not None and 0 <= index <= len(self.listed):
+            self.session.parameters.model = self.listed[index].name if index < len(self.listed) else NO_MODEL
             self.session.changed()
 
     def showModel(self) -> None:
