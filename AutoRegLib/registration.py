@@ -15,9 +15,8 @@ from torch import Tensor
 from AutoRegLib.bridge import displacement_to_field, to_tensor
 from AutoRegLib.bundle import ModelBundle
 from AutoRegLib.errors import CancelledError, InputError, OutOfMemoryProblem
-from AutoRegLib.fields.jacobian import jacobian_determinant
 from AutoRegLib.fields.prediction import Prediction, integrate
-from AutoRegLib.fields.unfold import unfold
+from AutoRegLib.fields.unfold import turned, unfold
 from AutoRegLib.imaging.align import Alignment, affine_align
 from AutoRegLib.imaging.displacement import DisplacementField, compose_on
 from AutoRegLib.imaging.geometry import Geometry, working_grid
@@ -164,7 +163,7 @@ def _predict(model: ModelBundle, moving: Volume, fixed: Volume, *, device: str) 
     """The network's answer on its grid, smoothed where it folds, and how many voxels folded."""
     with torch.inference_mode():
         answer: Prediction = model.network.to(device)(to_tensor(moving).to(device), to_tensor(fixed).to(device))
-        if answer.velocity is None or not bool((jacobian_determinant(answer.displacement) <= 0.0).any()):
+        if answer.velocity is None or not bool(turned(answer.displacement).any()):
             return answer, 0
         velocity, displacement, count = unfold(
             answer.velocity, answer.displacement.shape[2:], squarings=model.recipe.network.squarings
