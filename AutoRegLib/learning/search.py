@@ -155,7 +155,9 @@ def _costs(
         monitor.event("warning", code="memory", text=text)
     if not (recipe.search.speed_weight > 0.0 or recipe.search.max_seconds is not None):
         return None
-    return measure_candidates(recipe, cohort.grid.shape, device=cohort.device)
+    costs = measure_candidates(recipe, cohort.grid.shape, device=cohort.device)
+    within_limit(recipe, {}, costs)  # a limit that no network keeps is refused now, not after the search
+    return costs
 
 
 def shares_of(stages: Sequence[Stage], settled: Sequence[Tensors]) -> dict[str, Tensor]:

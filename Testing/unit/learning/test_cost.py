@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,9 @@ def test_search_keeps_the_limit_and_leaves_card_and_pictures(tmp_path: Path) -> 
     card = (tmp_path / "out" / "card.md").read_text()
     assert "| start | 1 | 2 |" in card and "validation Dice" in card and "One pass over a pair" in card
     assert {p.name for p in (tmp_path / "out" / "figures").iterdir()} == {"architecture.png", "finals.png"}
+    with pytest.raises(InputError, match="that fast"):  # before anything is searched
+        search(replace(recipe, search=replace(recipe.search, max_seconds=1e-9, stages=(replace(stage, steps=10**9),))),
+               scenario, output=tmp_path / "impossible")
 
 
 def test_recomputing_saves_memory_and_changes_no_gradient() -> None:
