@@ -54,10 +54,9 @@ class Finalist:
 
 
 def nominate(
-    start: Recipe, found: Recipe, *, most: int, shares: Mapping[str, Tensor] | None = None,
-    work: CostTable | None = None,
+    start: Recipe, found: Recipe, *, shares: Mapping[str, Tensor] | None = None, work: CostTable | None = None,
 ) -> list[tuple[str, Recipe]]:
-    """The start first, then what was found, whole, in parts and leaner; no recipe twice, ``most`` at most.
+    """The start first, then what was found, whole, in parts and leaner; no recipe twice.
 
     ``shares``: softmax(alpha) of the searched cells, (edges, candidates). The parts of the architecture are its
     surest edges: those whose found operator leads the start's by the most. ``work``: what the operators cost.
@@ -85,7 +84,7 @@ def nominate(
     for name, recipe in candidates:
         if all((recipe.genotype, recipe.loss_weights) != (r.genotype, r.loss_weights) for _, r in named):
             named.append((name, recipe))
-    return named[:most]
+    return named
 
 
 def _on_one(weights: LossWeights) -> LossWeights:

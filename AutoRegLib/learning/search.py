@@ -106,9 +106,10 @@ def search(
                 most = len(inside["players"])
             else:
                 most = affordable(recipe.search.finalists, seconds=seconds, step=step_cost(recipe, cohort)[0])
-            candidates = nominate(recipe, found, most=most, shares=shares_found, work=work)
+            start = within_limit(recipe, {}, costs)  # as it would have to be to keep the limit on seconds
+            candidates = fast_enough(nominate(start, found, shares=shares_found, work=work), recipe, costs)
             winner, found = run_finals(
-                fast_enough(candidates, recipe, costs), cohort, steps=recipe.search.final_steps, seconds=seconds,
+                candidates[:most], cohort, steps=recipe.search.final_steps, seconds=seconds,
                 history=history, keep=keep, monitor=monitor, saved=inside,
             )
             continue
@@ -179,7 +180,7 @@ def within_limit(found: Recipe, shares: Mapping[str, Tensor], costs: CostTable |
 def fast_enough(
     candidates: Sequence[tuple[str, Recipe]], recipe: Recipe, costs: CostTable | None
 ) -> list[tuple[str, Recipe]]:
-    """Without the candidates that break the limit on seconds; the found one always keeps it."""
+    """Without the candidates that break the limit on seconds; the start and the found one keep it."""
     most = recipe.search.max_seconds
     if costs is None or most is None:
         return list(candidates)

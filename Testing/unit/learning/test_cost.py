@@ -74,7 +74,7 @@ def test_saved_bytes_counts_what_backward_needs() -> None:
     assert saved_bytes(lambda: (x + 1).sum()) == 0
 
 
-def test_search_keeps_the_limit_and_leaves_card_and_pictures(tmp_path: Path) -> None:
+def test_search_keeps_the_limit_and_leaves_card_and_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scenario = read_scenario(make_scenario(tmp_path / "data"))
     stage = Stage("deformation architecture", "deformation", "registration", 3, 3e-2, warmup=0.0)
     recipe = Recipe(
@@ -86,8 +86,16 @@ def test_search_keeps_the_limit_and_leaves_card_and_pictures(tmp_path: Path) -> 
     card = (tmp_path / "out" / "card.md").read_text()
     assert "| start | 1 | 2 |" in card and "validation Dice" in card and "One pass over a pair" in card
     assert {p.name for p in (tmp_path / "out" / "figures").iterdir()} == {"architecture.png", "finals.png"}
+
+    # counted and not timed: this machine may be busy
+    monkeypatch.setattr("AutoRegLib.learning.search.measure_candidates", lambda r, shape, device: count_candidates(r))
+    table = count_candidates(recipe)
+    between = 0.5 * (table.total(Genotype.uniform("conv1")) + table.total(Genotype.uniform("dil7")))
+    dilated = replace(recipe, genotype=Genotype.uniform("dil7"), search=replace(recipe.search, max_seconds=between))
+    found = search(dilated, scenario, output=tmp_path / "limited")
+    assert found.genotype is not None and table.total(found.genotype) <= between < table.total(Genotype.uniform("dil7"))
     with pytest.raises(InputError, match="that fast"):  # before anything is searched
-        search(replace(recipe, search=replace(recipe.search, max_seconds=1e-9, stages=(replace(stage, steps=10**9),))),
+        search(replace(recipe, search=replace(recipe.search, max_seconds=-1.0, stages=(replace(stage, steps=10**9),))),
                scenario, output=tmp_path / "impossible")
 
 
