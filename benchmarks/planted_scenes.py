@@ -55,19 +55,18 @@ def shifted(seed: int, *, most: int, count: int = 18) -> tuple[Cohort, int]:
     return cohort_of(images, labels, (1,)), 2 * most
 
 
-def cluttered(seed: int, *, count: int = 24, deformation: float = 4.0, clutter: float = 0.1) -> Cohort:
-    """A disc with a sector and a core, smoothly deformed by some ``deformation`` voxels, under independent clutter.
+def cluttered(seed: int, *, count: int = 24, deformation: float = 2.5, clutter: float = 0.1) -> Cohort:
+    """A disc in two rings, smoothly deformed by some ``deformation`` voxels, under independent clutter.
 
     The clutter is as wide as structures that can be matched, but nothing corresponds in it: a field that is let
-    loose follows it and tears the figure, a field that is held too stiff does not follow the figure.
+    loose follows it and tears the thin rings, a field that is held too stiff does not follow them.
     """
     rng = np.random.default_rng(seed)
     yy, xx = np.meshgrid(*[np.arange(SIZE)] * 2, indexing="ij")
     images, labels = [], []
     for _ in range(count):
-        y, x = (axis - SIZE / 2 + deformation * smooth(rng, (SIZE, SIZE), 8.0) for axis in (yy, xx))
-        radius, angle = np.hypot(y, x), np.arctan2(y, x)
-        label = np.where(radius < 8, 3, np.where(radius < 18, np.where(np.abs(angle) < 1.2, 2, 1), 0))
+        y, x = (axis - SIZE / 2 + deformation * smooth(rng, (SIZE, SIZE), 6.0) for axis in (yy, xx))
+        label = np.array([3, 0, 2, 1, 0])[np.searchsorted([6, 10, 14, 18], np.hypot(y, x), side="right")]
         images.append(label / 3 + 0.02 * rng.standard_normal((SIZE, SIZE)) + clutter * smooth(rng, (SIZE, SIZE), 2.0))
         labels.append(label)
     return cohort_of(images, labels, (1, 2, 3))

@@ -2,10 +2,11 @@
 
 Lambda acts on the validation loss only through the trained weights. Unrolling a step or two of training sees a
 sliver of that effect, and what it sees favours whatever pays off within those steps. Here the weights are a function of
-lambda, trained on losses with lambda moved at random about its present value; the derivative of that function is
-the response of training itself, as far as it can be expressed by scaling the channels of every layer.
+lambda, trained on losses at lambdas drawn from the whole range of the search: one network that has been trained at
+every lambda, as far as that can be expressed by scaling the channels of every layer. What is best on validation
+is then a property of this function, not of where the search has come from.
 
-Reference: METHOD 1.4; MacKay et al., Self-tuning networks, ICLR 2019, Sec. 3.
+Reference: METHOD 1.4; MacKay et al., Self-tuning networks, ICLR 2019, Sec. 3; Hoopes et al., HyperMorph, IPMI 2021.
 """
 
 from __future__ import annotations
@@ -22,18 +23,24 @@ MARK = "|response"
 
 
 def with_response(weights: Mapping[str, Tensor], count: int) -> Tensors:
-    """The weights and, for each, how its output channels answer to ``count`` upper variables: nothing at first."""
-    answers = {f"{name}{MARK}": value.new_zeros(len(value), count) for name, value in weights.items()}
+    """The weights and, for each, how its output channels answer to ``count`` upper variables: nothing at first.
+
+    Shape: (channels, 2 count): linear and curved part.
+    """
+    answers = {f"{name}{MARK}": value.new_zeros(len(value), 2 * count) for name, value in weights.items()}
     return {**weights, **answers}
 
 
-def respond(weights: Mapping[str, Tensor], offset: Mapping[str, Tensor]) -> Tensors:
-    """The network's weights at an upper variable ``offset`` away from where the search began.
+def respond(weights: Mapping[str, Tensor], offset: Mapping[str, Tensor], *, spread: float) -> Tensors:
+    """The network's weights at an upper variable ``offset`` away from the middle of its range, ``spread`` each way.
 
-    Kernels are scaled channel by channel, ``W (1 + R h)``; biases, which start at zero, are shifted, ``b + R h``.
+    Kernels are scaled channel by channel, ``W (1 + R f)``; biases, which start at zero, are shifted, ``b + R f``,
+    with ``f = (h, h^2 / spread - spread / 3)`` for the offset ``h``: both parts vanish on average over the range.
+    The answer must bend: within a twentyfold smoothness a straight one cannot have its best in the middle.
     Without responses the weights come back as they are.
     """
     moved = torch.stack([offset[name] for name in sorted(offset)])
+    parts = torch.cat((moved, moved.square() / spread - spread / 3.0))
     answered: Tensors = {}
     for name, value in weights.items():
         if name.endswith(MARK):
@@ -42,14 +49,23 @@ def respond(weights: Mapping[str, Tensor], offset: Mapping[str, Tensor]) -> Tens
         if answer is None:
             answered[name] = value
             continue
-        change = (answer @ moved).view(-1, *[1] * (value.dim() - 1))
+        change = (answer @ parts).view(-1, *[1] * (value.dim() - 1))
         answered[name] = value + change if value.dim() == 1 else value * (1.0 + change)
     return answered
 
 
-def nudge(upper: Mapping[str, Tensor], rng: Random, *, spread: float) -> Tensors:
-    """A random move of every entry of the upper variable, normal with standard deviation ``spread``."""
+def anywhere(middle: Mapping[str, Tensor], rng: Random, *, spread: float) -> Tensors:
+    """An upper variable drawn evenly from its range: every entry at most ``spread`` from the middle."""
     return {
-        name: torch.tensor([rng.gauss(0.0, spread) for _ in range(value.numel())]).view(value.shape).to(value)
-        for name, value in upper.items()
+        name: value.detach() + torch.tensor([rng.uniform(-spread, spread) for _ in range(value.numel())]).view(value.shape).to(
+            value
+        )
+        for name, value in middle.items()
     }
+
+
+def keep_within(upper: Mapping[str, Tensor], middle: Mapping[str, Tensor], *, spread: float) -> None:
+    """Bring every entry of the upper variable back, in place, to at most ``spread`` from the middle."""
+    with torch.no_grad():
+        for name, value in upper.items():
+            value.copy_(value.clamp(middle[name] - spread, middle[name] + spread))

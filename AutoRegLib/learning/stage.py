@@ -17,7 +17,7 @@ from AutoRegLib.learning.clock import CHECKPOINT_SECONDS, Clock, heed
 from AutoRegLib.learning.cost import CostTable
 from AutoRegLib.learning.data import Batch, Cohort, choose_judge, coarser
 from AutoRegLib.learning.determinism import generator
-from AutoRegLib.learning.response import nudge, respond, with_response
+from AutoRegLib.learning.response import anywhere, keep_within, respond, with_response
 from AutoRegLib.learning.upper import UPPERS
 from AutoRegLib.losses.objective import (
     as_weights,
@@ -29,7 +29,7 @@ from AutoRegLib.losses.objective import (
 from AutoRegLib.networks.registry import build_network
 from AutoRegLib.recipe import Recipe, Stage
 
-Draw = tuple[Batch, Mapping[str, Tensor]]  # what a step sees: pairs, and a random move of the upper variable
+Draw = tuple[Batch, Mapping[str, Tensor]]  # what a step sees: pairs, and where else to take the upper variable
 
 
 def run_stage(
@@ -83,9 +83,11 @@ def run_stage(
             split, size=settings.batch, seed=recipe.seed, stream=stream, step=number,
             judge=judge if split == "val" else "", augment=recipe.training.augment if split == "train" else 0.0,
         )
-        spread = stage.spread if split == "train" else 0.0
-        moved = nudge(start, generator(recipe.seed, f"{stream}/nudge", number), spread=spread) if spread > 0.0 else {}
-        return coarser(batch, stage.coarsen), moved
+        elsewhere: Tensors = {}
+        if stage.spread > 0.0 and split == "train":
+            rng = generator(recipe.seed, f"{stream}/elsewhere", number)
+            elsewhere = anywhere(upper, rng, spread=stage.spread)
+        return coarser(batch, stage.coarsen), elsewhere
 
     def state() -> None:
         keep({
@@ -112,7 +114,7 @@ def run_stage(
             loss, slope, _ = value_and_gradients(problem.lower_loss, weights, upper, batch)
         else:
             result = hypergradient(
-                problem, weights, upper, validation=[draw("val", "upper", step)],
+                problem, weights, upper, validation=[draw("val", f"upper{i}", step) for i in range(stage.upper_batches)],
                 train=[batch, *(draw("train", f"inner{i}", step) for i in range(1, stage.inner_steps))],
                 rate=settings.learning_rate if stage.inner_rate is None else stage.inner_rate,
                 method="difference" if settings.second_order and stage.unrolled else "first", epsilon=settings.epsilon,
@@ -149,26 +151,30 @@ def build_problem(
 ) -> BilevelProblem:
     """The stage's two losses as pure functions of (weights, upper, drawn batch).
 
-    ``origin``: where the upper variable started, from which answering weights count its moves.
+    ``origin``: where the upper variable started, the middle of the range that answering weights know.
     """
     kind, standard = UPPERS[stage.upper], as_weights(recipe.loss_weights)
 
     def terms(weights: Mapping[str, Tensor], upper: Mapping[str, Tensor], drawn: Draw) -> Any:
-        batch, moved = drawn
-        here = {name: value + moved[name] if name in moved else value for name, value in upper.items()}
+        batch, elsewhere = drawn
+        here = {**upper, **elsewhere}
         mixture, lambdas = kind.use(here)
         if stage.spread > 0.0:
-            weights = respond(weights, {name: value - origin[name] for name, value in here.items()})
+            offset = {name: value - upper[name].detach() for name, value in here.items()}
+            weights = respond(weights, offset, spread=stage.spread)
         prediction = functional_call(network, dict(weights), (batch.moving, batch.fixed, mixture))
         return prediction, lambdas or standard
 
     def registration(weights: Mapping[str, Tensor], upper: Mapping[str, Tensor], drawn: Draw) -> Tensor:
         batch = drawn[0]
         prediction, lambdas = terms(weights, upper, drawn)
-        return registration_loss(
+        loss = registration_loss(
             prediction, batch.moving, batch.fixed, lambdas, objective=recipe.objective, labels=batch.labels,
             structures=cohort.structures,
         )["total"]
+        if drawn[1]:  # lambdas far apart: without this the heaviest would rule the weights
+            loss = loss / (1.0 + sum(float(lambdas[name]) for name in ("smoothness", "half_scale", "quarter_scale")))
+        return loss
 
     def judged(weights: Mapping[str, Tensor], upper: Mapping[str, Tensor], drawn: Draw) -> Tensor:
         prediction, _ = terms(weights, upper, drawn)
