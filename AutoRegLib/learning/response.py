@@ -2,9 +2,11 @@
 
 Lambda acts on the validation loss only through the trained weights. Unrolling a step or two of training sees a
 sliver of that effect, and what it sees favours whatever pays off within those steps. Here the weights are a function of
-lambda, trained on losses at lambdas drawn from the whole range of the search: one network that has been trained at
-every lambda, as far as that can be expressed by scaling the channels of every layer. What is best on validation
-is then a property of this function, not of where the search has come from.
+lambda, trained on losses with lambda moved far about its present value; the derivative of that function is
+the response of training itself, as far as it can be expressed by scaling the channels of every layer.
+The moves have to be wide: what training gains over a twentyfold range each way outlasts its length, what it gains
+nearby is mostly that an immature network profits from less smoothness. They have to go with lambda: weights trained
+at mostly smaller lambdas say that small is good, and the other way round; only in the middle does that cancel.
 
 Reference: METHOD 1.4; MacKay et al., Self-tuning networks, ICLR 2019, Sec. 3; Hoopes et al., HyperMorph, IPMI 2021.
 """
@@ -25,19 +27,18 @@ MARK = "|response"
 def with_response(weights: Mapping[str, Tensor], count: int) -> Tensors:
     """The weights and, for each, how its output channels answer to ``count`` upper variables: nothing at first.
 
-    Shape: (channels, 2 count): linear and curved part.
+    Shape: (channels, 2 count), the straight and the bent part.
     """
     answers = {f"{name}{MARK}": value.new_zeros(len(value), 2 * count) for name, value in weights.items()}
     return {**weights, **answers}
 
 
 def respond(weights: Mapping[str, Tensor], offset: Mapping[str, Tensor], *, spread: float) -> Tensors:
-    """The network's weights at an upper variable ``offset`` away from the middle of its range, ``spread`` each way.
+    """The network's weights at an upper variable ``offset`` away from the present one, at most ``spread`` each way.
 
     Kernels are scaled channel by channel, ``W (1 + R f)``; biases, which start at zero, are shifted, ``b + R f``,
-    with ``f = (h, h^2 / spread - spread / 3)`` for the offset ``h``: both parts vanish on average over the range.
-    The answer must bend: within a twentyfold smoothness a straight one cannot have its best in the middle.
-    Without responses the weights come back as they are.
+    with ``f = (h, h^2 / spread - spread / 3)`` of the offset ``h``: both vanish on average over the range, and
+    the second keeps what bends out of the first. Without responses the weights come back as they are.
     """
     moved = torch.stack([offset[name] for name in sorted(offset)])
     parts = torch.cat((moved, moved.square() / spread - spread / 3.0))
@@ -54,18 +55,9 @@ def respond(weights: Mapping[str, Tensor], offset: Mapping[str, Tensor], *, spre
     return answered
 
 
-def anywhere(middle: Mapping[str, Tensor], rng: Random, *, spread: float) -> Tensors:
-    """An upper variable drawn evenly from its range: every entry at most ``spread`` from the middle."""
+def nudge(upper: Mapping[str, Tensor], rng: Random, *, spread: float) -> Tensors:
+    """A random move of every entry of the upper variable, evenly up to ``spread`` each way."""
     return {
-        name: value.detach() + torch.tensor([rng.uniform(-spread, spread) for _ in range(value.numel())]).view(value.shape).to(
-            value
-        )
-        for name, value in middle.items()
+        name: torch.tensor([rng.uniform(-spread, spread) for _ in range(value.numel())]).view(value.shape).to(value)
+        for name, value in upper.items()
     }
-
-
-def keep_within(upper: Mapping[str, Tensor], middle: Mapping[str, Tensor], *, spread: float) -> None:
-    """Bring every entry of the upper variable back, in place, to at most ``spread`` from the middle."""
-    with torch.no_grad():
-        for name, value in upper.items():
-            value.copy_(value.clamp(middle[name] - spread, middle[name] + spread))

@@ -17,7 +17,7 @@ from AutoRegLib.learning.clock import CHECKPOINT_SECONDS, Clock, heed
 from AutoRegLib.learning.cost import CostTable
 from AutoRegLib.learning.data import Batch, Cohort, choose_judge, coarser
 from AutoRegLib.learning.determinism import generator
-from AutoRegLib.learning.response import anywhere, keep_within, respond, with_response
+from AutoRegLib.learning.response import nudge, respond, with_response
 from AutoRegLib.learning.upper import UPPERS
 from AutoRegLib.losses.objective import (
     as_weights,
@@ -29,7 +29,7 @@ from AutoRegLib.losses.objective import (
 from AutoRegLib.networks.registry import build_network
 from AutoRegLib.recipe import Recipe, Stage
 
-Draw = tuple[Batch, Mapping[str, Tensor]]  # what a step sees: pairs, and where else to take the upper variable
+Draw = tuple[Batch, Mapping[str, Tensor]]  # what a step sees: pairs, and a random move of the upper variable
 
 
 def run_stage(
@@ -55,7 +55,7 @@ def run_stage(
     settings, kind = recipe.search, UPPERS[stage.upper]
     network = build_network(recipe, searched=kind.searched, recompute=stage.recompute).to(cohort.device)
     start = {n: v.to(cohort.device) for n, v in kind.start(recipe).items()}
-    problem = build_problem(recipe, stage, cohort, network, origin=start, costs=costs)
+    problem = build_problem(recipe, stage, cohort, network, costs=costs)
     weights: Tensors = {n: p.detach() for n, p in network.named_parameters()}  # no copy: the network is called on them
     if stage.warm:
         _restore(weights, {n: warm[n] for n in weights if n in warm})
@@ -83,11 +83,9 @@ def run_stage(
             split, size=settings.batch, seed=recipe.seed, stream=stream, step=number,
             judge=judge if split == "val" else "", augment=recipe.training.augment if split == "train" else 0.0,
         )
-        elsewhere: Tensors = {}
-        if stage.spread > 0.0 and split == "train":
-            rng = generator(recipe.seed, f"{stream}/elsewhere", number)
-            elsewhere = anywhere(upper, rng, spread=stage.spread)
-        return coarser(batch, stage.coarsen), elsewhere
+        spread = stage.spread if split == "train" else 0.0
+        moved = nudge(start, generator(recipe.seed, f"{stream}/nudge", number), spread=spread) if spread > 0.0 else {}
+        return coarser(batch, stage.coarsen), moved
 
     def state() -> None:
         keep({
@@ -114,7 +112,7 @@ def run_stage(
             loss, slope, _ = value_and_gradients(problem.lower_loss, weights, upper, batch)
         else:
             result = hypergradient(
-                problem, weights, upper, validation=[draw("val", f"upper{i}", step) for i in range(stage.upper_batches)],
+                problem, weights, upper, validation=[draw("val", "upper", step)],
                 train=[batch, *(draw("train", f"inner{i}", step) for i in range(1, stage.inner_steps))],
                 rate=settings.learning_rate if stage.inner_rate is None else stage.inner_rate,
                 method="difference" if settings.second_order and stage.unrolled else "first", epsilon=settings.epsilon,
@@ -146,34 +144,31 @@ def run_stage(
 
 
 def build_problem(
-    recipe: Recipe, stage: Stage, cohort: Cohort, network: torch.nn.Module, *, origin: Mapping[str, Tensor],
-    costs: CostTable | None = None,
+    recipe: Recipe, stage: Stage, cohort: Cohort, network: torch.nn.Module, *, costs: CostTable | None = None
 ) -> BilevelProblem:
-    """The stage's two losses as pure functions of (weights, upper, drawn batch).
-
-    ``origin``: where the upper variable started, the middle of the range that answering weights know.
-    """
+    """The stage's two losses as pure functions of (weights, upper, drawn batch)."""
     kind, standard = UPPERS[stage.upper], as_weights(recipe.loss_weights)
 
     def terms(weights: Mapping[str, Tensor], upper: Mapping[str, Tensor], drawn: Draw) -> Any:
-        batch, elsewhere = drawn
-        here = {**upper, **elsewhere}
+        batch, moved = drawn
+        here = {name: value + moved[name] if name in moved else value for name, value in upper.items()}
         mixture, lambdas = kind.use(here)
         if stage.spread > 0.0:
+            # counted from the present value: without a move zero, but its derivative is the answer's
             offset = {name: value - upper[name].detach() for name, value in here.items()}
             weights = respond(weights, offset, spread=stage.spread)
         prediction = functional_call(network, dict(weights), (batch.moving, batch.fixed, mixture))
         return prediction, lambdas or standard
 
     def registration(weights: Mapping[str, Tensor], upper: Mapping[str, Tensor], drawn: Draw) -> Tensor:
-        batch = drawn[0]
+        batch, moved = drawn
         prediction, lambdas = terms(weights, upper, drawn)
         loss = registration_loss(
             prediction, batch.moving, batch.fixed, lambdas, objective=recipe.objective, labels=batch.labels,
             structures=cohort.structures,
         )["total"]
-        if drawn[1]:  # lambdas far apart: without this the heaviest would rule the weights
-            loss = loss / (1.0 + sum(float(lambdas[name]) for name in ("smoothness", "half_scale", "quarter_scale")))
+        if moved:  # weights far apart: undivided, the heaviest would rule the network
+            loss = loss / (1.0 + lambdas["smoothness"] + lambdas["half_scale"] + lambdas["quarter_scale"])
         return loss
 
     def judged(weights: Mapping[str, Tensor], upper: Mapping[str, Tensor], drawn: Draw) -> Tensor:
