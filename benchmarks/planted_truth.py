@@ -152,9 +152,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("reach", "lambda"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--steps", type=int, help="of the stage (default: 80 for reach, 300 for lambda)")
-    parser.add_argument("--check", type=int, help="steps of the trainings that tell the truth (lambda: 250, reach: 0)")
-    parser.add_argument("--truth-seeds", type=int, nargs="+", default=[0, 1], help="lambda: of these trainings")
+    parser.add_argument("--steps", type=int, help="of the stage (default: 260 for reach, 500 for lambda)")
+    parser.add_argument("--check", type=int, help="steps of the trainings that tell the truth (lambda: 300, reach: 200)")
+    parser.add_argument("--truth-seeds", type=int, nargs="+", default=[0, 1, 2], help="lambda: of these trainings")
     parser.add_argument("--most", type=int, default=MOST, help="reach: half the largest shift, voxels")
     parser.add_argument("--grid", type=float, nargs="+", default=GRID, help="lambda: smoothness, geometric")
     parser.add_argument("--far", type=int, default=2, help="lambda: grid steps between the start and the best")
@@ -163,14 +163,14 @@ def main() -> None:
     losses: dict[float, float] = {}
     verdict = "The wanted reach is found by {} of {} seeds."
     if arguments.what == "lambda":
-        losses = true_losses(arguments.truth_seeds, arguments.grid, steps=arguments.check or 250)
+        losses = true_losses(arguments.truth_seeds, arguments.grid, steps=arguments.check or 300)
         truth = ", ".join(f"{loss:.3f} at {s:.3g}" for s, loss in losses.items())
         verdict = f"L_seg after training: {truth}. Stage 3 ends within one grid step of the best in {{}} of {{}} seeds."
     for seed in arguments.seeds:
         if arguments.what == "reach":
-            row = reach(seed, most=arguments.most, steps=arguments.steps or 80, check=arguments.check or 0)
+            row = reach(seed, most=arguments.most, steps=arguments.steps or 260, check=arguments.check or 0)
         else:
-            row = stage_three(seed, losses=losses, far=arguments.far, steps=arguments.steps or 300)
+            row = stage_three(seed, losses=losses, far=arguments.far, steps=arguments.steps or 500)
         print(row, flush=True)
         rows.append(row)
         passed = sum(row["passed"] == "yes" for row in rows)
