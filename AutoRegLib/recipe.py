@@ -106,8 +106,8 @@ class Search:
     """The search's fields; the stages are data, not code."""
 
     stages: tuple[Stage, ...] = (
-        Stage("feature architecture", "feature", "registration", 400, 3e-2, coarsen=2),
-        Stage("deformation architecture", "deformation", "registration", 400, 3e-2, coarsen=2),
+        Stage("feature architecture", "feature", "registration", 400, 3e-2, coarsen=2, warmup=0.5),
+        Stage("deformation architecture", "deformation", "registration", 400, 3e-2, coarsen=2, warmup=0.5),
         Stage("loss weights", "lambda", "auto", 400, 5e-2, warmup=0.3, spread=3.0, unrolled=False, warm=True,
               decay=True),
     )

@@ -38,13 +38,12 @@ def cohort_of(images: list[np.ndarray], labels: list[np.ndarray], structures: tu
     )
 
 
-def shifted(seed: int, *, most: int, count: int = 24, size: int = 64) -> tuple[Cohort, int]:
+def shifted(seed: int, *, most: int, count: int = 90, size: int = 64) -> tuple[Cohort, int]:
     """A disc with a core, anywhere up to ``most`` voxels off centre, and the largest shift between two of them.
 
     The shift of a pair is the larger of its components. Two images in opposite corners are always among those that
-    train, so that the largest shift is twice ``most``. The disc is 28 voxels wide: the labels of a pair still overlap
-    along each axis, so that the loss says which way to go, while a voxel of the disc's far edge learns how far only by
-    seeing the other disc's edge.
+    train, so that the largest shift is twice ``most``. The disc is 30 voxels wide: those of most pairs overlap, so that
+    the loss says which way to go, while a voxel at its edge learns how far only by seeing the other disc's edge.
     """
     rng = np.random.default_rng(seed)
     yy, xx = np.meshgrid(*[np.arange(size) - size / 2] * 2, indexing="ij")
@@ -52,7 +51,7 @@ def shifted(seed: int, *, most: int, count: int = 24, size: int = 64) -> tuple[C
     places = corners + [tuple(rng.integers(-most, most + 1, size=2)) for _ in range(count - len(corners))]
     images, labels = [], []
     for y, x in places:
-        label = np.array([2, 1, 0])[np.searchsorted([6, 14], np.hypot(yy - y, xx - x), side="right")]
+        label = np.array([2, 1, 0])[np.searchsorted([6, 15], np.hypot(yy - y, xx - x), side="right")]
         images.append(np.array([0.0, 1.0, 0.4])[label] + 0.05 * rng.standard_normal((size, size)))
         labels.append(label)
     return cohort_of(images, labels, (1, 2)), 2 * most
