@@ -57,7 +57,7 @@ def shifted(seed: int, *, most: int, count: int = 90, size: int = 64) -> tuple[C
     return cohort_of(images, labels, (1, 2)), 2 * most
 
 
-def cluttered(seed: int, *, count: int = 24, deformation: float = 2.5, clutter: float = 0.1) -> Cohort:
+def cluttered(seed: int, *, count: int = 60, deformation: float = 2.5, clutter: float = 0.15) -> Cohort:
     """A disc in two rings, smoothly deformed by some ``deformation`` voxels, under independent clutter.
 
     The clutter is as wide as structures that can be matched, but nothing corresponds in it: a field that is let

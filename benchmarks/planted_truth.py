@@ -39,7 +39,7 @@ MOST = 14
 UNIFORM = ("conv1", "conv3", "dil7")
 BASE = Recipe(
     spatial_dims=2, network=Network(features=(8, 8), decoder=(16, 8, 8), squarings=5),
-    training=Training(batch=4, learning_rate=2e-3, augment=0.0, average=0.98, validation_pairs=12),
+    training=Training(batch=4, learning_rate=2e-3, augment=0.0, average=0.98, validation_pairs=48),
     search=Search(batch=4, learning_rate=2e-3),
 )
 
@@ -165,7 +165,7 @@ def main() -> None:
     parser.add_argument("what", choices=("reach", "lambda"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--steps", type=int, help="of the stage (default: 260 for reach, 500 for lambda)")
-    parser.add_argument("--check", type=int, help="steps of the trainings that tell the truth (lambda: 300, reach: 200)")
+    parser.add_argument("--check", type=int, help="steps of trainings for the truth (default: 500; reach: 200)")
     parser.add_argument("--truth-seeds", type=int, nargs="+", default=[0, 1], help="of these trainings")
     parser.add_argument("--most", type=int, default=MOST, help="reach: half the largest shift, voxels")
     parser.add_argument("--grid", type=float, nargs="+", default=GRID, help="lambda: smoothness, geometric")
@@ -174,7 +174,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     losses: dict[float, float] = {}
     if arguments.what == "lambda":
-        losses = true_losses(arguments.truth_seeds, arguments.grid, steps=arguments.check or 600)
+        losses = true_losses(arguments.truth_seeds, arguments.grid, steps=arguments.check or 500)
         truth = ", ".join(f"{loss:.3f} at {s:.3g}" for s, loss in losses.items())
         verdict = f"L_seg after training: {truth}. Stage 3 ends within one grid step of the best in {{}} of {{}} seeds."
     else:
