@@ -6,6 +6,8 @@ of operators at random reach the shifts, so a seed passes only if the found cell
 than four of five random draws. With ``--most 1`` nothing asks for reach: the control.
 ``lambda``: rings under clutter, for which training at every smoothness of a grid tells the best one. Stage 3 starts two
 grid steps (tenfold) from it, below for even and above for odd seeds, and passes if it ends within one grid step of it.
+A smoothness drawn log-evenly from two steps about it passes in half of the cases, in four of five seeds by a chance of
+0.19; one that stays where it starts never does.
 Each writes a table under ``results/``; a scenario passes if four of five seeds do.
 """
 
