@@ -95,7 +95,7 @@ class Stage:
     inner_steps: int = 1  # unrolled lower steps behind each upper gradient
     inner_rate: float | None = None  # their size; None: the learning rate of the weights
     warmup: float = 0.2  # part of the stage before its upper variable moves
-    spread: float = 0.0  # > 0: the weights learn to answer to upper variables moved by this much (standard deviation)
+    spread: float = 0.0  # > 0: the weights learn to answer to upper variables moved by up to this much
     unrolled: bool = True  # add what unrolled training steps say; a stage with answering weights needs none
     warm: bool = False  # start from the weights of the stage before
     decay: bool = False  # let the upper rate fall to zero over the stage
@@ -106,9 +106,9 @@ class Search:
     """The search's fields; the stages are data, not code."""
 
     stages: tuple[Stage, ...] = (
-        Stage("feature architecture", "feature", "registration", 400, 3e-2, coarsen=2),
-        Stage("deformation architecture", "deformation", "registration", 400, 3e-2, coarsen=2),
-        Stage("loss weights", "lambda", "auto", 400, 5e-2, warmup=0.3, spread=0.5, unrolled=False, warm=True,
+        Stage("feature architecture", "feature", "registration", 400, 3e-2, coarsen=2, warmup=0.5),
+        Stage("deformation architecture", "deformation", "registration", 400, 3e-2, coarsen=2, warmup=0.5),
+        Stage("loss weights", "lambda", "auto", 400, 5e-2, warmup=0.3, spread=3.0, unrolled=False, warm=True,
               decay=True),
     )
     shares: tuple[float, ...] = (0.15, 0.25, 0.20)  # of the time budget, per stage

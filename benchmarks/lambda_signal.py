@@ -49,7 +49,7 @@ def trained(recipe: Recipe, stage: Stage, cohort: Cohort, *, steps: int, warm: M
 
 def problem_of(recipe: Recipe, stage: Stage, cohort: Cohort) -> BilevelProblem:
     """The stage's two losses."""
-    return build_problem(recipe, stage, cohort, build_network(recipe), origin=to_free(recipe.loss_weights))
+    return build_problem(recipe, stage, cohort, build_network(recipe))
 
 
 def routes(recipe: Recipe, cohort: Cohort, weights: Tensors, *, unrolled: int, rate: float) -> dict[str, Estimate]:

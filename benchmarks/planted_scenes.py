@@ -30,7 +30,7 @@ def cohort_of(images: list[np.ndarray], labels: list[np.ndarray], structures: tu
         split: tuple((a, b) for a in part for b in part if a != b)
         for split, part in (("train", names[:cut]), ("val", names[cut:]))
     }
-    geometry = Geometry((SIZE, SIZE), (1.0, 1.0), (0.0, 0.0), (1.0, 0.0, 0.0, 1.0))
+    geometry = Geometry(images[0].shape, (1.0, 1.0), (0.0, 0.0), (1.0, 0.0, 0.0, 1.0))
     return Cohort(
         geometry, {n: torch.tensor(i, dtype=torch.float32)[None, None] for n, i in zip(names, images, strict=True)},
         {n: torch.tensor(v, dtype=torch.int16)[None, None] for n, v in zip(names, labels, strict=True)}, pairs,
@@ -38,36 +38,37 @@ def cohort_of(images: list[np.ndarray], labels: list[np.ndarray], structures: tu
     )
 
 
-def shifted(seed: int, *, most: int, count: int = 18) -> tuple[Cohort, int]:
-    """One texture seen through windows up to ``most`` voxels off centre, and the largest shift between two of them.
+def shifted(seed: int, *, most: int, count: int = 90, size: int = 64) -> tuple[Cohort, int]:
+    """A disc with a core, anywhere up to ``most`` voxels off centre, and the largest shift between two of them.
 
     The shift of a pair is the larger of its components. Two images in opposite corners are always among those that
-    train, so that the largest shift is twice ``most``.
+    train, so that the largest shift is twice ``most``. The disc is 30 voxels wide: those of most pairs overlap, so that
+    the loss says which way to go, while a voxel at its edge learns how far only by seeing the other disc's edge.
     """
     rng = np.random.default_rng(seed)
-    side = SIZE + 2 * most
-    canvas = smooth(rng, (side, side), 5.0) + 0.3 * smooth(rng, (side, side), 2.0)
-    figure = (canvas > 0.5).astype(int)
-    corners = [(0, 0), (2 * most, 2 * most)]
-    places = corners + [tuple(rng.integers(0, 2 * most + 1, size=2)) for _ in range(count - len(corners))]
-    images = [canvas[y : y + SIZE, x : x + SIZE] + 0.05 * rng.standard_normal((SIZE, SIZE)) for y, x in places]
-    labels = [figure[y : y + SIZE, x : x + SIZE] for y, x in places]
-    return cohort_of(images, labels, (1,)), 2 * most
+    yy, xx = np.meshgrid(*[np.arange(size) - size / 2] * 2, indexing="ij")
+    corners = [(-most, -most), (most, most)]
+    places = corners + [tuple(rng.integers(-most, most + 1, size=2)) for _ in range(count - len(corners))]
+    images, labels = [], []
+    for y, x in places:
+        label = np.array([2, 1, 0])[np.searchsorted([6, 15], np.hypot(yy - y, xx - x), side="right")]
+        images.append(np.array([0.0, 1.0, 0.4])[label] + 0.05 * rng.standard_normal((size, size)))
+        labels.append(label)
+    return cohort_of(images, labels, (1, 2)), 2 * most
 
 
-def cluttered(seed: int, *, count: int = 24, deformation: float = 4.0, clutter: float = 0.1) -> Cohort:
-    """A disc with a sector and a core, smoothly deformed by some ``deformation`` voxels, under independent clutter.
+def cluttered(seed: int, *, count: int = 60, deformation: float = 2.5, clutter: float = 0.15) -> Cohort:
+    """A disc in two rings, smoothly deformed by some ``deformation`` voxels, under independent clutter.
 
     The clutter is as wide as structures that can be matched, but nothing corresponds in it: a field that is let
-    loose follows it and tears the figure, a field that is held too stiff does not follow the figure.
+    loose follows it and tears the thin rings, a field that is held too stiff does not follow them.
     """
     rng = np.random.default_rng(seed)
     yy, xx = np.meshgrid(*[np.arange(SIZE)] * 2, indexing="ij")
     images, labels = [], []
     for _ in range(count):
-        y, x = (axis - SIZE / 2 + deformation * smooth(rng, (SIZE, SIZE), 8.0) for axis in (yy, xx))
-        radius, angle = np.hypot(y, x), np.arctan2(y, x)
-        label = np.where(radius < 8, 3, np.where(radius < 18, np.where(np.abs(angle) < 1.2, 2, 1), 0))
+        y, x = (axis - SIZE / 2 + deformation * smooth(rng, (SIZE, SIZE), 6.0) for axis in (yy, xx))
+        label = np.array([3, 0, 2, 1, 0])[np.searchsorted([6, 10, 14, 18], np.hypot(y, x), side="right")]
         images.append(label / 3 + 0.02 * rng.standard_normal((SIZE, SIZE)) + clutter * smooth(rng, (SIZE, SIZE), 2.0))
         labels.append(label)
     return cohort_of(images, labels, (1, 2, 3))

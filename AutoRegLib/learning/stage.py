@@ -55,7 +55,7 @@ def run_stage(
     settings, kind = recipe.search, UPPERS[stage.upper]
     network = build_network(recipe, searched=kind.searched, recompute=stage.recompute).to(cohort.device)
     start = {n: v.to(cohort.device) for n, v in kind.start(recipe).items()}
-    problem = build_problem(recipe, stage, cohort, network, origin=start, costs=costs)
+    problem = build_problem(recipe, stage, cohort, network, costs=costs)
     weights: Tensors = {n: p.detach() for n, p in network.named_parameters()}  # no copy: the network is called on them
     if stage.warm:
         _restore(weights, {n: warm[n] for n in weights if n in warm})
@@ -144,13 +144,9 @@ def run_stage(
 
 
 def build_problem(
-    recipe: Recipe, stage: Stage, cohort: Cohort, network: torch.nn.Module, *, origin: Mapping[str, Tensor],
-    costs: CostTable | None = None,
+    recipe: Recipe, stage: Stage, cohort: Cohort, network: torch.nn.Module, *, costs: CostTable | None = None
 ) -> BilevelProblem:
-    """The stage's two losses as pure functions of (weights, upper, drawn batch).
-
-    ``origin``: where the upper variable started, from which answering weights count its moves.
-    """
+    """The stage's two losses as pure functions of (weights, upper, drawn batch)."""
     kind, standard = UPPERS[stage.upper], as_weights(recipe.loss_weights)
 
     def terms(weights: Mapping[str, Tensor], upper: Mapping[str, Tensor], drawn: Draw) -> Any:
@@ -158,17 +154,22 @@ def build_problem(
         here = {name: value + moved[name] if name in moved else value for name, value in upper.items()}
         mixture, lambdas = kind.use(here)
         if stage.spread > 0.0:
-            weights = respond(weights, {name: value - origin[name] for name, value in here.items()})
+            # counted from the present value: without a move zero, but its derivative is the answer's
+            offset = {name: value - upper[name].detach() for name, value in here.items()}
+            weights = respond(weights, offset, spread=stage.spread)
         prediction = functional_call(network, dict(weights), (batch.moving, batch.fixed, mixture))
         return prediction, lambdas or standard
 
     def registration(weights: Mapping[str, Tensor], upper: Mapping[str, Tensor], drawn: Draw) -> Tensor:
-        batch = drawn[0]
+        batch, moved = drawn
         prediction, lambdas = terms(weights, upper, drawn)
-        return registration_loss(
+        loss = registration_loss(
             prediction, batch.moving, batch.fixed, lambdas, objective=recipe.objective, labels=batch.labels,
             structures=cohort.structures,
         )["total"]
+        if moved:  # weights far apart: undivided, the heaviest would rule the network
+            loss = loss / (1.0 + lambdas["smoothness"] + lambdas["half_scale"] + lambdas["quarter_scale"])
+        return loss
 
     def judged(weights: Mapping[str, Tensor], upper: Mapping[str, Tensor], drawn: Draw) -> Tensor:
         prediction, _ = terms(weights, upper, drawn)

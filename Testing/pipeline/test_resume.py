@@ -32,7 +32,7 @@ RECIPE = Recipe(
         stages=(
             Stage("feature architecture", "feature", "registration", 8, 3e-2),
             Stage("deformation architecture", "deformation", "registration", 8, 3e-2),
-            Stage("loss weights", "lambda", "segmentation", 8, 4e-2, inner_rate=0.05),
+            Stage("loss weights", "lambda", "segmentation", 8, 4e-2, spread=3.0, unrolled=False),
         ),
         check_every=3,
     ),

@@ -46,7 +46,7 @@ def make(folder: Path, *, landmarks: bool) -> Scenario:
 RECIPE = Recipe(
     network=Network(features=(2, 2), decoder=(4, 3, 2)), preprocessing=Preprocessing(affine="none"),
     training=Training(validation_pairs=2),
-    search=Search(stages=(Stage("loss weights", "lambda", "auto", 4, 5e-2, spread=0.5, unrolled=False, warmup=0.2),),
+    search=Search(stages=(Stage("loss weights", "lambda", "auto", 4, 5e-2, spread=3.0, unrolled=False, warmup=0.2),),
                   shares=(1.0,), finalists=2, final_steps=2, check_every=2),
 )
 
