@@ -27,7 +27,7 @@ from AutoRegLib.losses.objective import (
     unsupervised_loss,
 )
 from AutoRegLib.networks.registry import build_network
-from AutoRegLib.recipe import Recipe, Stage
+from AutoRegLib.recipe import Judge, Recipe, Stage
 
 Draw = tuple[Batch, Mapping[str, Tensor]]  # what a step sees: pairs, and a random move of the upper variable
 
@@ -75,7 +75,7 @@ def run_stage(
     clock = Clock(stage.steps, seconds=seconds, **(saved["clock"] if saved else {}))
     still = saved["still"] if saved else 0
     before = saved["before"] if saved else _copied(upper)
-    judge = stage.judge if stage.judge != "auto" else choose_judge(cohort)
+    judge = judge_of(stage, cohort)
 
     def draw(split: str, role: str, number: int) -> Draw:
         stream = f"{stage.name}/{role}"
@@ -143,6 +143,11 @@ def run_stage(
     return _copied(upper), _copied(weights), finish
 
 
+def judge_of(stage: Stage, cohort: Cohort) -> Judge:
+    """What judges the stage's upper variable on these data."""
+    return choose_judge(cohort) if stage.judge == "auto" else stage.judge
+
+
 def build_problem(
     recipe: Recipe, stage: Stage, cohort: Cohort, network: torch.nn.Module, *, costs: CostTable | None = None
 ) -> BilevelProblem:
@@ -180,7 +185,7 @@ def build_problem(
             return landmark_loss(prediction, batch.landmarks, objective=objective, spacing=spacing)
         return unsupervised_loss(prediction, batch.moving, batch.fixed, standard, objective=objective)
 
-    judge = stage.judge if stage.judge != "auto" else choose_judge(cohort)
+    judge = judge_of(stage, cohort)
     spacing = [stage.coarsen * size for size in reversed(cohort.grid.spacing)]
     upper_loss = registration if judge == "registration" else judged
 
