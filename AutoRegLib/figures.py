@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from contourpy import contour_generator
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap, LogNorm, Normalize
 from matplotlib.patheffects import withStroke
 
@@ -191,13 +193,17 @@ def _contours(
     across, down = shown.views.centres(plane)
     cut = shown.views.cut(labels.array, plane)
     thin = 0.6 if len(shown.structures) > 10 else 1.0  # many outlines would hide the image
+    lines: list[np.ndarray] = []
+    colours: list[str] = []  # all in one artist: a contour set for each of thirty structures takes seconds
     for number, structure in enumerate(shown.structures):
         mask = (cut == structure).astype(float)
         if mask.min() < mask.max():
-            panel.contour(across, down, mask, levels=[0.5], linewidths=(0.7 if dashed else 1.0) * thin,
-                          linestyles="dashed" if dashed else "solid",
-                          colors="white" if dashed else _STRUCTURES[number % len(_STRUCTURES)],
-                          alpha=0.7 if dashed else 1.0)
+            outlines = [np.asarray(line) for line in contour_generator(across, down, mask).lines(0.5)]
+            lines += outlines
+            colours += ["white" if dashed else _STRUCTURES[number % len(_STRUCTURES)]] * len(outlines)
+    panel.add_collection(LineCollection(
+        lines, colors=colours, linewidths=(0.7 if dashed else 1.0) * thin, linestyles="dashed" if dashed else "solid",
+        alpha=0.7 if dashed else 1.0), autolim=False)
 
 
 def _grid(panel: Axes, shown: _Pictures, plane: Plane) -> None:

@@ -34,15 +34,22 @@ def dice(first: Volume, second: Volume, structures: Sequence[int]) -> dict[int, 
     """
     _same_grid(first, second)
     # One pass over the voxels for all structures: 30 structures would otherwise be 90 passes.
-    values, both = np.unique(first.array[first.array == second.array], return_counts=True)
-    counts = [dict(zip(*np.unique(v.array, return_counts=True), strict=True)) for v in (first, second)]
-    overlap = dict(zip(values, both, strict=True))
+    overlap, *counts = (_voxels(a) for a in (first.array[first.array == second.array], first.array, second.array))
     result = {}
     for structure in structures:
-        total = int(counts[0].get(structure, 0)) + int(counts[1].get(structure, 0))
+        total = sum(count.get(int(structure), 0) for count in counts)
         if total:
-            result[int(structure)] = 2 * int(overlap.get(structure, 0)) / total
+            result[int(structure)] = 2 * overlap.get(int(structure), 0) / total
     return result
+
+
+def _voxels(labels: np.ndarray) -> dict[int, int]:
+    """How many voxels carry each label."""
+    if labels.size and labels.min() >= 0 and labels.max() < 2**16:  # counting is far quicker than sorting
+        counts = np.bincount(labels.ravel())
+        return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
+    values, found = np.unique(labels, return_counts=True)
+    return dict(zip(values.tolist(), found.tolist(), strict=True))
 
 
 def hd95(first: Volume, second: Volume, structures: Sequence[int]) -> dict[int, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,7 +62,8 @@ def register(
         similarity=options.similarity, inverse=options.inverse, seed=options.seed, device=device, monitor=monitor,
     )
     clock.seconds.update(found.seconds)
-    with clock("measure", monitor):
+    with clock("measure", monitor), ThreadPoolExecutor(1) as loader:
+        loader.submit(import_module, "AutoRegLib.figures")  # a second or two that the measuring hides
         report, volumes = assemble(model, pair, found, device=device)
     with clock("write", monitor), ThreadPoolExecutor(2) as writers:
         fields = {f"transform.{suffix}": found.field for suffix in ("nrrd", *options.transform_format)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -71,16 +71,18 @@ def affine_align(
         raise InputError("the images do not overlap", expected="headers in one space",
                          got=f"fixed {_box(fixed.geometry)}, moving {_box(moving.geometry)}",
                          remedy="align them first, or let the alignment start from their centres")
-    with itk_threads(threads or 1):
-        return _align(fixed, moving, level=level, seed=seed)
-
-
-def _align(fixed: Volume, moving: Volume, *, level: Level, seed: int) -> Alignment:
     # In units of the field of view's radius a change of the matrix moves voxels as far as one of the translation.
     # In mm, ITK's step, a length over all parameters, throws the scales once the translation has converged.
     radius = 0.5 * float(np.mean(np.array(fixed.geometry.size) * np.array(fixed.geometry.spacing)))
     fixed, moving = _in_units(fixed, radius), _in_units(moving, radius)
     pyramid = _pyramid(fixed, moving)
+    with itk_threads(threads or 1):
+        return _align(fixed, moving, pyramid, radius, level=level, seed=seed)
+
+
+def _align(
+    fixed: Volume, moving: Volume, pyramid: Sequence[tuple[Volume, Volume]], radius: float, *, level: Level, seed: int
+) -> Alignment:
     levels = [(to_sitk(first), to_sitk(second)) for first, second in pyramid]
     judge = _Judge(*levels[-1], seed=seed)
     starts = _starts(fixed, moving)
