@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from AutoRegLib.networks.registry import build_network
 from AutoRegLib.recipe import Recipe, Stage
 
 LARGE = 1_000_000  # voxels; candidates are timed on a grid half as fine above this
-REPEATS = 3
+REPEATS = 6
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,8 @@ class CostTable:
 def measure_candidates(recipe: Recipe, shape: Sequence[int], *, device: str) -> CostTable:
     """Time every candidate on every edge of the recipe's network for one pair of images of ``shape``.
 
-    The median of three passes; on large grids the grid is halved and the times are scaled by the voxels.
+    The quickest of some passes, which other programs disturb least; on large grids the grid is halved and the times
+    are scaled by the voxels.
     """
     factor = 2 if torch.Size(shape).numel() > LARGE else 1
     scale = float(factor ** len(shape))
@@ -64,7 +64,7 @@ def measure_candidates(recipe: Recipe, shape: Sequence[int], *, device: str) -> 
         recipe, shape, watch=lambda candidate, seconds: _timed(candidate, seconds, device), device=device,
         repeats=REPEATS,
     )
-    table = _table({place: scale * statistics.median(seconds) for place, seconds in spent.items()})
+    table = _table({place: scale * min(seconds) for place, seconds in spent.items()})
     plain = Genotype()
     whole = scale * forward_seconds(replace(recipe, genotype=plain), shape, device=device)
     return CostTable(table, max(whole - CostTable(table, 0.0).total(plain), 0.0))
@@ -113,16 +113,16 @@ def _table(costs: Mapping[Place, float]) -> dict[str, tuple[tuple[float, ...], .
 
 
 def forward_seconds(recipe: Recipe, shape: Sequence[int], *, device: str) -> float:
-    """Median seconds of one pass of the recipe's network over a pair of images of ``shape``."""
+    """Seconds of the quickest of some passes of the recipe's network over a pair of images of ``shape``."""
     network = build_network(recipe).to(device).eval()
     pair = [torch.rand(1, 1, *shape, device=device) for _ in range(2)]
     times = []
     with torch.inference_mode():
-        for _ in range(REPEATS + 1):
+        for _ in range(REPEATS):
             began = _now(device)
             network(*pair)
             times.append(_now(device) - began)
-    return statistics.median(times[1:])
+    return min(times)
 
 
 def fastest_choice(shares: Mapping[str, Tensor], table: CostTable, *, most: float) -> Genotype:
