@@ -1,7 +1,7 @@
 """What a search costs beside training: ``python -m benchmarks.search_cost SCENARIO [--fraction 0.04] [--threads 1]``.
 
 Runs the search and the training of a preset, both with the same fraction of their steps, each in a process of its own,
-and tells wall time and peak memory of both, and of single steps of the supernet. Reference: AutoReg paper, Table I.
+and writes wall time and peak memory of both, and of single steps of the supernet, to ``results``. Reference: AutoReg paper, Table I.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from AutoRegLib.networks.registry import build_network
 from AutoRegLib.presets import SCALES, preset_recipe
 from AutoRegLib.recipe import Recipe
 from AutoRegLib.scenario import Scenario, read_scenario
+from benchmarks import tables
 
 STEPS = 3  # single steps of each kind, for the memory
 
@@ -122,6 +123,8 @@ def main() -> None:
         rows.append(json.loads(done.stdout.splitlines()[-1]))
         print(rows[-1], file=sys.stderr, flush=True)
     print(report(rows))
+    tables.save(f"search_cost_{arguments.scenario.parent.name}", rows, title=f"Cost of a search: {scenario.name}",
+                verdict=report(rows), threads=arguments.threads)
 
 
 if __name__ == "__main__":
