@@ -1,7 +1,8 @@
 """What a search costs beside training: ``python -m benchmarks.search_cost SCENARIO [--fraction 0.04] [--threads 1]``.
 
 Runs the search and the training of a preset, both with the same fraction of their steps, each in a process of its own,
-and writes wall time and peak memory of both, and of single steps of the supernet, to ``results``. Reference: AutoReg paper, Table I.
+and writes wall time and peak memory of both, and of single steps of the supernet, to ``results``.
+Reference: AutoReg paper, Table I.
 """
 
 from __future__ import annotations
