@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from AutoRegLib.errors import EnvironmentProblem
-
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 def use_threads(count: int | None) -> None:
@@ -22,20 +19,6 @@ def use_threads(count: int | None) -> None:
     import torch
 
     torch.set_num_threads(count)
-
-
-def keep_freed_memory() -> None:
-    """Let the C library keep what is freed for what is needed next, instead of giving it back at once.
-
-    By default glibc fetches every array above 32 MiB anew from the system, which clears it page by page: a quarter of
-    the processor time of a full-size registration. Other systems and C libraries are left as they are.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    adjust = getattr(ctypes.CDLL(None), "mallopt", None)
-    if adjust is not None:
-        adjust(_MMAP_THRESHOLD, 2**30)
-        adjust(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def decide_device(wish: str) -> str:

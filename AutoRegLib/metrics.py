@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
 from AutoRegLib.errors import InputError
 from AutoRegLib.imaging.displacement import DisplacementField, compose_on
-from AutoRegLib.imaging.distance import surface_distances
+from AutoRegLib.imaging.distance import surface_distances, thread_count
 from AutoRegLib.imaging.geometry import Geometry, apply, lattice_points
 from AutoRegLib.imaging.volume import Volume
+from AutoRegLib.memory import give_freed_memory_back
 
 LNCC_WINDOW = 9  # voxels; METHOD 1.3, full resolution
 
@@ -71,7 +71,7 @@ def hd95(first: Volume, second: Volume, structures: Sequence[int]) -> dict[int, 
         return float(max(np.percentile(d, 95) for d in distances))
 
     # SimpleITK and numpy let go of the interpreter while they compute
-    with ThreadPoolExecutor(sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()) as pool:
+    with ThreadPoolExecutor(thread_count()) as pool:
         found = dict(zip(map(int, structures), pool.map(of, structures), strict=True))
     return {structure: distance for structure, distance in found.items() if distance is not None}
 
@@ -219,6 +219,7 @@ def reset_peak_memory(device: str = "cpu") -> bool:
 
         torch.cuda.reset_peak_memory_stats(device)
         return True
+    give_freed_memory_back()
     try:
         with open("/proc/self/clear_refs", "w", encoding="ascii") as control:  # Linux: "5" resets the high-water mark
             control.write("5")

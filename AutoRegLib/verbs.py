@@ -22,9 +22,10 @@ from AutoRegLib.arguments import (
     check_arguments,
 )
 from AutoRegLib.economy import describe, economise
-from AutoRegLib.environment import decide_device, keep_freed_memory, use_threads
+from AutoRegLib.environment import decide_device, use_threads
 from AutoRegLib.errors import InputError
 from AutoRegLib.jobs import JobRequest, Monitor
+from AutoRegLib.memory import keep_freed_memory
 from AutoRegLib.recipe import Judge, Recipe, read_recipe
 from AutoRegLib.records import from_plain, make_folder, to_plain, write_json
 from AutoRegLib.scenario import Scenario, read_scenario

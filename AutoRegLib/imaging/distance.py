@@ -43,6 +43,11 @@ def surface_distances(first: np.ndarray, second: np.ndarray, geometry: Geometry)
     return _distance_to(second, geometry)[first], _distance_to(first, geometry)[second]
 
 
+def thread_count() -> int:
+    """How many threads SimpleITK may use: as many structures are measured side by side."""
+    return int(sitk.ProcessObject.GetGlobalDefaultNumberOfThreads())
+
+
 def _box(mask: np.ndarray) -> tuple[slice, ...]:
     """The smallest box that holds the mask: whole-volume distance maps of small structures are slow."""
     slices = []

@@ -18,8 +18,8 @@ import torch
 
 def ours(kind: str, recipe_file: str, size: Sequence[int]) -> Any:
     """``autoreg/OPERATOR``, ``autoreg/recipe`` or a registered network; memory is kept as `autoreg` does."""
-    from AutoRegLib.environment import keep_freed_memory
     from AutoRegLib.genotype import Genotype
+    from AutoRegLib.memory import keep_freed_memory
     from AutoRegLib.networks.registry import build_network
     from AutoRegLib.recipe import Network, Recipe, read_recipe
 

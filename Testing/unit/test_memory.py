@@ -1,4 +1,4 @@
-"""What a process sets up for itself before it computes."""
+"""Memory that is freed is kept for what comes next."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 FAULTS = """
 import resource, sys
 import numpy as np
-from AutoRegLib.environment import keep_freed_memory
+from AutoRegLib.memory import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
 def faults():
