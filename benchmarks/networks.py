@@ -80,6 +80,9 @@ def flatness(rows: Sequence[Row]) -> str:
     for name, title in (("cpu_ns_a_voxel", "time"), ("bytes_a_voxel", "memory")):
         values = [row[name] for row in done]
         centre = median(values)
+        if centre <= 0:  # so small a pass fits in what the process already held
+            text += f"- {title} a voxel: too little to measure\n"
+            continue
         stray = max(abs(value / centre - 1) for value in values)
         text += f"- {title} a voxel strays by at most {100 * stray:.0f} % from its median over the sizes: "
         text += f"**{'flat' if stray <= FLAT else 'not flat'}** within {100 * FLAT:.0f} %\n"

@@ -102,6 +102,8 @@ def test_ratios_and_flatness() -> None:
     assert half["time_of_VM-2"] == 0.5 and half["memory_of_VM-2"] == 3.0
     cubes: list[Row] = [{"cpu_ns_a_voxel": time, "bytes_a_voxel": 100.0} for time in (1.0, 1.0, 1.5)]
     assert flatness(cubes).count("**flat**") == 1 and flatness(cubes).count("**not flat**") == 1
+    freed: list[Row] = [{**cube, "bytes_a_voxel": 0.0} for cube in cubes]  # a small pass takes no memory of its own
+    assert "too little to measure" in flatness(freed) and flatness(freed).count("**") == 2
 
 
 def test_tables_hold_every_column() -> None:
