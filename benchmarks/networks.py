@@ -24,6 +24,7 @@ REFERENCE = "voxelmorph2"
 NETWORKS = {
     "autoreg/conv3": "AutoReg, all conv3",
     "autoreg/sep3": "AutoReg, all sep3 (light)",
+    "autoreg-wide/conv3": "AutoReg in the paper's widths, all conv3",
     "voxelmorph1": "VoxelMorph-1 (this library)",
     REFERENCE: "VoxelMorph-2 (this library)",
     "voxelmorph_diff": "VoxelMorph-diff (this library)",

@@ -18,9 +18,29 @@ SLOPE = 0.2
 Constructor = Callable[[int, int, int, int], nn.Module]  # (dims, in channels, out channels, stride)
 
 
+class Single(nn.Conv3d):
+    """A 3-D convolution that is as fast for one small volume as for several.
+
+    torch 2.13 on the CPU leaves a single float32 volume of at most 20480 channels times depth times height to a kernel
+    that takes up to twenty times as long as oneDNN (16 channels of 32 voxels cubed: 54 against 2.7 ms, forward). Where
+    gradients are wanted the volume goes twice, since their kernel is chosen by the same rule (163 against 26 ms).
+    """
+
+    _most = 20480
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        small = input.dim() == 5 and len(input) == 1 and input.shape[1:4].numel() <= self._most
+        plain = input.dtype == torch.float32 and not input.is_cuda
+        if isinstance(self.padding, str) or not (small and plain and torch.backends.mkldnn.is_available()):
+            return super()._conv_forward(input, weight, bias)
+        if torch.is_grad_enabled():
+            return super()._conv_forward(input.expand(2, -1, -1, -1, -1), weight, bias)[:1]
+        return torch.mkldnn_convolution(input, weight, bias, self.padding, self.stride, self.dilation, self.groups)
+
+
 def convolution(dims: int, *args: int, **options: int) -> nn.Module:
     """A plain 2-D or 3-D convolution layer."""
-    kind = {2: nn.Conv2d, 3: nn.Conv3d}[dims]
+    kind = {2: nn.Conv2d, 3: Single}[dims]
     return kind(*args, **options)  # type: ignore[arg-type]
 
 

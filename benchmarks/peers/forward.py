@@ -17,10 +17,13 @@ import torch
 
 
 def ours(kind: str, recipe_file: str, size: Sequence[int]) -> Any:
-    """``autoreg/OPERATOR``, ``autoreg/recipe`` or a registered network; memory is kept as `autoreg` does."""
+    """``autoreg/OPERATOR`` in the presets' widths or ``autoreg-wide/OPERATOR`` in the paper's, ``autoreg/recipe``, or a
+    registered network; memory is kept as `autoreg` does.
+    """
     from AutoRegLib.genotype import Genotype
     from AutoRegLib.memory import keep_freed_memory
     from AutoRegLib.networks.registry import build_network
+    from AutoRegLib.presets import NARROW
     from AutoRegLib.recipe import Network, Recipe, read_recipe
 
     keep_freed_memory()
@@ -28,7 +31,9 @@ def ours(kind: str, recipe_file: str, size: Sequence[int]) -> Any:
     if operator == "recipe":
         return build_network(read_recipe(recipe_file))
     genotype = Genotype.uniform(operator) if operator else None
-    return build_network(Recipe(spatial_dims=len(size), network=Network(name=name), genotype=genotype))
+    widths = dict(zip(("features", "decoder"), NARROW, strict=True)) if name == "autoreg" else {}
+    network = Network(name=name.removesuffix("-wide"), **widths)  # type: ignore[arg-type]
+    return build_network(Recipe(spatial_dims=len(size), network=network, genotype=genotype))
 
 
 def original_voxelmorph(kind: str, recipe_file: str, size: Sequence[int]) -> Any:

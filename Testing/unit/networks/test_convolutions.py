@@ -1,13 +1,15 @@
-"""The parts of separable convolutions against torch's own, with first and second derivatives."""
+"""Convolutions of our own against torch's own, with first and second derivatives."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from AutoRegLib.networks.depthwise import depthwise_convolution
-from AutoRegLib.networks.operators import Depthwise, Pointwise
+from AutoRegLib.networks.operators import Depthwise, Pointwise, Single
 
 
 def drawn(kernel: int, dtype: torch.dtype, shape: tuple[int, ...] = (2, 3, 7, 6, 5)) -> list[torch.Tensor]:
@@ -68,3 +70,39 @@ def test_same_bits_again() -> None:
     inputs = drawn(5, torch.float32, (2, 16, 9, 8, 7))
     runs = [torch.autograd.grad(depthwise_convolution(*inputs).square().sum(), inputs) for _ in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(3, 1, 1), (3, 2, 1), (5, 1, 1), (3, 1, 2), (7, 1, 2)])
+def test_a_single_small_volume_is_convolved_as_torch_does(
+    kernel: int, stride: int, dilation: int, layout: torch.memory_format
+) -> None:
+    """With and without gradients; float64, which oneDNN has no kernel for, twice differentiable."""
+    torch.manual_seed(kernel)
+    layer = Single(4, 3, kernel, stride=stride, dilation=dilation, padding=dilation * (kernel - 1) // 2)
+    options = {"stride": stride, "dilation": dilation, "padding": layer.padding}
+    x = torch.randn(1, 4, 9, 8, 7).contiguous(memory_format=layout).requires_grad_()
+    wanted = F.conv3d(x.double(), layer.weight.double(), layer.bias.double(), **options)  # type: ignore[arg-type,union-attr]
+    with torch.no_grad():
+        assert (layer(x) - wanted).abs().max() < 1e-5
+    found = layer(x)
+    assert found.shape == wanted.shape and (found - wanted).abs().max() < 1e-5
+    inputs = [x, layer.weight, layer.bias]
+    for a, b in zip(torch.autograd.grad(found.square().mean(), inputs),  # type: ignore[arg-type]
+                    torch.autograd.grad(wanted.square().mean(), inputs), strict=True):  # type: ignore[arg-type]
+        assert (a - b).abs().max() < 1e-5
+    double = layer.double()
+    assert (double(x.double()) - wanted).abs().max() < 1e-10
+
+
+def test_a_single_small_volume_gives_second_derivatives() -> None:
+    torch.manual_seed(0)
+    layer, x = Single(2, 2, 3, padding=1), torch.randn(1, 2, 4, 4, 4)
+
+    def curvature(*, through: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        gradient = torch.autograd.grad(through(x, layer.weight).pow(3).mean(), layer.weight, create_graph=True)[0]
+        return torch.autograd.grad(gradient.square().sum(), layer.weight)[0]
+
+    ours = curvature(through=lambda x, weight: torch.func.functional_call(layer, {"weight": weight}, (x,)))
+    theirs = curvature(through=lambda x, weight: F.conv3d(x, weight, layer.bias, padding=1))
+    assert (ours - theirs).abs().max() < 1e-5 * theirs.abs().max()
