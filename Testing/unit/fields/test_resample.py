@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from AutoRegLib.errors import InputError
 from AutoRegLib.fields import downsample, identity_grid, resize_displacement, resize_image, warp
@@ -56,3 +57,15 @@ def test_refusals() -> None:
         downsample(torch.rand(1, 1, 4, 5), 2)
     with pytest.raises(InputError, match="2 sizes"):
         resize_image(torch.rand(1, 1, 4, 4), (4, 4, 4))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 5, 6, 7), (2, 3, 4, 1, 6), (2, 3, 9, 4)])
+@pytest.mark.parametrize("rows", [False, True])
+def test_twice_the_voxels_as_torch_interpolates(shape: tuple[int, ...], rows: bool) -> None:
+    layout = torch.contiguous_format if not rows else torch.channels_last_3d if len(shape) == 5 else torch.channels_last
+    image = torch.randn(shape, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=layout)
+    double = [2 * size for size in shape[2:]]
+    wanted = F.interpolate(image, size=double, mode="trilinear" if len(shape) == 5 else "bilinear")
+    found = resize_image(image, double)
+    assert found.stride() == wanted.stride() and (found - wanted).abs().max() < 1e-6
+    assert (resize_image(image.requires_grad_(), double) - wanted).abs().max() < 1e-6
