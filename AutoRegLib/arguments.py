@@ -37,6 +37,7 @@ class SearchArguments(Common):
     minutes: float | None = None
     network: str = "autoreg"
     judge: Literal["auto", "labels", "landmarks", "images"] = "auto"  # what the loss weights are judged by
+    label_weight: float = 0.0  # of the training labels' overlap in the loss; 0: they take no part in training
     speed_weight: float = 0.0
     max_seconds: float | None = None
     resume: bool = False
@@ -97,6 +98,7 @@ class StudyArguments(Common):
     preset: Preset = "standard"
     spacing: float | None = None  # of the working grid (mm); None: the images', as fine as the preset allows
     minutes: float | None = None  # of each search and of each training
+    label_weight: float = 0.0
     seeds: int = 1
     limit: int | None = 100  # test pairs that judge a row
     resume: bool = False
@@ -138,6 +140,7 @@ def check_arguments(arguments: Common) -> None:
             )
     for name, least in (
         ("threads", 1), ("refine", 0), ("limit", 1), ("seed", 0), ("seeds", 1), ("speed_weight", 0),
+        ("label_weight", 0),
     ):
         if isinstance(values.get(name), (int, float)) and values[name] < least:
             raise InputError(f"'{name}' is too small", expected=f"{least} or more", got=values[name])

@@ -99,10 +99,14 @@ def _add_demo(verbs: Any) -> None:
 
 
 def _scale(parser: argparse.ArgumentParser) -> None:
-    """What decides the working grid and the length of a search."""
+    """What decides the working grid, the length of a search and the use of labels."""
     parser.add_argument("--preset", choices=get_args(known.Preset), help="how fine and how long (default standard)")
     parser.add_argument(
         "--spacing", type=float, metavar="MM", help="of the working grid (default: the images', as the preset allows)"
+    )
+    parser.add_argument(
+        "--label-weight", type=float, metavar="W", help="how much the overlap of training labels counts in training, "
+        "1 for instance (default 0: images alone)"
     )
 
 

@@ -152,10 +152,18 @@ def _start_recipe(scenario: Scenario, arguments: SearchArguments | StudyArgument
         spacing: tuple[float, ...] = (arguments.spacing,) * scenario.spatial_dims
     else:
         spacing = working_spacing(scenario, most_voxels=SCALES[arguments.preset][0])
-    return preset_recipe(
+    weight = arguments.label_weight
+    pairs = scenario.pairs_of("train") if weight > 0.0 else ()
+    if weight > 0.0 and not any(p.moving.labels and p.fixed.labels for p in pairs):
+        raise InputError(
+            "there are no training labels to learn from", expected="labels of both images of a training pair",
+            got=f"--label-weight {weight:g}", remedy="leave it out, or name label files in the scenario",
+        )
+    recipe = preset_recipe(
         scenario, arguments.preset, network=network, spacing=spacing, same_space=same_space(scenario),
         seed=arguments.seed,
     )
+    return replace(recipe, objective=replace(recipe.objective, label_weight=weight))
 
 
 def _train(arguments: TrainArguments, device: str, monitor: Monitor) -> dict[str, Any]:

@@ -177,6 +177,14 @@ def negative_minutes(w: World) -> list[str]:
     return [*w.search()[:-1], "-3"]
 
 
+def no_labels_to_learn_from(w: World) -> list[str]:
+    data = json.loads(w.scenario.read_text())
+    for case in data["cases"]:
+        case.pop("labels", None)
+    w.scenario.write_text(json.dumps(data))
+    return [*w.search(), "--label-weight", "1"]
+
+
 def transform_that_is_none(w: World) -> list[str]:
     (w.folder / "t.nrrd").write_text("nothing")
     w.output.mkdir()
@@ -232,6 +240,7 @@ BAD = [
     (unknown_network, ["autorge", "voxelmorph1"]),
     (nothing_to_resume, ["nothing to resume"]),
     (negative_minutes, ["minutes", "-3"]),
+    (no_labels_to_learn_from, ["labels", "--label-weight 1"]),
     (transform_that_is_none, ["t.nrrd"]),
     (image_taken_for_transform, ["fixed.nii.gz"]),
     (results_of_another_run, ["report.json", "--overwrite"]),
