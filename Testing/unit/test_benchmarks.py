@@ -8,15 +8,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from AutoRegLib.networks.registry import build_network, count_parameters
+from AutoRegLib.recipe import Network, Recipe, write_recipe
 from benchmarks import verdicts
 from benchmarks.contenders import CONTENDERS
 from benchmarks.environments import Needs, NotInstalledError, environment
-from benchmarks.measure import RunFailedError, run_process
+from benchmarks.measure import ROOT, RunFailedError, run_process
 from benchmarks.networks import flatness, with_ratios
 from benchmarks.pairs import PEERS
 from benchmarks.run import main
 from benchmarks.tables import Row, cached, csv_text, markdown
+from benchmarks.training_step import CHILD
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -111,3 +115,17 @@ def test_tables_hold_every_column() -> None:
     assert csv_text(rows).splitlines() == ["a,b,error", "1.25,x|y,", ",,no"]
     assert markdown(rows).splitlines()[2:] == ["| 1.25 | x/y |  |", "|  |  | no |"]
     assert json.loads(json.dumps(rows)) == rows
+
+
+def test_training_steps_of_a_tree(tmp_path: Path) -> None:
+    """The child that times another version's training: steps on images from a file, weights of the recipe's network."""
+    image = torch.rand(1, 1, 8, 8, 8)
+    torch.save({"images": {"a": image, "b": image.flip(2)}, "labels": {}, "pairs": {"train": (("a", "b"),)},
+                "structures": ()}, tmp_path / "data.pt")
+    recipe = Recipe(network=Network(features=(2, 2), decoder=(2, 2, 2)))
+    write_recipe(tmp_path / "recipe.json", recipe)
+    run_process([sys.executable, CHILD, "--tree", ROOT, "--data", tmp_path / "data.pt", "--recipe",
+                 tmp_path / "recipe.json", "--steps", "2"], log=tmp_path / "log.txt", threads=1)
+    told = json.loads((tmp_path / "log.txt").read_text().splitlines()[-1])
+    assert len(told["seconds"]) == 2 and min(told["seconds"]) > 0
+    assert told["parameters"] == count_parameters(build_network(recipe))
