@@ -19,7 +19,7 @@ from AutoRegLib.learning.clock import CHECKPOINT_SECONDS, Clock, heed
 from AutoRegLib.learning.data import Cohort, prepare
 from AutoRegLib.learning.determinism import identity, provenance
 from AutoRegLib.learning.guard import MOST, Guard
-from AutoRegLib.losses.objective import as_weights, label_overlap, landmark_error, registration_loss
+from AutoRegLib.losses.objective import as_weights, label_dice, landmark_error, registration_loss
 from AutoRegLib.networks.registry import build_network, count_parameters
 from AutoRegLib.recipe import Recipe
 from AutoRegLib.records import make_folder
@@ -193,7 +193,7 @@ def judge_pairs(recipe: Recipe, cohort: Cohort, state: Mapping[str, Tensor]) -> 
             }
             row["score"] = -row["val_loss"]
             if batch.labels is not None:
-                row["val_dice"] = float(label_overlap(prediction, *batch.labels, structures=cohort.structures))
+                row["val_dice"] = float(label_dice(prediction, *batch.labels, structures=cohort.structures))
                 row["score"] = row["val_dice"] - recipe.objective.upper_fold_weight * row["val_fold_fraction"]
             elif batch.landmarks is not None:
                 row["val_tre_mm"] = float(landmark_error(prediction, batch.landmarks, spacing=spacing))

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from AutoRegLib.errors import InputError
+from AutoRegLib.fields.prediction import Prediction
 from AutoRegLib.losses import dice_loss, one_hot, soft_dice
+from AutoRegLib.losses.objective import label_dice, label_overlap
 
 
 def test_one_hot() -> None:
@@ -43,3 +45,15 @@ def test_refusals() -> None:
         one_hot(torch.zeros(1, 1, 4, 4, dtype=torch.int64), ())
     with pytest.raises(InputError, match="do not fit"):
         soft_dice(torch.zeros(1, 2, 4), torch.zeros(1, 3, 4))
+
+
+def test_judging_by_labels_does_not_favour_standing_still() -> None:
+    """A stripe two voxels thick, moved by part of a voxel: its nearest voxels fit, the warped map is blurred."""
+    moving, fixed = torch.zeros(1, 1, 8, 8, 8, dtype=torch.int16), torch.zeros(1, 1, 8, 8, 8, dtype=torch.int16)
+    moving[..., 2:4], fixed[..., 3:5] = 3, 3
+    shifts = {name: torch.zeros(1, 3, 8, 8, 8) for name in ("none", "half", "whole")}
+    shifts["half"][:, 2], shifts["whole"][:, 2] = -0.6, -1.0
+    found = {name: float(label_dice(Prediction(shift, None, ()), moving, fixed, structures=(3,)))
+             for name, shift in shifts.items()}
+    assert found == {"none": 0.5, "half": 1.0, "whole": 1.0}
+    assert float(label_overlap(Prediction(shifts["half"], None, ()), moving, fixed, structures=(3,))) < 0.85
