@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +35,10 @@ def main() -> None:
     from AutoRegLib.recipe import Recipe, read_recipe
 
     assert Path(AutoRegLib.__file__).is_relative_to(given.tree)
+    with suppress(ImportError):  # as `autoreg` does; the first versions had no such thing
+        from AutoRegLib.memory import keep_freed_memory
+
+        keep_freed_memory()
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     data = torch.load(given.data)
