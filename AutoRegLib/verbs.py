@@ -153,8 +153,7 @@ def _start_recipe(scenario: Scenario, arguments: SearchArguments | StudyArgument
     else:
         spacing = working_spacing(scenario, most_voxels=SCALES[arguments.preset][0])
     weight = arguments.label_weight
-    pairs = scenario.pairs_of("train") if weight > 0.0 else ()
-    if weight > 0.0 and not any(p.moving.labels and p.fixed.labels for p in pairs):
+    if weight > 0.0 and not any(p.moving.labels and p.fixed.labels for p in scenario.pairs_of("train")):
         raise InputError(
             "there are no training labels to learn from", expected="labels of both images of a training pair",
             got=f"--label-weight {weight:g}", remedy="leave it out, or name label files in the scenario",

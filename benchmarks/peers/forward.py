@@ -31,8 +31,7 @@ def ours(kind: str, recipe_file: str, size: Sequence[int]) -> Any:
     if operator == "recipe":
         return build_network(read_recipe(recipe_file))
     genotype = Genotype.uniform(operator) if operator else None
-    widths = dict(zip(("features", "decoder"), NARROW, strict=True)) if name == "autoreg" else {}
-    network = Network(name=name.removesuffix("-wide"), **widths)  # type: ignore[arg-type]
+    network = NARROW if name == "autoreg" else Network(name=name.removesuffix("-wide"))
     return build_network(Recipe(spatial_dims=len(size), network=network, genotype=genotype))
 
 
