@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -57,6 +58,16 @@ def contenders(scenario_file: Path, folder: Path, against: str, searched: Path |
     return found + ([Contender("searched recipe", ROOT, searched.resolve())] if searched else [])
 
 
+def timed(one: Contender, folder: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """What a fresh process of the contender tells: seconds of its steps, parameters. Raises RunFailedError."""
+    log = folder / "log.txt"
+    recipe: list[str | Path] = ["--recipe", one.recipe] if one.recipe else []
+    run_process(
+        [sys.executable, CHILD, "--tree", one.tree, "--data", folder / "data.pt", "--batch", str(given.batch),
+         "--steps", str(given.steps), "--threads", str(given.threads), *recipe], log=log, threads=given.threads)
+    return dict(json.loads(log.read_text().splitlines()[-1]))
+
+
 def main(argv: Sequence[str] | None = None) -> list[Row]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenario", type=Path)
@@ -75,13 +86,7 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
             sizes = [0] * len(taking)
             for number in range(given.rounds):
                 for place, one in enumerate(taking):
-                    log = folder / "log.txt"
-                    recipe: list[str | Path] = ["--recipe", one.recipe] if one.recipe else []
-                    run_process(
-                        [sys.executable, CHILD, "--tree", one.tree, "--data", folder / "data.pt", "--batch",
-                         str(given.batch), "--steps", str(given.steps), "--threads", str(given.threads),
-                         *recipe], log=log, threads=given.threads)
-                    told = json.loads(log.read_text().splitlines()[-1])
+                    told = timed(one, folder, given)
                     speeds[place].append(given.batch / median(told["seconds"]))
                     sizes[place] = told["parameters"]
                     print(f"  round {number + 1}, {one.title}: {speeds[place][-1]:.2f} pairs/s", flush=True)
