@@ -4,7 +4,7 @@ Shares of a supernet and gradients of lambda are forecasts made on immature weig
 on its own, on the full working grid, on the same batches; the worse half leaves after each round. The start is
 replaced only by a finalist whose gain over it, and over no training at all, exceeds twice its standard error over the
 validation pairs: after a handful of steps all networks are alike, and the luckiest of several would always win. A
-finalist that computes less, and nothing else, need not be better than the start: as good is enough.
+finalist whose loss drops terms of the start's, and changes nothing else, need not be better: as good is enough.
 Reference: Jamieson & Talwalkar, Non-stochastic best arm identification, AISTATS 2016 (successive halving).
 """
 
@@ -34,7 +34,7 @@ LEAN = 0.5
 #: in a short search fewer finalists enter: each is to have so many steps in the first round
 FIRST_STEPS = 40
 #: the start with less to compute
-PLAINER = "start on one similarity"
+PLAINER = ("start on one similarity", "start on one similarity at full scale")
 _WORST = 1e9
 
 
@@ -60,17 +60,19 @@ def nominate(
 
     ``shares``: softmax(alpha) of the searched cells, (edges, candidates). The parts of the architecture are its
     surest edges: those whose found operator leads the start's by the most. ``work``: what the operators cost.
-    Finalists train for equal time, so a cheaper step is more steps: the lean ones drop the similarity that the found
-    mix favours less, and take the largest shares that half of the start's work allows.
+    Finalists train for equal time, so a cheaper step is more steps: the lean ones drop the similarity that the mix
+    favours less, or the coarser scales too, or take the largest shares that half of the start's work allows.
     """
     here, there = start.genotype or Genotype(), found.genotype or Genotype()
-    one = _on_one(found.loss_weights)
-    candidates = [("start", start), (PLAINER, replace(start, loss_weights=_on_one(start.loss_weights)))]
+    one, plain = _on_one(found.loss_weights), _on_one(start.loss_weights)
+    plainest = replace(plain, half_scale=0.0, quarter_scale=0.0)
+    candidates = [("start", start)]
+    candidates += [(n, replace(start, loss_weights=w)) for n, w in zip(PLAINER, (plain, plainest), strict=True)]
+    candidates.append(("found loss weights on one similarity", replace(start, loss_weights=one)))
     if shares and work is not None:
         lean = fastest_choice({**choice_shares(there), **shares}, work, most=LEAN * work.total(here))
         candidates.append(("found at half the work", replace(found, genotype=lean, loss_weights=one)))
     candidates += [
-        ("found loss weights on one similarity", replace(start, loss_weights=one)),
         ("found", found),
         ("found loss weights", replace(start, loss_weights=found.loss_weights)),
         ("found architecture", replace(start, genotype=found.genotype)),
@@ -242,7 +244,7 @@ def _winner(judged: Sequence[Finalist], untrained: Sequence[float]) -> Finalist:
 
     def replaces(rival: Finalist) -> bool:
         better = _surely_better(rival.scores, start.scores)
-        as_good = rival.name == PLAINER and sum(rival.scores) >= sum(start.scores)
+        as_good = rival.name in PLAINER and sum(rival.scores) >= sum(start.scores)
         return _surely_better(rival.scores, untrained) and (better or as_good)
 
     rivals = sorted((p for p in judged[1:] if p.rounds == latest), key=lambda p: -sum(p.scores))

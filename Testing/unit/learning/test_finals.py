@@ -24,9 +24,10 @@ def test_nominations_are_the_start_the_whole_leaner_ones_and_the_surest_parts() 
     shares["feature_quarter"][1, OPERATORS.index("sep5")] = 0.5
     work = count_candidates(START)
     named = dict(nominate(START, FOUND, shares=shares, work=work))
-    assert list(named)[:7] == ["start", PLAINER, "found at half the work", "found loss weights on one similarity",
+    assert list(named)[:8] == ["start", *PLAINER, "found loss weights on one similarity", "found at half the work",
                                "found", "found loss weights", "found architecture"]
-    assert named[PLAINER] == replace(START, loss_weights=replace(START.loss_weights, similarity_mix=1.0))
+    assert named[PLAINER[0]] == replace(START, loss_weights=LossWeights(similarity_mix=1.0))
+    assert named[PLAINER[1]] == replace(START, loss_weights=LossWeights(1.0, half_scale=0.0, quarter_scale=0.0))
     one = named["found loss weights on one similarity"]
     assert one.genotype == START.genotype and one.loss_weights == LossWeights(1.0, 3.0)
     lean = named["found at half the work"]
@@ -35,7 +36,7 @@ def test_nominations_are_the_start_the_whole_leaner_ones_and_the_surest_parts() 
     assert named["found loss weights"].genotype == START.genotype
     assert named["surest edge"].genotype == replace(Genotype(), feature_quarter=("conv3", "sep5", "conv3"))
     assert named["surest edge"].loss_weights == START.loss_weights
-    settled = replace(START, loss_weights=LossWeights(similarity_mix=0.0))
+    settled = replace(START, loss_weights=LossWeights(similarity_mix=0.0, half_scale=0.0, quarter_scale=0.0))
     assert [name for name, _ in nominate(settled, settled)] == ["start"], "no recipe twice"
 
 
@@ -66,10 +67,11 @@ def test_the_start_is_replaced_only_for_a_gain_beyond_its_error() -> None:
     assert _winner([start, lucky], untrained).name == "start"
     assert _winner([start, better], untrained).name == "better"
     assert _winner([start, better], [0.72, 0.73, 0.76]).name == "start", "it has learnt nothing yet"
-    plainer = player(PLAINER, [0.71, 0.71, 0.75])  # mean gain 0.003, standard error 0.007
-    assert _winner([start, plainer], untrained).name == PLAINER, "as good, and less to compute"
-    assert _winner([start, lucky, plainer], untrained).name == PLAINER
-    assert _winner([start, player(PLAINER, [0.71, 0.71, 0.73])], untrained).name == "start"
+    for name in PLAINER:
+        plainer = player(name, [0.71, 0.71, 0.75])  # mean gain 0.003, standard error 0.007
+        assert _winner([start, plainer], untrained).name == name, "as good, and less to compute"
+        assert _winner([start, lucky, plainer], untrained).name == name
+        assert _winner([start, player(name, [0.71, 0.71, 0.73])], untrained).name == "start"
     assert _winner([replace_rounds(start, 2), better], untrained).name == "start", "trained for less than the start"
 
 
