@@ -25,7 +25,7 @@ def preset_recipe(
     spacing: tuple[float, ...] = (), same_space: bool = False, seed: int = 0,
 ) -> Recipe:
     """The default recipe for a scenario. ``spacing``: the working grid, mm, chosen by the caller from the images
-    (see :func:`AutoRegLib.learning.data.working_spacing`); ``same_space``: all images lie on one grid already.
+    (see :func:`AutoRegLib.learning.start.start_recipe`); ``same_space``: all images lie on one grid already.
     """
     _, stage_steps, train_steps, finalists = SCALES[preset]
     modalities = {case.modality for case in scenario.cases}

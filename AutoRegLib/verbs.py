@@ -144,25 +144,12 @@ def _search(arguments: SearchArguments, device: str, monitor: Monitor) -> dict[s
 
 
 def _start_recipe(scenario: Scenario, arguments: SearchArguments | StudyArguments, *, network: str) -> Recipe:
-    """The preset's recipe for these images. Raises InputError."""
-    from AutoRegLib.learning.data import same_space, working_spacing
-    from AutoRegLib.presets import SCALES, preset_recipe
+    from AutoRegLib.learning.start import start_recipe
 
-    if arguments.spacing is not None:
-        spacing: tuple[float, ...] = (arguments.spacing,) * scenario.spatial_dims
-    else:
-        spacing = working_spacing(scenario, most_voxels=SCALES[arguments.preset][0])
-    weight = arguments.label_weight
-    if weight > 0.0 and not any(p.moving.labels and p.fixed.labels for p in scenario.pairs_of("train")):
-        raise InputError(
-            "there are no training labels to learn from", expected="labels of both images of a training pair",
-            got=f"--label-weight {weight:g}", remedy="leave it out, or name label files in the scenario",
-        )
-    recipe = preset_recipe(
-        scenario, arguments.preset, network=network, spacing=spacing, same_space=same_space(scenario),
+    return start_recipe(
+        scenario, arguments.preset, network=network, spacing=arguments.spacing, label_weight=arguments.label_weight,
         seed=arguments.seed,
     )
-    return replace(recipe, objective=replace(recipe.objective, label_weight=weight))
 
 
 def _train(arguments: TrainArguments, device: str, monitor: Monitor) -> dict[str, Any]:

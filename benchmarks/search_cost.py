@@ -23,12 +23,13 @@ import torch
 
 from AutoRegLib import metrics
 from AutoRegLib.jobs import Monitor
-from AutoRegLib.learning.data import Cohort, prepare, same_space, working_spacing
+from AutoRegLib.learning.data import Cohort, prepare
 from AutoRegLib.learning.search import search
 from AutoRegLib.learning.stage import run_stage
+from AutoRegLib.learning.start import start_recipe
 from AutoRegLib.learning.train import train, train_step
 from AutoRegLib.networks.registry import build_network
-from AutoRegLib.presets import SCALES, preset_recipe
+from AutoRegLib.presets import SCALES
 from AutoRegLib.recipe import Recipe
 from AutoRegLib.scenario import Scenario, read_scenario
 from benchmarks import tables
@@ -110,10 +111,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     scenario = read_scenario(arguments.scenario)
-    spacing = working_spacing(scenario, most_voxels=SCALES[arguments.preset][0])
-    recipe = scaled(
-        preset_recipe(scenario, arguments.preset, spacing=spacing, same_space=same_space(scenario)), arguments.fraction
-    )
+    recipe = scaled(start_recipe(scenario, arguments.preset), arguments.fraction)
     if arguments.part:
         with tempfile.TemporaryDirectory() as folder:
             print(json.dumps(measure(arguments.part, recipe, scenario, Path(folder))))

@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 
-from AutoRegLib.learning.data import prepare, same_space, working_spacing
-from AutoRegLib.presets import SCALES, preset_recipe
+from AutoRegLib.learning.data import prepare
+from AutoRegLib.learning.start import start_recipe
 from AutoRegLib.recipe import write_recipe
 from AutoRegLib.scenario import read_scenario
 from benchmarks import tables
@@ -42,8 +42,7 @@ class Contender:
 def contenders(scenario_file: Path, folder: Path, against: str, searched: Path | None) -> list[Contender]:
     """What takes part; the earlier version comes first. The images go to ``folder / "data.pt"``."""
     scenario = read_scenario(scenario_file)
-    spacing = working_spacing(scenario, most_voxels=SCALES["standard"][0])
-    default = preset_recipe(scenario, "standard", spacing=spacing, same_space=same_space(scenario))
+    default = start_recipe(scenario)
     cohort = prepare(scenario, default, ("train",))
     torch.save({"images": cohort.images, "labels": cohort.labels, "pairs": cohort.pairs,
                 "structures": cohort.structures}, folder / "data.pt")

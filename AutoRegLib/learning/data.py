@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from random import Random
-from statistics import median
 from typing import Any
 
 import torch
@@ -21,7 +19,7 @@ from AutoRegLib.fields.warp import warp
 from AutoRegLib.imaging.align import itk_threads
 from AutoRegLib.imaging.cache import cached_alignment
 from AutoRegLib.imaging.displacement import transform_points
-from AutoRegLib.imaging.files import read_geometry, read_points, read_volume
+from AutoRegLib.imaging.files import read_points, read_volume
 from AutoRegLib.imaging.geometry import Geometry, apply, working_grid
 from AutoRegLib.imaging.preprocess import to_grid
 from AutoRegLib.imaging.volume import resample
@@ -122,11 +120,7 @@ def prepare(
     }
     reference_case = choose_reference(scenario)
     reference = read_volume(reference_case.image, "intensity")
-    if reference.geometry.dims != scenario.spatial_dims:
-        raise InputError(
-            f"case '{reference_case.id}' has other dimensions than the scenario", expected=scenario.spatial_dims,
-            got=reference.geometry.dims, remedy="correct spatial_dims",
-        )
+    check_dimensions(scenario, reference_case, reference.geometry)
     spacing = recipe.preprocessing.spacing or reference.geometry.spacing
     grid = working_grid(reference.geometry, spacing=spacing, multiple=4)
     align = recipe.preprocessing.affine == "auto"
@@ -181,54 +175,31 @@ def _on_grid(case: Case, grid: Geometry, transform: Any) -> dict[str, Tensor]:
     return {name: torch.tensor(point.copy(), dtype=torch.float32) for name, point in zip(names, voxels, strict=True)}
 
 
-def working_spacing(scenario: Scenario, *, most_voxels: int) -> tuple[float, ...]:
-    """The working grid's spacing (mm, LPS axes): the median of the training images', coarsened to ``most_voxels``.
-
-    Read from headers, along the LPS axis closest to each image axis. Raises InputError.
-    """
-    grids = [_canonical(read_geometry(c.image)) for c in _some_training_cases(scenario)]
-    spacing = [median(g.spacing[axis] for g in grids) for axis in range(scenario.spatial_dims)]
-    extent = [median(g.size[axis] * g.spacing[axis] for g in grids) for axis in range(scenario.spatial_dims)]
-    finest = min(spacing)
-    # thick slices stay thick (nothing lies between them), but no axis is finer than it needs to be
-    while math.prod(e / s for e, s in zip(extent, spacing, strict=True)) > most_voxels:
-        finest *= 1.02
-        spacing = [max(s, finest) for s in spacing]
-    return tuple(round(s, 3) for s in spacing)
-
-
-def same_space(scenario: Scenario) -> bool:
-    """Whether all training images share size, spacing, origin and direction: a cohort aligned already."""
-    first, *others = (read_geometry(c.image) for c in _some_training_cases(scenario))
-    return bool(others) and all(first.close_to(other, tolerance=1e-3) for other in others)
-
-
-def _some_training_cases(scenario: Scenario) -> list[Case]:
+def training_cases(scenario: Scenario) -> tuple[Case, ...]:
+    """The cases of the training split. Raises InputError if there are none."""
     cases = scenario.split("train")
     if not cases:
         raise InputError(
             f"scenario '{scenario.name}' has no training cases", expected="cases with split 'train'",
             got=f"{len(scenario.cases)} cases", remedy="move some into this split",
         )
-    return list(cases[:: max(1, len(cases) // 40)])
+    return cases
 
 
-def _canonical(geometry: Geometry) -> Geometry:
-    """The geometry with axes in LPS order at its own spacing."""
-    axes = abs(geometry.direction_matrix).argmax(axis=1)
-    return working_grid(geometry, spacing=[geometry.spacing[a] for a in axes], multiple=1)
+def check_dimensions(scenario: Scenario, case: Case, geometry: Geometry) -> None:
+    """Raises InputError if the case's image has other dimensions than the scenario says."""
+    if geometry.dims != scenario.spatial_dims:
+        raise InputError(
+            f"case '{case.id}' has other dimensions than the scenario", expected=scenario.spatial_dims,
+            got=geometry.dims, remedy="correct spatial_dims",
+        )
 
 
 def choose_reference(scenario: Scenario) -> Case:
     """The case whose grid all others are brought to: the atlas, else a training image of median file size."""
     if scenario.atlas is not None:
         return scenario.case(scenario.atlas)
-    train = sorted(scenario.split("train"), key=lambda c: (os.path.getsize(c.image), c.id))
-    if not train:
-        raise InputError(
-            f"scenario '{scenario.name}' has no training cases", expected="cases with split 'train'",
-            got=f"{len(scenario.cases)} cases", remedy="move some into this split",
-        )
+    train = sorted(training_cases(scenario), key=lambda c: (os.path.getsize(c.image), c.id))
     return train[len(train) // 2]
 
 

@@ -240,7 +240,7 @@ BAD = [
     (unknown_network, ["autorge", "voxelmorph1"]),
     (nothing_to_resume, ["nothing to resume"]),
     (negative_minutes, ["minutes", "-3"]),
-    (no_labels_to_learn_from, ["labels", "--label-weight 1"]),
+    (no_labels_to_learn_from, ["labels", "label weight 1"]),
     (transform_that_is_none, ["t.nrrd"]),
     (image_taken_for_transform, ["fixed.nii.gz"]),
     (results_of_another_run, ["report.json", "--overwrite"]),
