@@ -12,7 +12,7 @@ from AutoRegLib.fields.resample import resize_displacement, resize_image
 from AutoRegLib.fields.velocity import compose, exponentiate
 from AutoRegLib.fields.warp import warp
 from AutoRegLib.genotype import CELLS, EDGES_PER_CELL, OPERATORS, Genotype
-from AutoRegLib.networks.cells import Cell
+from AutoRegLib.networks.cells import Cell, see_differences
 from AutoRegLib.networks.parts import Mixture, check_pair, crop_to, pad_to_multiple, standardise, velocity_head
 from AutoRegLib.recipe import Network
 
@@ -67,6 +67,10 @@ class AutoRegNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, a=0.2)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        if len(self.features) == 1:
+            half, quarter = self.config.features
+            see_differences(self.deformation_quarter, quarter)
+            see_differences(self.deformation_half, half)
 
     def _extract(self, moving: Tensor, fixed: Tensor, mixture: Mixture) -> tuple[tuple[Tensor, Tensor], ...]:
         """(moving, fixed) features at 1/2 and at 1/4; shared weights see both images as one batch."""

@@ -45,6 +45,24 @@ def test_untrained_network_is_the_identity_on_any_size(name: str, shape: tuple[i
         assert part.shape[1] == len(shape)
 
 
+@pytest.mark.parametrize("name", CONSTRUCTORS)
+@pytest.mark.parametrize("shape", [(20, 24), (12, 16, 20)])
+def test_an_untrained_network_sees_only_what_differs(name: str, shape: tuple[int, ...]) -> None:
+    moving, fixed = pair(shape)
+
+    def largest(moving: torch.Tensor, shared: bool) -> float:
+        config = replace(SMALL, shared_features=shared)
+        network = AutoRegNet(len(shape), config=config, genotype=Genotype.uniform(name))
+        awaken(network)
+        for head in (network.head_quarter, network.head_half):
+            torch.nn.init.zeros_(head.bias)  # type: ignore[arg-type]
+        return float(network(moving, fixed).displacement.detach().abs().max())
+
+    assert largest(moving, shared=True) > 0.02
+    assert largest(fixed, shared=True) < 1e-5
+    assert largest(fixed, shared=False) > 0.02, "features of two kinds have no difference"
+
+
 @pytest.mark.parametrize("shape", [(20, 24), (12, 16, 20)])
 def test_supernet_with_one_hot_mixture_equals_the_derived_network(shape: tuple[int, ...]) -> None:
     dims = len(shape)
