@@ -13,7 +13,9 @@ from jobs.tools import start, wait
 from pipeline.world import World
 
 from AutoRegLib.jobs import FolderMonitor, JobRequest, read_events, write_request
-from AutoRegLib.presets import SCALES
+from AutoRegLib.presets import SCALES, preset_recipe
+from AutoRegLib.recipe import Recipe
+from AutoRegLib.scenario import read_scenario
 from AutoRegSlicerLib.environment import Device, Environment
 from AutoRegSlicerLib.jobs import estimate
 from AutoRegSlicerLib.jobs.digest import MOST_POINTS, Digest
@@ -162,8 +164,12 @@ def test_time_left_by_what_the_worker_reckons_with() -> None:
 # the estimate
 
 
-def test_presets_are_those_of_the_library() -> None:
-    assert {name: scale[0] for name, scale in SCALES.items()} == estimate.PRESET_VOXELS
+def test_presets_are_those_of_the_library(tmp_path: Path) -> None:
+    assert {name: scale[0] for name, scale in SCALES.items()} == {n: p[0] for n, p in estimate.PRESETS.items()}
+    scenario = read_scenario(World(tmp_path).scenario)
+    for name, (_, width) in estimate.PRESETS.items():
+        network = preset_recipe(scenario, name).network  # type: ignore[arg-type]
+        assert sum(network.features) == width * sum(Recipe().network.features)
 
 
 def test_the_estimate_follows_the_images_and_the_recipe(tmp_path: Path) -> None:

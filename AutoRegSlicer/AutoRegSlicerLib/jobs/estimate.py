@@ -21,8 +21,9 @@ OTHERS = (220, 900)  # networks without a row
 SEARCH_FACTOR = 2.5  # a supernet holds every candidate of an edge
 #: bytes by voxel of the fixed image, of all that is delivered on it: a brain of 6.9 million voxels took 2.0 GB
 DELIVERY = 220
-#: most voxels of the working grid of each preset (AutoRegLib.presets.SCALES, which this module may not import)
-PRESET_VOXELS = {"quick": 400_000, "standard": 1_500_000, "thorough": 8_000_000}
+#: of each preset the most voxels of its working grid and its channels beside the default's (AutoRegLib.presets, which
+#: this module may not import)
+PRESETS = {"quick": (400_000, 0.5), "standard": (1_500_000, 0.5), "thorough": (8_000_000, 1.0)}
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ def _needed(request: JobRequest, base: Path) -> float:
         return BASE + voxels * _by_voxel(recipe)[0] + prod(shape) * DELIVERY
     shape, spacing = _largest(base / str(arguments["scenario"]))
     if request.verb == "search":
-        most = PRESET_VOXELS[str(arguments.get("preset", "standard"))]
-        return BASE + min(prod(shape), most) * 2 * _by_voxel(Recipe())[1] * SEARCH_FACTOR
+        most, width = PRESETS[str(arguments.get("preset", "standard"))]
+        return BASE + min(prod(shape), most) * 2 * width * _by_voxel(Recipe())[1] * SEARCH_FACTOR
     recipe = read_recipe(base / str(arguments["recipe"]))
     voxels = working_voxels(shape, spacing, recipe.preprocessing.spacing)
     return BASE + voxels * recipe.training.batch * _by_voxel(recipe)[1]
