@@ -142,6 +142,7 @@ class AutoRegSlicerParameterNode:
     validationPercent: Annotated[float, WithinRange(5, 50)] = 20.0
     searchPreset: SearchPreset = SearchPreset.Quick
     searchMinutes: Annotated[float, WithinRange(0.1, 2880)] = 20.0
+    learnFromLabels: bool
     randomSeed: Annotated[int, WithinRange(0, 999999)] = 0
     trainingMinutes: Annotated[float, WithinRange(0, 10080)] = 60.0
     modelName: str

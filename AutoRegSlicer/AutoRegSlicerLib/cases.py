@@ -42,6 +42,13 @@ def splits(rows: Sequence[CaseRow], validationPercent: float) -> list[str]:
     return [row.role or fixed.get(row.subject) or drawn[row.subject] for row in used]
 
 
+def labeledTraining(rows: Sequence[CaseRow], validationPercent: float) -> int:
+    """How many of the training cases have labels."""
+    used = [row for row in rows if row.use]
+    return sum(split == "train" and row.labels is not None
+               for row, split in zip(used, splits(rows, validationPercent), strict=True))
+
+
 def checkCases(
     rows: Sequence[CaseRow], validationPercent: float = 20.0, pairing: str = "all", template: Node = None,
 ) -> tuple[str, list[Message]]:

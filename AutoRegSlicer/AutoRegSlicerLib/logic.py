@@ -5,7 +5,7 @@ Functions named ``...Steps`` are generators that do the same one node at a time,
 """
 
 from AutoRegSlicerLib.apply import alignCenters, applyToNodes, previewOn
-from AutoRegSlicerLib.cases import checkCases, exportScenario, exportScenarioSteps, readCaseTable
+from AutoRegSlicerLib.cases import checkCases, exportScenario, exportScenarioSteps, labeledTraining, readCaseTable
 from AutoRegSlicerLib.checks import checkRegistration, require
 from AutoRegSlicerLib.exports import exportRegistration, exportRegistrationSteps
 from AutoRegSlicerLib.metrics import computeMetrics, computeMetricsSteps
@@ -25,6 +25,6 @@ __all__ = [
     "CaseRow", "Message", "RegistrationInputs", "RegistrationOutputs", "RegistrationResult", "alignCenters",
     "applyToNodes", "checkCases", "checkRegistration", "computeMetrics", "computeMetricsSteps", "defaultWorkspace",
     "exportRegistration", "exportRegistrationSteps", "exportScenario", "exportScenarioSteps", "exportTable",
-    "importRegistration", "importRegistrationSteps", "previewOn", "readCaseTable", "registerCases",
+    "importRegistration", "importRegistrationSteps", "labeledTraining", "previewOn", "readCaseTable", "registerCases",
     "registerVolumes", "require", "restoreResults", "updateSearchPlots", "updateTrainingPlots",
 ]

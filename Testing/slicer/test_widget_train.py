@@ -136,13 +136,24 @@ def test_template_and_time_are_offered_when_they_matter(data: Desk) -> None:
     assert why(data.ui.searchMinutesSpinBox) == ""
 
 
+def test_labels_can_be_learnt_from_where_training_cases_have_them(data: Desk) -> None:
+    assert why(data.ui.learnFromLabelsCheckBox) == "" and not data.ui.learnFromLabelsCheckBox.isChecked()
+    for row in rows(data)[1:]:
+        row.labels = None
+    data.widget.trainPanel.casesChanged()
+    data.settle()
+    assert "Two training cases with labels" in why(data.ui.learnFromLabelsCheckBox)
+
+
 def test_one_click_searches_to_done_and_what_it_found_is_trained_and_used(data: Desk) -> None:
     """The whole story of a user, with real processes: search, train, and the model waits in Register."""
     from AutoRegSlicerLib.panels.choices import SearchPreset
 
     ui, p = data.ui, data.parameters
     p.searchPreset, p.searchMinutes = SearchPreset.Custom, 0.1
+    ui.learnFromLabelsCheckBox.click()
     data.settle()
+    assert p.learnFromLabels
     ui.autoSearchButton.click()
     data.wait(lambda: data.state() == "Running", 30)
     data.wait(lambda: why(ui.finishSearchButton) == "", 5)
@@ -151,7 +162,7 @@ def test_one_click_searches_to_done_and_what_it_found_is_trained_and_used(data: 
     data.settle()
     assert data.state() == "Done", data.session.statuses[-1].error
     status = data.session.statuses[-1]
-    assert (status.folder / "out" / "recipe.json").is_file()
+    assert json.loads((status.folder / "out" / "recipe.json").read_text())["objective"]["label_weight"] == 1.0
     assert status.metrics and data.widget.trainPanel.trialsModel.rowCount() == 1
     assert data.widget.trainPanel.trialsModel.item(0, 2).text() == "Done"
     assert not ui.searchPlotView.isHidden() and any(points for _, points, _ in ui.searchPlotView.curves())

@@ -16,6 +16,9 @@ from AutoRegSlicerLib.panels.cases_table import CasesTable, title
 from AutoRegSlicerLib.panels.choices import NETWORKS, PRESET_MINUTES, Pairing, SearchPreset
 from AutoRegSlicerLib.panels.session import Session, describe
 
+#: of the labels' overlap in training, where it is asked for
+LABEL_WEIGHT = 1.0
+
 
 class TrainPanel:
     """Cases, the search, the table of searches, the training."""
@@ -92,6 +95,9 @@ class TrainPanel:
         template = p.templateVolume if p.pairing is Pairing.Template else None
         return logic.checkCases(self.cases.cases(), p.validationPercent, p.pairing.value, template)
 
+    def _labeled(self) -> bool:
+        return logic.labeledTraining(self.cases.cases(), self.session.parameters.validationPercent) > 1
+
     # ---- looking
 
     def refresh(self) -> None:
@@ -116,6 +122,10 @@ class TrainPanel:
         custom = p.searchPreset is SearchPreset.Custom
         qtbits.offer(ui.searchMinutesSpinBox, [] if custom else [
             _("Choose “Custom time” above to set the time yourself.")], _("The search stops after this time."))
+        qtbits.offer(ui.learnFromLabelsCheckBox, [] if self._labeled() else [
+            _("Two training cases with labels are needed.")], _(
+            "Let the overlap of the training cases' labels count in training, beside the images. Better where all "
+            "cases show the same structures; leave it off for labels that some cases lack, such as a tumor."))
         self._searchButtons(blocking)
         self._trainButtons()
         for name in ("trialsTableView", "trainSelectedTrialButton", "copyTrialSettingsButton"):
@@ -224,6 +234,7 @@ class TrainPanel:
         arguments = {
             "scenario": "in/scenario.json", "preset": preset, "minutes": p.searchMinutes, "network": network,
             "seed": p.randomSeed, "device": p.device.value,
+            "label_weight": LABEL_WEIGHT if p.learnFromLabels and self._labeled() else 0.0,
         }
         template = p.templateVolume if p.pairing is Pairing.Template else None
         pairing, percent, count = p.pairing.value, p.validationPercent, sum(case.use for case in cases)
