@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 from AutoRegLib.bundle import load_bundle, save_bundle
-from AutoRegLib.recipe import Preprocessing, Recipe, Training, write_recipe
+from AutoRegLib.learning.start import start_recipe
+from AutoRegLib.recipe import write_recipe
 from AutoRegLib.scenario import ListedPair, Scenario, read_scenario, write_scenario
 
 
@@ -26,14 +27,14 @@ def one_pair(scenario: Scenario) -> Scenario:
 
 def make(scenario: Path, output: Path, *, minutes: float, coarse: float, spacing: float) -> None:
     """Train at ``coarse`` mm, deliver a bundle whose working grid has ``spacing`` mm."""
-    described = read_scenario(scenario)
-    dims = described.spatial_dims
-    recipe = Recipe(spatial_dims=dims, structures=described.structures, training=Training(steps=10),
-                    preprocessing=Preprocessing(spacing=(coarse,) * dims))
+    pair = one_pair(read_scenario(scenario))
+    dims = pair.spatial_dims
+    recipe = start_recipe(pair, spacing=coarse)
+    recipe = dataclasses.replace(recipe, preprocessing=dataclasses.replace(recipe.preprocessing, affine="auto"))
     begun = output.with_name(output.name + "-coarse")
     begun.mkdir(parents=True, exist_ok=True)
     write_recipe(begun / "recipe-to-train.json", recipe)
-    write_scenario(begun / "scenario.json", one_pair(described))
+    write_scenario(begun / "scenario.json", pair)
     subprocess.run(
         [sys.executable, "-m", "AutoRegLib", "train", begun / "recipe-to-train.json", "--scenario",
          begun / "scenario.json", "--output", begun / "model", "--minutes", str(minutes),
