@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from AutoRegLib.arguments import (
     ARGUMENTS,
@@ -33,6 +33,8 @@ from AutoRegLib.study_rows import ROWS
 
 if TYPE_CHECKING:
     from AutoRegLib.bundle import ModelBundle
+
+T = TypeVar("T")
 
 #: the words of the command line for what judges the loss weights
 JUDGES: dict[str, Judge] = {
@@ -117,22 +119,8 @@ def _search(arguments: SearchArguments, device: str, monitor: Monitor) -> dict[s
     recipe = replace(recipe, search=replace(
         recipe.search, stages=stages, speed_weight=arguments.speed_weight, max_seconds=arguments.max_seconds,
     ))
-    output = claim_output(
-        arguments.output, RESULTS["search"], overwrite=arguments.overwrite, resume=arguments.resume, monitor=monitor
-    )
-
-    def compute(economical: Recipe) -> Recipe:
-        return search(
-            economical,
-            scenario,
-            output=output,
-            minutes=arguments.minutes,
-            resume=arguments.resume,
-            device=device,
-            monitor=monitor,
-        )
-
-    found = economise("search", recipe, compute, monitor=monitor, output=output, resume=arguments.resume)
+    found = _learn("search", search, recipe, scenario, arguments, device, monitor)
+    output = Path(arguments.output)
     return {
         "output": str(output),
         "recipe": str(output / "recipe.json"),
@@ -167,23 +155,26 @@ def _train(arguments: TrainArguments, device: str, monitor: Monitor) -> dict[str
             got=arguments.output,
             remedy="choose another --output",
         )
+    bundle = _learn("train", train, recipe, scenario, arguments, device, monitor)
+    return {"output": str(Path(arguments.output)), **describe_bundle(bundle), "device": device}
+
+
+def _learn(
+    verb: str, work: Callable[..., T], recipe: Recipe, scenario: Scenario, arguments: SearchArguments | TrainArguments,
+    device: str, monitor: Monitor,
+) -> T:
+    """Search or train (``work``) in the output folder, with fewer pairs or voxels at once where memory is short."""
     output = claim_output(
-        arguments.output, RESULTS["train"], overwrite=arguments.overwrite, resume=arguments.resume, monitor=monitor
+        arguments.output, RESULTS[verb], overwrite=arguments.overwrite, resume=arguments.resume, monitor=monitor
     )
 
-    def compute(economical: Recipe) -> ModelBundle:
-        return train(
-            economical,
-            scenario,
-            output=output,
-            minutes=arguments.minutes,
-            resume=arguments.resume,
-            device=device,
+    def compute(economical: Recipe) -> T:
+        return work(
+            economical, scenario, output=output, minutes=arguments.minutes, resume=arguments.resume, device=device,
             monitor=monitor,
         )
 
-    bundle = economise("train", recipe, compute, monitor=monitor, output=output, resume=arguments.resume)
-    return {"output": str(output), **describe_bundle(bundle), "device": device}
+    return economise(verb, recipe, compute, monitor=monitor, output=output, resume=arguments.resume)
 
 
 def _model(name: str, device: str) -> ModelBundle | None:
