@@ -87,8 +87,8 @@ def see_differences(cell: Cell, channels: int) -> None:
     """Start a cell that reads ``channels`` of one image and then as many of another on their difference.
 
     Every candidate of the first edge gets the opposite weights for the second image. What both images have in common
-    then says nothing at first, and the anatomy need not be unlearnt: on the brain slab (1.5 mm, 90 s on one thread,
-    seed 0) validation Dice rose from 0.649 to 0.663, where it stood still before.
+    then says nothing at first, and need not be unlearnt: on the hippocampus (one thread, seed 0) validation Dice was
+    0.718 instead of 0.713 after 43 s of training, 0.734 instead of 0.727 after 200 s.
     """
     first, second = slice(0, channels), slice(channels, 2 * channels)
     for operator in cell.edges[0].candidates.values():  # type: ignore[union-attr, operator]
