@@ -62,28 +62,30 @@ def register(
         similarity=options.similarity, inverse=options.inverse, seed=options.seed, device=device, monitor=monitor,
     )
     clock.seconds.update(found.seconds)
-    with clock("measure", monitor), ThreadPoolExecutor(1) as loader:
-        loader.submit(import_module, "AutoRegLib.figures")  # a second or two that the measuring hides
-        report, volumes = assemble(model, pair, found, device=device)
-    with clock("write", monitor), ThreadPoolExecutor(2) as writers:
-        fields = {f"transform.{suffix}": found.field for suffix in ("nrrd", *options.transform_format)}
-        if found.inverse is not None:
-            fields["inverse_transform.nrrd"] = found.inverse
-        images = {"warped.nii.gz": volumes.warped, "jacobian.nii.gz": volumes.jacobian}
-        if volumes.warped_labels is not None:
-            images["warped_labels.nii.gz"] = volumes.warped_labels
-        made = [*fields, *images]
-        for name in set(OUTPUTS) - set(made):
-            (output / name).unlink(missing_ok=True)
-        writing = [
-            *(writers.submit(write_displacement, f, output / n, compress=options.compress) for n, f in fields.items()),
-            *(writers.submit(write_volume, image, output / name) for name, image in images.items()),
-        ]
-        shown = {**report, "seconds": time.perf_counter() - began}  # drawn while the files are compressed
-        problem = _draw(output / "report.png", pair, found, volumes, shown, names=model.recipe.structures)
-        for name, written in zip(made, writing, strict=True):
-            written.result()
-            monitor.event("artifact", role=name.split(".")[0], path=str(output / name))
+    fields = {f"transform.{suffix}": found.field for suffix in ("nrrd", *options.transform_format)}
+    if found.inverse is not None:
+        fields["inverse_transform.nrrd"] = found.inverse
+    with ThreadPoolExecutor(2) as writers:
+        with clock("measure", monitor), ThreadPoolExecutor(1) as loader:
+            loader.submit(import_module, "AutoRegLib.figures")  # a second or two that the measuring hides
+            writing = {  # fields compress while they are measured
+                name: writers.submit(write_displacement, field, output / name, compress=options.compress)
+                for name, field in fields.items()
+            }
+            report, volumes = assemble(model, pair, found, device=device)
+        with clock("write", monitor):
+            images = {"warped.nii.gz": volumes.warped, "jacobian.nii.gz": volumes.jacobian}
+            if volumes.warped_labels is not None:
+                images["warped_labels.nii.gz"] = volumes.warped_labels
+            writing |= {name: writers.submit(write_volume, image, output / name) for name, image in images.items()}
+            for name in set(OUTPUTS) - set(writing):
+                (output / name).unlink(missing_ok=True)
+            shown = {**report, "seconds": time.perf_counter() - began}  # drawn while the files are compressed
+            problem = _draw(output / "report.png", pair, found, volumes, shown, names=model.recipe.structures)
+            for name, written in writing.items():
+                written.result()
+                monitor.event("artifact", role=name.split(".")[0], path=str(output / name))
+    made = list(writing)
     if problem:
         report["warnings"].append(problem)
     else:
