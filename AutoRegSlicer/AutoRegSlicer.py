@@ -203,7 +203,7 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         self.ui.externalPythonPathEdit.setCurrentPath(settings.value(PYTHON_SETTING) or "")
         self.ui.wheelFolderPathEdit.setCurrentPath(settings.value(WHEELS_SETTING) or "")
-        self.ui.workspaceDirectoryButton.setDirectory(str(logic.defaultWorkspace()))
+        qtbits.write(self.ui.workspaceDirectoryButton, "directory", str(logic.defaultWorkspace()))
         qtbits.on(self.ui.setupEnvironmentButton, "clicked", self.setUpEnvironment)
         qtbits.on(self.ui.refreshEnvironmentButton, "clicked", self.checkEnvironment)
         qtbits.on(self.ui.externalPythonPathEdit, "currentPathChanged", self.interpreterChanged)

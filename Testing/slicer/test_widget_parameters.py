@@ -111,7 +111,7 @@ def test_other_python_workspace_and_wheels_are_settings_of_the_application(desk:
     desk.ui.externalPythonPathEdit.setCurrentPath(sys.executable)
     assert desk.widget.interpreter() == sys.executable
     folder = tmp_path / "other place"
-    desk.ui.workspaceDirectoryButton.setDirectory(str(folder))
+    desk.ui.workspaceDirectoryButton.setProperty("directory", str(folder))
     assert str(desk.session.jobs.create("search", "x")).startswith(str(folder))
     desk.ui.wheelFolderPathEdit.setCurrentPath(str(tmp_path))
     assert slicer.app.userSettings().value("AutoReg/WheelFolder") == str(tmp_path)

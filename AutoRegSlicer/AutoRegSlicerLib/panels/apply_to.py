@@ -21,7 +21,7 @@ class ApplyToPanel:
     def __init__(self, session: Session) -> None:
         self.session, self.ui = session, session.ui
         self._previewed: list[tuple[str, str | None]] = []  # node IDs and the transforms they were under
-        self.ui.applyTargetsTreeView.setNodeTypes(TARGETS)
+        qtbits.write(self.ui.applyTargetsTreeView, "nodeTypes", TARGETS)
         qtbits.on(self.ui.applyTargetsTreeView, "currentItemsChanged", self.session.changed)
         qtbits.on(self.ui.previewApplyButton, "toggled", self.preview)
         qtbits.on(self.ui.hardenCopiesButton, "clicked", self.copies)

@@ -96,8 +96,9 @@ class EvaluatePanel:
         if volume is not None and mark != self._ranged:
             self._ranged = mark
             least, most, _sensible = display.gridSpacingRange(volume)
-            for setter, value in (("setMinimum", max(1.0, least)), ("setMaximum", min(100.0, max(most, 2.0)))):
-                getattr(self.ui.gridSpacingDisplaySliderWidget, setter)(value)
+            slider = self.ui.gridSpacingDisplaySliderWidget
+            qtbits.write(slider, "minimum", max(1.0, least))
+            qtbits.write(slider, "maximum", min(100.0, max(most, 2.0)))
 
     def _metricsButtons(self, no_transform: list[str]) -> None:
         p, reasons = self.session.parameters, list(no_transform)

@@ -1,6 +1,8 @@
 """The few Qt idioms that differ between PythonQt (Slicer) and PySide6 (tests), each in one function.
 
-PythonQt shows properties as attributes, PySide6 as methods; ``QObject.property`` and setters are the same in both.
+PythonQt shows properties as attributes, PySide6 as methods; ``QObject.property`` and ``setProperty`` are the same in
+both. PythonQt finds properties, slots and Q_INVOKABLE methods alone: of a qMRML or CTK widget a plain C++ setter is out
+of reach, even where it is what writes a property. Those are written by ``write``, never by a setter.
 """
 
 from __future__ import annotations
@@ -16,6 +18,11 @@ from slicer.i18n import tr as _
 def read(widget: Any, name: str) -> Any:
     """A property: ``checked``, ``value``, ``text``, ``currentIndex``, ``currentPath``, ``directory`` ..."""
     return widget.property(name)
+
+
+def write(widget: Any, name: str, value: Any) -> None:
+    """Set a property, by the only way that reaches every widget."""
+    widget.setProperty(name, value)
 
 
 def on(widget: Any, signal: str, slot: Callable[[], Any]) -> None:

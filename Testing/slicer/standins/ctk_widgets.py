@@ -130,17 +130,17 @@ class ctkSliderWidget(QWidget):
         self._box.setValue(value)
         self._place()
 
-    def setMinimum(self, value: float) -> None:
+    def _setMinimum(self, value: float) -> None:
         self._box.setMinimum(value)
         self._place()
 
-    def setMaximum(self, value: float) -> None:
+    def _setMaximum(self, value: float) -> None:
         self._box.setMaximum(value)
         self._place()
 
     value = Property(float, lambda self: self._box.value(), setValue)
-    minimum = Property(float, lambda self: self._box.minimum(), setMinimum)
-    maximum = Property(float, lambda self: self._box.maximum(), setMaximum)
+    minimum = Property(float, lambda self: self._box.minimum(), _setMinimum)
+    maximum = Property(float, lambda self: self._box.maximum(), _setMaximum)
     singleStep = Property(float, lambda self: self._box.singleStep(), lambda self, v: self._box.setSingleStep(v))
     decimals = Property(int, lambda self: self._box.decimals(), lambda self, v: self._box.setDecimals(v))
     suffix = Property(str, lambda self: self._box.suffix(), lambda self, v: self._box.setSuffix(v))
@@ -204,13 +204,13 @@ class ctkDirectoryButton(QPushButton):
 
     directoryChanged = Signal(str)
 
-    def setDirectory(self, folder: str) -> None:
+    def _setDirectory(self, folder: str) -> None:
         if folder != self.property("folder"):
             self.setProperty("folder", folder)
             self.setText(folder if len(folder) < 40 else "…" + folder[-38:])
             self.directoryChanged.emit(folder)
 
-    directory = Property(str, lambda self: self.property("folder") or "", setDirectory)
+    directory = Property(str, lambda self: self.property("folder") or "", _setDirectory)
 
 
 ALL = [

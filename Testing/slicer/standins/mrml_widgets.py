@@ -139,9 +139,11 @@ class qMRMLSubjectHierarchyTreeView(QTreeView):
     def subjectHierarchyNode(self) -> Any:
         return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self._scene)
 
-    def setNodeTypes(self, types: list[str]) -> None:
-        self.setProperty("nodeTypes", types)
+    def _setNodeTypes(self, types: list[str]) -> None:
+        self._types = list(types)
         self.refresh()
+
+    nodeTypes = Property(list, lambda self: getattr(self, "_types", []), _setNodeTypes)
 
     def refresh(self) -> None:
         if getattr(self, "_busy", False) or getattr(self, "_scene", None) is None:

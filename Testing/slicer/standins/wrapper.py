@@ -168,8 +168,8 @@ def _bind(wrapper: Any, parameter: Parameter, widget: Any) -> tuple[Any, Any, An
         widget.setRange(*parameter.limits)
         signal, read, write = widget.valueChanged, widget.value, widget.setValue
     elif isinstance(widget, ctkSliderWidget) and kind is float and parameter.limits:
-        widget.setMinimum(parameter.limits[0])
-        widget.setMaximum(parameter.limits[1])
+        widget.setProperty("minimum", parameter.limits[0])
+        widget.setProperty("maximum", parameter.limits[1])
         signal, read, write = widget.valueChanged, lambda: widget.value, widget.setValue
     elif isinstance(widget, QLineEdit) and kind is str:
         signal, read, write = widget.textChanged, widget.text, widget.setText
