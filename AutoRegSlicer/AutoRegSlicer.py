@@ -8,23 +8,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated, Any, Union
+from typing import Any
 
 import numpy as np
 import qt
 import slicer
 import slicer.util
 import vtk
-from slicer import (
-    vtkMRMLLabelMapVolumeNode,
-    vtkMRMLMarkupsFiducialNode,
-    vtkMRMLScalarVolumeNode,
-    vtkMRMLSegmentationNode,
-    vtkMRMLTransformNode,
-)
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -44,21 +36,14 @@ from AutoRegSlicerLib import environment, logic
 from AutoRegSlicerLib.jobs_ui import JobRequest, Jobs
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.apply_to import ApplyToPanel
-from AutoRegSlicerLib.panels.choices import (
-    CompareMode,
-    Device,
-    Direction,
-    InitialAlignment,
-    Pairing,
-    SearchPreset,
-    TransformDisplay,
-)
+from AutoRegSlicerLib.panels.choices import SearchPreset
 from AutoRegSlicerLib.panels.evaluate import EvaluatePanel
 from AutoRegSlicerLib.panels.footer import JobFooter
 from AutoRegSlicerLib.panels.models import ModelsPanel
 from AutoRegSlicerLib.panels.register import RegisterPanel
 from AutoRegSlicerLib.panels.session import Session, describe
 from AutoRegSlicerLib.panels.train import TrainPanel
+from AutoRegSlicerLib.parameters import AutoRegSlicerParameterNode
 from AutoRegSlicerLib.scripting import waitFor
 
 POLL_MILLISECONDS = 500
@@ -68,7 +53,6 @@ FORMS = {
     "modelsTab": "ModelsPanel", "jobFrame": "JobFooter",
 }
 PYTHON_SETTING, WORKSPACE_SETTING, WHEELS_SETTING = "AutoReg/Python", "AutoReg/Workspace", "AutoReg/WheelFolder"
-LabelNode = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]  # noqa: UP007 - what the wrapper knows
 
 
 class AutoRegSlicer(ScriptedLoadableModule):
@@ -103,60 +87,6 @@ def registerSampleData() -> None:
         uris=[f"{base}SHA256/{digest}" for digest in digests], fileNames=["RegLib_C01_1.nrrd", "RegLib_C01_2.nrrd"],
         checksums=[f"SHA256:{digest}" for digest in digests], nodeNames=["MRBrainTumor1", "MRBrainTumor2"],
     )
-
-
-@parameterNodeWrapper
-class AutoRegSlicerParameterNode:
-    """Everything chosen in the panels, kept with the scene. Names are stored: never rename one."""
-
-    fixedVolume: vtkMRMLScalarVolumeNode
-    movingVolume: vtkMRMLScalarVolumeNode
-    model: str
-    fixedSegmentation: LabelNode
-    movingSegmentation: LabelNode
-    fixedLandmarks: vtkMRMLMarkupsFiducialNode
-    movingLandmarks: vtkMRMLMarkupsFiducialNode
-    fixedMask: LabelNode
-
-    createTransform: bool = True
-    outputTransform: vtkMRMLTransformNode
-    createVolume: bool = True
-    outputVolume: vtkMRMLScalarVolumeNode
-    createSegmentation: bool
-    outputSegmentation: vtkMRMLSegmentationNode
-    createInverse: bool
-    outputInverseTransform: vtkMRMLTransformNode
-    createJacobian: bool = True
-    outputJacobian: vtkMRMLScalarVolumeNode
-    previewOnMoving: bool
-
-    initialAlignment: InitialAlignment = InitialAlignment.Affine
-    initialTransform: vtkMRMLTransformNode
-    refinementSteps: Annotated[int, WithinRange(0, 500)] = 0
-    device: Device = Device.Automatic
-    keepJobFiles: bool = True
-
-    cases: str
-    pairing: Pairing = Pairing.AllPairs
-    templateVolume: vtkMRMLScalarVolumeNode
-    validationPercent: Annotated[float, WithinRange(5, 50)] = 20.0
-    searchPreset: SearchPreset = SearchPreset.Quick
-    searchMinutes: Annotated[float, WithinRange(0.1, 2880)] = 20.0
-    learnFromLabels: bool
-    randomSeed: Annotated[int, WithinRange(0, 999999)] = 0
-    trainingMinutes: Annotated[float, WithinRange(0, 10080)] = 60.0
-    modelName: str
-
-    compareMode: CompareMode = CompareMode.Fade
-    fade: Annotated[float, WithinRange(0, 1)] = 0.5
-    linkViews: bool = True
-    transformDisplay: TransformDisplay = TransformDisplay.Nothing
-    gridSpacing: Annotated[float, WithinRange(1, 100)] = 10.0
-    jacobianOverlay: bool
-    foldsOnly: bool
-    jacobianMinimum: float = 0.5
-    jacobianMaximum: float = 2.0
-    direction: Direction = Direction.MovingToFixed
 
 
 class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

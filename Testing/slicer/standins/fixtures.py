@@ -106,7 +106,7 @@ def make_desk(scene: Any, folder: Path) -> Desk:
     """Build the widget and open the module, without asking what this machine can compute with."""
     standins.install(scene, folder / "slicer.ini")
     sys.modules.pop("AutoRegSlicer", None)
-    for name in [n for n in sys.modules if n.startswith("AutoRegSlicerLib.panels")]:
+    for name in [n for n in sys.modules if n.startswith(("AutoRegSlicerLib.panels", "AutoRegSlicerLib.parameters"))]:
         del sys.modules[name]  # they hold on to the stand-ins of the scene before
     stopwatch = Stopwatch()
     stopwatch.watch(importlib.import_module("AutoRegSlicerLib.panels.qtbits"))

@@ -1,0 +1,78 @@
+"""Everything chosen in the panels, as typed attributes of a parameter node that is saved with the scene."""
+
+from typing import Annotated, Union
+
+from slicer import (
+    vtkMRMLLabelMapVolumeNode,
+    vtkMRMLMarkupsFiducialNode,
+    vtkMRMLScalarVolumeNode,
+    vtkMRMLSegmentationNode,
+    vtkMRMLTransformNode,
+)
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+from AutoRegSlicerLib.panels.choices import (
+    CompareMode,
+    Device,
+    Direction,
+    InitialAlignment,
+    Pairing,
+    SearchPreset,
+    TransformDisplay,
+)
+
+LabelNode = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]  # noqa: UP007 - what the wrapper knows
+
+
+@parameterNodeWrapper
+class AutoRegSlicerParameterNode:
+    """Everything chosen in the panels, kept with the scene. Names are stored: never rename one."""
+
+    fixedVolume: vtkMRMLScalarVolumeNode
+    movingVolume: vtkMRMLScalarVolumeNode
+    model: str
+    fixedSegmentation: LabelNode
+    movingSegmentation: LabelNode
+    fixedLandmarks: vtkMRMLMarkupsFiducialNode
+    movingLandmarks: vtkMRMLMarkupsFiducialNode
+    fixedMask: LabelNode
+
+    createTransform: bool = True
+    outputTransform: vtkMRMLTransformNode
+    createVolume: bool = True
+    outputVolume: vtkMRMLScalarVolumeNode
+    createSegmentation: bool
+    outputSegmentation: vtkMRMLSegmentationNode
+    createInverse: bool
+    outputInverseTransform: vtkMRMLTransformNode
+    createJacobian: bool = True
+    outputJacobian: vtkMRMLScalarVolumeNode
+    previewOnMoving: bool
+
+    initialAlignment: InitialAlignment = InitialAlignment.Affine
+    initialTransform: vtkMRMLTransformNode
+    refinementSteps: Annotated[int, WithinRange(0, 500)] = 0
+    device: Device = Device.Automatic
+    keepJobFiles: bool = True
+
+    cases: str
+    pairing: Pairing = Pairing.AllPairs
+    templateVolume: vtkMRMLScalarVolumeNode
+    validationPercent: Annotated[float, WithinRange(5, 50)] = 20.0
+    searchPreset: SearchPreset = SearchPreset.Quick
+    searchMinutes: Annotated[float, WithinRange(0.1, 2880)] = 20.0
+    learnFromLabels: bool
+    randomSeed: Annotated[int, WithinRange(0, 999999)] = 0
+    trainingMinutes: Annotated[float, WithinRange(0, 10080)] = 60.0
+    modelName: str
+
+    compareMode: CompareMode = CompareMode.Fade
+    fade: Annotated[float, WithinRange(0, 1)] = 0.5
+    linkViews: bool = True
+    transformDisplay: TransformDisplay = TransformDisplay.Nothing
+    gridSpacing: Annotated[float, WithinRange(1, 100)] = 10.0
+    jacobianOverlay: bool
+    foldsOnly: bool
+    jacobianMinimum: float = 0.5
+    jacobianMaximum: float = 2.0
+    direction: Direction = Direction.MovingToFixed
