@@ -12,7 +12,7 @@ import vtk
 from AutoRegLib.errors import InputError
 from AutoRegSlicerLib import segmentations, transforms, volumes
 from AutoRegSlicerLib.lattices import Lattice, ownLattice, vtkMatrix
-from AutoRegSlicerLib.nodes import placeBeside
+from AutoRegSlicerLib.nodes import WARPED_BY, placeBeside
 from AutoRegSlicerLib.results import FIXED, MOVING
 from AutoRegSlicerLib.values import Node
 
@@ -36,7 +36,10 @@ def applyToNodes(
     for node in nodes:
         _check(node, reference)
     lattice = None if reference is None or reference.GetImageData() is None else worldLattice(reference)
-    return [_warped(scene, node, warp, lattice, reference) for node in nodes]
+    copies = [_warped(scene, node, warp, lattice, reference) for node in nodes]
+    for copy in copies:
+        copy.SetAttribute(WARPED_BY, transformNode.GetName() or transformNode.GetID())
+    return copies
 
 
 def worldLattice(volume: Node) -> Lattice:

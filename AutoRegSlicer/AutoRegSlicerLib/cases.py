@@ -16,6 +16,7 @@ from AutoRegLib.scenario import Case, Scenario, read_scenario, write_scenario
 from AutoRegSlicerLib import landmarks, segmentations, transforms, volumes
 from AutoRegSlicerLib.exports import Steps, finish
 from AutoRegSlicerLib.lattices import ownLattice
+from AutoRegSlicerLib.nodes import isMadeByAutoReg
 from AutoRegSlicerLib.values import CaseRow, Message, Node
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -55,7 +56,8 @@ def checkCases(
     """Summary like "24 cases, 6 structures, 342 training and 20 validation pairs", and the messages.
 
     A search needs 4 usable cases, 2 training subjects and 1 validation pair. Codes that block: too-few-cases,
-    too-few-subjects, no-validation-pair, subject-in-two-splits, no-image, missing-file, mixed-case, no-template.
+    too-few-subjects, no-validation-pair, subject-in-two-splits, no-image, own-result, missing-file, mixed-case,
+    no-template.
     Remarks: no-labels, some-labels.
     """
     used = [row for row in rows if row.use]
@@ -117,7 +119,10 @@ def _pairCount(rows: Sequence[CaseRow], pairing: str) -> int:
 
 def _checkRow(row: CaseRow) -> list[Message]:
     found = []
-    if isNode(row.volume):
+    if isNode(row.volume) and isMadeByAutoReg(row.volume):
+        found.append(Message("own-result", f"'{row.volume.GetName()}' was made by AutoReg and is no data to "
+                             "learn from: remove its row."))
+    elif isNode(row.volume):
         image = row.volume.GetImageData()
         if image is None or min(image.GetDimensions()) < 4 or image.GetNumberOfScalarComponents() != 1:
             found.append(Message("no-image", f"'{row.volume.GetName()}' is not a 3-D image with one value a voxel."))

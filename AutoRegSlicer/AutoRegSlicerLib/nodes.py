@@ -6,7 +6,13 @@ from typing import Any
 
 from AutoRegSlicerLib.values import Node
 
-HELPER = "AutoReg.Helper"
+#: attributes that tell what AutoReg made: results (folder of their job), copies carried along, helpers of the views
+JOB, WARPED_BY, HELPER = "AutoReg.Job", "AutoReg.WarpedBy", "AutoReg.Helper"
+
+
+def isMadeByAutoReg(node: Node) -> bool:
+    """Whether the node is a result, a warped copy or a helper, whatever name it has by now."""
+    return any(node.GetAttribute(name) for name in (JOB, WARPED_BY, HELPER))
 
 
 def nodesOfClass(scene: Any, className: str) -> list[Node]:

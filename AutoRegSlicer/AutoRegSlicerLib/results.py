@@ -13,7 +13,7 @@ from AutoRegLib.errors import InputError
 from AutoRegSlicerLib import colors, landmarks, segmentations, tables, transforms, volumes
 from AutoRegSlicerLib.exports import Steps, finish, nodesOfNote, readNote
 from AutoRegSlicerLib.lattices import ownLattice
-from AutoRegSlicerLib.nodes import nodesOfClass, placeBeside
+from AutoRegSlicerLib.nodes import JOB, nodesOfClass, placeBeside
 from AutoRegSlicerLib.values import Node, RegistrationInputs, RegistrationOutputs, RegistrationResult
 
 FIXED, MOVING = "spatialRegistrationFixed", "spatialRegistrationMoving"
@@ -119,11 +119,11 @@ def _alive(scene: Any, inputs: RegistrationInputs) -> RegistrationInputs:
 
 def _marks(folder: Path, report: dict[str, Any]) -> dict[str, str]:
     """What every result node tells about its origin."""
-    marks = {"Job": folder.name, "Model": report.get("model"), "Version": report.get("version"),
-             "Folds": report.get("folds"), "FoldFraction": report.get("fold_fraction")}
+    marks = {JOB: folder.name, "AutoReg.Model": report.get("model"), "AutoReg.Version": report.get("version"),
+             "AutoReg.Folds": report.get("folds"), "AutoReg.FoldFraction": report.get("fold_fraction")}
     for role, entry in report.get("inputs", {}).items():
-        marks["SHA256." + role] = entry["sha256"]
-    return {f"AutoReg.{name}": str(value) for name, value in marks.items() if value is not None}
+        marks[f"AutoReg.SHA256.{role}"] = entry["sha256"]
+    return {name: str(value) for name, value in marks.items() if value is not None}
 
 
 def _mark(node: Node, marks: dict[str, str], inputs: RegistrationInputs) -> None:

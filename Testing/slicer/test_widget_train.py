@@ -204,3 +204,39 @@ def test_stop_and_keep_best(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None
         assert desk.ui.finishSearchButton.isEnabled() is offered, (verb, state)
     desk.ui.finishSearchButton.click()
     assert finished == [Path("job")]
+
+
+def test_what_autoreg_made_is_never_proposed_as_data(full_desk: Desk) -> None:
+    """Register, look at it, carry a copy along, then press the button: the two volumes of the user, with their labels.
+
+    A network trained on what a network did, or on a map of determinants, is worthless, and nothing would show it.
+    """
+    from AutoRegSlicerLib import logic
+
+    desk, p = full_desk, full_desk.parameters
+    p.createSegmentation = p.createInverse = True
+    desk.settle()
+    desk.ui.applyButton.click()
+    desk.wait(lambda: desk.state() in ("Done", "Failed"))
+    assert desk.state() == "Done", desk.session.statuses[-1].error
+    desk.ui.workflowTabWidget.setCurrentWidget(desk.ui.evaluateTab)
+    for mode in type(p.compareMode):
+        p.compareMode = mode
+        desk.settle()
+    logic.applyToNodes(desk.scene, p.outputTransform, [p.movingVolume, p.movingSegmentation, p.movingLandmarks])
+    p.outputVolume.SetName("a better scan")  # the name does not tell
+    assert desk.scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") > 4
+
+    desk.ui.workflowTabWidget.setCurrentWidget(desk.ui.trainTab)
+    desk.ui.addFromSceneButton.click()
+    desk.settle()
+    assert [row.volume.GetName() for row in rows(desk)] == ["fixed", "moving"]
+    assert [row.labels.GetName() for row in rows(desk)] == ["fixed labels", "moving labels"]
+    assert [row.landmarks.GetName() for row in rows(desk)] == ["fixed points", "moving points"]
+
+    kept = json.loads(p.cases)  # a scene saved before results were told apart
+    kept.append({**kept[0], "volume": {"node": p.outputVolume.GetID()}, "subject": "x", "labels": None})
+    desk.widget.trainPanel.cases.restore(json.dumps(kept))
+    desk.settle()
+    desk.ui.checkDataButton.click()
+    assert "made by AutoReg" in rows(desk)[2].remark

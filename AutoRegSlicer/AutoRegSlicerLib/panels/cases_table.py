@@ -12,6 +12,7 @@ import qt
 from slicer.i18n import tr as _
 
 from AutoRegSlicerLib.logic import CaseRow
+from AutoRegSlicerLib.nodes import isMadeByAutoReg
 from AutoRegSlicerLib.panels import qtbits
 
 ROLES = ("", "train", "val", "test")
@@ -66,9 +67,12 @@ class CasesTable:
         self.fill()
 
     def addFromScene(self) -> None:
-        """Every scalar volume of the scene, with the labels and landmarks that belong to it."""
-        volumes = [n for n in _nodes(self.scene, ("vtkMRMLScalarVolumeNode",)) if _trainable(n)]
-        labels, points = (companions(volumes, _nodes(self.scene, kinds)) for kinds in (LABEL_NODES, POINT_NODES))
+        """Every scalar volume of the scene that AutoReg did not make, with what belongs to it.
+
+        Results are no data: a network would learn from what a network did.
+        """
+        volumes = [node for node in _given(self.scene, ("vtkMRMLScalarVolumeNode",)) if node.GetImageData() is not None]
+        labels, points = (companions(volumes, _given(self.scene, kinds)) for kinds in (LABEL_NODES, POINT_NODES))
         self.add([CaseRow(v.GetName(), v, labels.get(v.GetID()), points.get(v.GetID())) for v in volumes])
 
     def removeSelected(self) -> None:
@@ -214,11 +218,9 @@ def geometry(volume: Any) -> tuple[str, str]:
     return " × ".join(map(str, image.GetDimensions())), " × ".join(f"{s:.3g}" for s in volume.GetSpacing())
 
 
-def _trainable(volume: Any) -> bool:
-    """Not a result of ours, not a label map, with voxels."""
-    image = volume.GetImageData()
-    return (volume.GetClassName() == "vtkMRMLScalarVolumeNode" and image is not None
-            and not volume.GetAttribute("AutoReg.job") and not volume.GetHideFromEditors())
+def _given(scene: Any, kinds: tuple[str, ...]) -> list[Any]:
+    """Those of exactly these classes that AutoReg did not make."""
+    return [node for node in _nodes(scene, kinds) if not isMadeByAutoReg(node)]
 
 
 def _nodes(scene: Any, kinds: tuple[str, ...]) -> list[Any]:
