@@ -31,28 +31,26 @@ except ImportError:  # run from the source tree: the library stands beside the m
     sys.path.append(str(Path(__file__).resolve().parents[1]))
     import AutoRegLib
 
-from AutoRegLib.records import make_folder
 from AutoRegSlicerLib import environment, logic
 from AutoRegSlicerLib.jobs_ui import JobRequest, Jobs
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.apply_to import ApplyToPanel
 from AutoRegSlicerLib.panels.choices import SearchPreset
+from AutoRegSlicerLib.panels.environment import EnvironmentPanel, chosenInterpreter
 from AutoRegSlicerLib.panels.evaluate import EvaluatePanel
 from AutoRegSlicerLib.panels.footer import JobFooter
 from AutoRegSlicerLib.panels.models import ModelsPanel
 from AutoRegSlicerLib.panels.register import RegisterPanel
-from AutoRegSlicerLib.panels.session import Session, describe
+from AutoRegSlicerLib.panels.session import Session
 from AutoRegSlicerLib.panels.train import TrainPanel
 from AutoRegSlicerLib.parameters import AutoRegSlicerParameterNode
 from AutoRegSlicerLib.scripting import waitFor
 
 POLL_MILLISECONDS = 500
-PROBE_MILLISECONDS = 250
 FORMS = {
     "registerTab": "RegisterPanel", "trainTab": "TrainPanel", "evaluateTab": "EvaluatePanel",
     "modelsTab": "ModelsPanel", "jobFrame": "JobFooter",
 }
-PYTHON_SETTING, WORKSPACE_SETTING, WHEELS_SETTING = "AutoReg/Python", "AutoReg/Workspace", "AutoReg/WheelFolder"
 
 
 class AutoRegSlicer(ScriptedLoadableModule):
@@ -99,7 +97,6 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.session: Session | None = None
         self._parameterNode: Any = None
         self._parameterNodeGuiTag: Any = None
-        self._probe: Any = None
         self._attached = False
 
     def setup(self) -> None:
@@ -121,24 +118,15 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._forms = forms  # PythonQt keeps no reference of its own
 
         self.logic = AutoRegSlicerLogic()
-        settings = slicer.app.userSettings()
-        self.session = Session(self.ui, slicer.mrmlScene, Jobs(logic.defaultWorkspace(), self.interpreter()),
+        self.session = Session(self.ui, slicer.mrmlScene, Jobs(logic.defaultWorkspace(), chosenInterpreter()),
                                qtbits.Dialogs(top))
-        self.session.setUp = self.setUpEnvironment
+        self.environmentPanel = EnvironmentPanel(self.session)
         self.registerPanel, self.trainPanel = RegisterPanel(self.session), TrainPanel(self.session)
         self.evaluatePanel, self.modelsPanel = EvaluatePanel(self.session), ModelsPanel(self.session)
         self.applyToPanel, self.footer = ApplyToPanel(self.session), JobFooter(self.session)
-        self.session.panels = [self.registerPanel, self.trainPanel, self.evaluatePanel, self.applyToPanel,
-                               self.modelsPanel, self.footer]
+        self.session.panels = [self.environmentPanel, self.registerPanel, self.trainPanel, self.evaluatePanel,
+                               self.applyToPanel, self.modelsPanel, self.footer]
 
-        self.ui.externalPythonPathEdit.setCurrentPath(settings.value(PYTHON_SETTING) or "")
-        self.ui.wheelFolderPathEdit.setCurrentPath(settings.value(WHEELS_SETTING) or "")
-        qtbits.write(self.ui.workspaceDirectoryButton, "directory", str(logic.defaultWorkspace()))
-        qtbits.on(self.ui.setupEnvironmentButton, "clicked", self.setUpEnvironment)
-        qtbits.on(self.ui.refreshEnvironmentButton, "clicked", self.checkEnvironment)
-        qtbits.on(self.ui.externalPythonPathEdit, "currentPathChanged", self.interpreterChanged)
-        qtbits.on(self.ui.wheelFolderPathEdit, "currentPathChanged", self.wheelFolderChanged)
-        qtbits.on(self.ui.workspaceDirectoryButton, "directoryChanged", self.workspaceChanged)
         qtbits.on(self.ui.parameterNodeSelector, "currentNodeChanged", self.parameterNodeChosen)
 
         qtbits.on(self.ui.workflowTabWidget, "currentChanged", self.fitTabs)
@@ -147,9 +135,6 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MILLISECONDS)
         qtbits.on(self._timer, "timeout", self.session.poll)
-        self._probeTimer = qt.QTimer()
-        self._probeTimer.setInterval(PROBE_MILLISECONDS)
-        qtbits.on(self._probeTimer, "timeout", self.pollEnvironment)
         if hasattr(slicer.app, "aboutToQuit"):
             slicer.app.aboutToQuit.connect(self.onQuit)
 
@@ -159,12 +144,11 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
             self.addObserver(scene, event, self.onNodesChanged)
-        self.showEnvironment()
 
     def cleanup(self) -> None:
         """The module is going away: jobs go on."""
         self._timer.stop()
-        self._probeTimer.stop()
+        self.environmentPanel.stop()
         self.evaluatePanel.stop()
         self.removeObservers()
 
@@ -175,7 +159,7 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._attached = True
             self.session.jobs.attachExisting()
             self.session.modelsChanged()
-            self.checkEnvironment()
+            self.environmentPanel.check()
             self._timer.start()
         self.session.poll()
 
@@ -257,91 +241,6 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onParametersModified(self, caller: Any = None, event: Any = None) -> None:
         self.session.changed()
-
-    # ---- what computes
-
-    def interpreter(self) -> str | None:
-        """The Python chosen by the user, None for Slicer's own."""
-        return slicer.app.userSettings().value(PYTHON_SETTING) or None
-
-    def interpreterChanged(self) -> None:
-        """Another Python from the next job on; while a path is being typed nothing changes."""
-        path = qtbits.read(self.ui.externalPythonPathEdit, "currentPath")
-        if path and not Path(path).is_file():
-            self.ui.environmentStatusLabel.setText(_("There is no Python at {path}.").format(path=path))
-            return
-        slicer.app.userSettings().setValue(PYTHON_SETTING, path)
-        self.session.jobs.setInterpreter(self.interpreter())
-        self.checkEnvironment()
-
-    def wheelFolderChanged(self) -> None:
-        slicer.app.userSettings().setValue(WHEELS_SETTING, qtbits.read(self.ui.wheelFolderPathEdit, "currentPath"))
-
-    def workspaceChanged(self) -> None:
-        """Jobs of the former folder go on; they are found again when the folder is chosen again."""
-        folder = qtbits.read(self.ui.workspaceDirectoryButton, "directory")
-        if folder and Path(folder) != logic.defaultWorkspace() and self.session.attempt(lambda: make_folder(folder)):
-            slicer.app.userSettings().setValue(WORKSPACE_SETTING, folder)
-            self.session.jobs = Jobs(folder, self.interpreter())
-            self.session.jobs.attachExisting()
-            self.session.poll()
-
-    def checkEnvironment(self) -> None:
-        """Ask the Python that computes what it has; the answer comes by the timer."""
-        if self._probe is not None:
-            self._probe.stop()
-        self.session.environment, self._probe = None, environment.probe(self.interpreter())
-        self._probeTimer.start()
-        self.showEnvironment()
-
-    def pollEnvironment(self) -> None:
-        found = self._probe.poll() if self._probe is not None else None
-        if found is not None:
-            self._probe, self.session.environment = None, found
-            self._probeTimer.stop()
-            self.showEnvironment()
-            self.session.changed()
-
-    def showEnvironment(self) -> None:
-        """The line at the top: what computes, and a button where something is missing."""
-        found = self.session.environment
-        ready = found is not None and found.ready
-        improvable = found is not None and any(code == "cpu-build" for code, _text in found.warnings)
-        text = found.text if found else _("Looking for PyTorch and a GPU…")
-        if found is not None and "torch" in found.missing:
-            text = _("PyTorch is not installed (about {size}).").format(
-                size=qtbits.size(environment.installPlan(found).bytesNeeded))
-        self.ui.environmentStatusLabel.setText(text)
-        self.ui.environmentStatusLabel.setToolTip("\n".join(text for _code, text in found.warnings) if found else "")
-        self.ui.setupEnvironmentButton.setVisible(found is not None and (not ready or improvable))
-        qtbits.offer(self.ui.refreshEnvironmentButton, [] if found else [_("Looking already.")], _(
-            "Look again for PyTorch and a GPU."))
-        names = [device.name for device in found.devices] if found else []
-        self.ui.deviceComboBox.setToolTip(_("Automatic takes a GPU where there is one. Found: {what}.").format(
-            what=", ".join(names) or _("CPU only")))
-
-    def setUpEnvironment(self) -> None:
-        """Install what is missing, after one question; the only place from which anything is downloaded."""
-        found = self.session.environment
-        if found is None or self.session.jobs.running():
-            self.session.say(_("Wait until the running job is done, then set up."))
-            return
-        wheels = slicer.app.userSettings().value(WHEELS_SETTING) or None
-        plan = environment.installPlan(found, wheelFolder=wheels)
-        if plan.route in ("none", "manual"):
-            self.session.dialogs.inform(environment.consentText(plan))
-            return
-        if not self.session.dialogs.confirm(environment.consentText(plan), _("Set up AutoReg")):
-            return
-        self.ui.environmentStatusLabel.setText(_("Installing. This takes some minutes…"))
-        self.session.run(
-            lambda: environment.install(plan, consented=True, log=self.session.say, wheelFolder=wheels),
-            self.installed, lambda problem: self.session.dialogs.inform("{1}\n\n{2}".format(*describe(problem))))
-
-    def installed(self, restart: bool) -> None:
-        if restart and self.session.dialogs.confirm(_("Slicer has to be restarted. Restart now?")):
-            slicer.util.restart()
-        self.checkEnvironment()
 
 
 class AutoRegSlicerLogic(ScriptedLoadableModuleLogic):

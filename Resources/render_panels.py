@@ -121,7 +121,7 @@ def main() -> None:
         load(scene, options.data, options.cases)
         desk = fixtures.make_desk(scene, Path(workspace))
         try:
-            desk.module.AutoRegSlicerWidget.checkEnvironment(desk.widget)  # this machine's, not a made-up one
+            type(desk.widget.environmentPanel).check(desk.widget.environmentPanel)  # this machine's, not a made-up one
             desk.wait(lambda: desk.session.environment is not None)
             story(desk, options.output, options.minutes)
         finally:

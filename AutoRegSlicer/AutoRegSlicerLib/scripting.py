@@ -12,6 +12,7 @@ from typing import Any
 from AutoRegLib.errors import AutoRegError, CancelledError, InputError
 from AutoRegLib.jobs import JobRequest
 from AutoRegLib.records import make_folder, write_text
+from AutoRegSlicerLib import settings
 from AutoRegSlicerLib.checks import checkRegistration, require
 from AutoRegSlicerLib.exports import exportRegistration
 from AutoRegSlicerLib.results import importRegistration, readReport
@@ -138,34 +139,21 @@ def defaultJobs() -> Any:
     """
     from AutoRegSlicerLib.jobs_ui import Jobs
 
-    return Jobs(defaultWorkspace() / "scripts", _setting("AutoReg/Python") or None)
+    return Jobs(defaultWorkspace() / "scripts", settings.read(settings.PYTHON) or None)
 
 
 def defaultWorkspace() -> Path:
     """Where jobs live: the setting ``AutoReg/Workspace``, else AutoReg in Slicer's application data folder."""
-    chosen = _setting("AutoReg/Workspace")
+    chosen = settings.read(settings.WORKSPACE)
     if chosen:
         return Path(chosen)
-    app = _application()
+    app = settings.application()
     return Path.home() / ".AutoReg" if app is None else Path(app.slicerUserSettingsFilePath).parent / "AutoReg"
-
-
-def _application() -> Any:
-    """Slicer's application object; None outside the application."""
-    import slicer
-
-    app = getattr(slicer, "app", None)
-    return app if hasattr(app, "userSettings") else None
-
-
-def _setting(name: str) -> str:
-    app = _application()
-    return "" if app is None else str(app.userSettings().value(name) or "")
 
 
 def _breathe() -> None:
     """Wait a little; the application goes on drawing meanwhile."""
-    app = _application()
+    app = settings.application()
     if hasattr(app, "processEvents"):
         app.processEvents()
     time.sleep(_POLL_SECONDS)

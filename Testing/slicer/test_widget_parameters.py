@@ -16,6 +16,8 @@ import scenes
 import slicer
 from standins.fixtures import Desk
 
+from AutoRegSlicerLib import settings
+
 
 def values(parameters: Any) -> dict[str, Any]:
     """Every parameter as something that can be compared between scenes."""
@@ -109,7 +111,13 @@ def test_nothing_follows_while_the_module_is_closed(desk: Desk) -> None:
 
 def test_other_python_workspace_and_wheels_are_settings_of_the_application(desk: Desk, tmp_path: Path) -> None:
     desk.ui.externalPythonPathEdit.setCurrentPath(sys.executable)
-    assert desk.widget.interpreter() == sys.executable
+    assert settings.read(settings.PYTHON) == sys.executable
+    desk.ui.externalPythonPathEdit.setCurrentPath(str(tmp_path / "absent"))
+    desk.session.refresh()  # twice a second: what is said stays
+    assert "There is no Python" in desk.ui.environmentStatusLabel.text()
+    assert settings.read(settings.PYTHON) == sys.executable
+    desk.ui.externalPythonPathEdit.setCurrentPath("")
+    assert "There is no Python" not in desk.ui.environmentStatusLabel.text()
     folder = tmp_path / "other place"
     desk.ui.workspaceDirectoryButton.setProperty("directory", str(folder))
     assert str(desk.session.jobs.create("search", "x")).startswith(str(folder))

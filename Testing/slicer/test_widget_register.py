@@ -75,7 +75,7 @@ def test_environment_comes_first(full_desk: Any) -> None:
     full_desk.session.refresh()
     assert "looking for" in why(full_desk.ui.applyButton)
     full_desk.session.environment = environment(state="missing", torch="", missing=("torch",))
-    full_desk.widget.showEnvironment()
+    full_desk.widget.environmentPanel.refresh()
     full_desk.session.refresh()
     assert "Set up" in why(full_desk.ui.applyButton)
     assert not full_desk.ui.setupEnvironmentButton.isHidden()

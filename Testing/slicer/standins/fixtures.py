@@ -114,10 +114,10 @@ def make_desk(scene: Any, folder: Path) -> Desk:
     widget = module.AutoRegSlicerWidget()
     widget.setup()
     widget.session.dialogs = Answers()
-    widget.checkEnvironment = lambda: None
+    widget.environmentPanel.check = lambda: None
     widget.enter()
     widget.session.environment = environment()
-    widget.showEnvironment()
+    widget.environmentPanel.refresh()
     desk = Desk(widget, scene, module, stopwatch)
     desk.settle()
     return desk
