@@ -257,7 +257,7 @@ class TrainPanel:
         found = self.selectedTrial()
         if found is not None:
             self.ui.trainingRecipeComboBox.setCurrentIndex(self.recipes.index(found))
-            self.ui.trainingCollapsibleButton.setProperty("collapsed", False)
+            qtbits.write(self.ui.trainingCollapsibleButton, "collapsed", False)
             if self.session.parameters.modelName:
                 self.train()
             else:
