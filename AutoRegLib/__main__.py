@@ -1,5 +1,5 @@
 """``python -m AutoRegLib``: the command line."""
 
-from AutoRegLib.cli import main
+from AutoRegLib.app.cli import main
 
 raise SystemExit(main())

@@ -16,10 +16,10 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.recipe import Recipe, read_recipe, write_recipe
+from AutoRegLib.core.records import make_folder, write_json, write_text, write_whole
 from AutoRegLib.networks.registry import build_network, count_parameters
-from AutoRegLib.recipe import Recipe, read_recipe, write_recipe
-from AutoRegLib.records import make_folder, write_json, write_text, write_whole
 
 FILES = ("recipe.json", "weights.safetensors", "card.md", "provenance.json", "metrics.json", "history.csv")
 

@@ -25,7 +25,7 @@ import scenes  # noqa: E402
 import SimpleITK as sitk  # noqa: E402
 from standins import fixtures  # noqa: E402
 
-from AutoRegLib.scenario import read_scenario  # noqa: E402
+from AutoRegLib.core.scenario import read_scenario  # noqa: E402
 from AutoRegSlicerLib.lattices import Lattice  # noqa: E402
 
 WIDTH = 500

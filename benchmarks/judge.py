@@ -14,7 +14,7 @@ from statistics import fmean
 from AutoRegLib.imaging.displacement import from_transform, jacobian_determinant
 from AutoRegLib.imaging.files import read_displacement, read_volume
 from AutoRegLib.imaging.volume import Volume, resample
-from AutoRegLib.metrics import dice, fold_measures
+from AutoRegLib.registration.metrics import dice, fold_measures
 
 
 def overlap(fixed: Volume, other: Volume, structures: list[int]) -> float:

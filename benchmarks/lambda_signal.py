@@ -21,15 +21,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from AutoRegLib.jobs import Monitor
-from AutoRegLib.learning.bilevel import BilevelProblem, Tensors, hypergradient
+from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.core.recipe import Preprocessing, Recipe, Search, Stage
+from AutoRegLib.core.scenario import Scenario, read_scenario
 from AutoRegLib.learning.data import Cohort, prepare
-from AutoRegLib.learning.response import MARK
-from AutoRegLib.learning.stage import build_problem, run_stage
 from AutoRegLib.losses.objective import to_free, to_record
 from AutoRegLib.networks.registry import build_network
-from AutoRegLib.recipe import Preprocessing, Recipe, Search, Stage
-from AutoRegLib.scenario import Scenario, read_scenario
+from AutoRegLib.search.best_response import MARK
+from AutoRegLib.search.bilevel import BilevelProblem, Tensors, hypergradient
+from AutoRegLib.search.stage import build_problem, run_stage
 from benchmarks.tables import save
 
 PAPER_RATE = 1e-4

@@ -28,8 +28,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from AutoRegLib.core.genotype import OPERATORS as CANDIDATES
 from AutoRegLib.fields import exponentiate, identity_grid, jacobian_determinant, resize_image, warp
-from AutoRegLib.genotype import OPERATORS as CANDIDATES
 from AutoRegLib.imaging.align import affine_align
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.volume import Volume

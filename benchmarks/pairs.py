@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from AutoRegLib.scenario import Pair, read_scenario
+from AutoRegLib.core.scenario import Pair, read_scenario
 from benchmarks import verdicts
 from benchmarks.contenders import CONTENDERS, Contender
 from benchmarks.environments import environment, versions

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from AutoRegLib.core.scenario import Case, Scenario, Split, write_scenario
 from AutoRegLib.imaging.files import write_volume
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.volume import Volume
-from AutoRegLib.scenario import Case, Scenario, Split, write_scenario
 
 SPLITS: tuple[Split, ...] = ("train", "train", "test", "test")
 STRUCTURES = {1: "body", 2: "core"}

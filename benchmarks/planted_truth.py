@@ -23,16 +23,16 @@ from typing import Any
 
 import torch
 
-from AutoRegLib.genotype import Genotype
-from AutoRegLib.jobs import Monitor
-from AutoRegLib.learning.card import REACH
+from AutoRegLib.core.genotype import Genotype
+from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.core.recipe import LossWeights, Network, Objective, Recipe, Search, Stage, Training
 from AutoRegLib.learning.data import Cohort
-from AutoRegLib.learning.stage import run_stage
 from AutoRegLib.learning.train import train_step, update_average
-from AutoRegLib.learning.upper import UPPERS
 from AutoRegLib.losses.objective import label_overlap, segmentation_loss
 from AutoRegLib.networks.registry import build_network
-from AutoRegLib.recipe import LossWeights, Network, Objective, Recipe, Search, Stage, Training
+from AutoRegLib.search.card import REACH
+from AutoRegLib.search.stage import run_stage
+from AutoRegLib.search.upper_variables import UPPERS
 from benchmarks.planted_scenes import cluttered, shifted
 from benchmarks.tables import save
 

@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 from AutoRegLib.bundle import load_bundle, save_bundle
-from AutoRegLib.learning.start import start_recipe
-from AutoRegLib.recipe import write_recipe
-from AutoRegLib.scenario import ListedPair, Scenario, read_scenario, write_scenario
+from AutoRegLib.core.recipe import write_recipe
+from AutoRegLib.core.scenario import ListedPair, Scenario, read_scenario, write_scenario
+from AutoRegLib.learning.start_recipe import start_recipe
 
 
 def one_pair(scenario: Scenario) -> Scenario:

@@ -21,17 +21,17 @@ from typing import Any
 
 import torch
 
-from AutoRegLib import metrics
-from AutoRegLib.jobs import Monitor
+from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.core.presets import SCALES
+from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.core.scenario import Scenario, read_scenario
 from AutoRegLib.learning.data import Cohort, prepare
-from AutoRegLib.learning.search import search
-from AutoRegLib.learning.stage import run_stage
-from AutoRegLib.learning.start import start_recipe
+from AutoRegLib.learning.start_recipe import start_recipe
 from AutoRegLib.learning.train import train, train_step
 from AutoRegLib.networks.registry import build_network
-from AutoRegLib.presets import SCALES
-from AutoRegLib.recipe import Recipe
-from AutoRegLib.scenario import Scenario, read_scenario
+from AutoRegLib.registration import metrics
+from AutoRegLib.search.search import search
+from AutoRegLib.search.stage import run_stage
 from benchmarks import tables
 
 STEPS = 3  # single steps of each kind, for the memory

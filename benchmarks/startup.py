@@ -17,7 +17,7 @@ from benchmarks.tables import RESULTS, Row, conditions, markdown, spread, write_
 from benchmarks.verdicts import held
 
 LIMIT = 0.3  # seconds
-_LOADED = "import sys\nfrom AutoRegLib.cli import main\nmain(['--help'])\nprint('torch' in sys.modules)"
+_LOADED = "import sys\nfrom AutoRegLib.app.cli import main\nmain(['--help'])\nprint('torch' in sys.modules)"
 
 
 def measure(repeats: int, work: Path) -> Row:

@@ -20,10 +20,10 @@ from typing import Any
 
 import torch
 
+from AutoRegLib.core.recipe import write_recipe
+from AutoRegLib.core.scenario import read_scenario
 from AutoRegLib.learning.data import prepare
-from AutoRegLib.learning.start import start_recipe
-from AutoRegLib.recipe import write_recipe
-from AutoRegLib.scenario import read_scenario
+from AutoRegLib.learning.start_recipe import start_recipe
 from benchmarks import tables
 from benchmarks.measure import ROOT, run_process
 from benchmarks.tables import Row

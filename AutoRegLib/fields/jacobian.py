@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 
 
 def _central_difference(values: Tensor, axis: int) -> Tensor:

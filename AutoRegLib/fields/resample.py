@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 
 _LINEAR = {2: "bilinear", 3: "trilinear"}
 

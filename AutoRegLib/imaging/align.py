@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import SimpleITK as sitk
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 from AutoRegLib.imaging.geometry import Geometry, apply
 from AutoRegLib.imaging.preprocess import intensity_scaling, scale_intensity
 from AutoRegLib.imaging.volume import Volume, resample, to_sitk

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.records import write_whole
 from AutoRegLib.imaging import nifti
 from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.points import read_points, write_points
 from AutoRegLib.imaging.volume import Kind, Volume, geometry_of, image_to_array, to_sitk
-from AutoRegLib.records import write_whole
 
 __all__ = ["file_sha256", "read_displacement", "read_geometry", "read_points", "read_transform", "read_volume",
            "write_displacement", "write_points", "write_volume"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 
 _FLOAT32 = float(np.finfo(np.float32).eps)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.imaging.volume import array_to_image, geometry_of
 

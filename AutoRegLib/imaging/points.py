@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from AutoRegLib.errors import InputError
-from AutoRegLib.records import write_text
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.records import write_text
 
 _RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import SimpleITK as sitk
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 from AutoRegLib.imaging.geometry import Geometry
 
 Kind = Literal["intensity", "labels"]

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from AutoRegLib.errors import InputError
-from AutoRegLib.records import write_whole
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.records import write_whole
 
 
 def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:

@@ -13,21 +13,21 @@ import torch
 from torch import Tensor
 
 from AutoRegLib.bridge import to_tensor
-from AutoRegLib.errors import CancelledError, InputError
+from AutoRegLib.core.errors import CancelledError, InputError
+from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.core.recipe import Judge, Recipe
+from AutoRegLib.core.scenario import Case, Scenario, Split
 from AutoRegLib.fields.resample import downsample
 from AutoRegLib.fields.warp import warp
 from AutoRegLib.imaging.align import itk_threads
-from AutoRegLib.imaging.cache import cached_alignment
+from AutoRegLib.imaging.alignment_cache import cached_alignment
 from AutoRegLib.imaging.displacement import transform_points
 from AutoRegLib.imaging.files import read_points, read_volume
 from AutoRegLib.imaging.geometry import Geometry, apply, working_grid
 from AutoRegLib.imaging.preprocess import to_grid
 from AutoRegLib.imaging.volume import resample
-from AutoRegLib.jobs import Monitor
 from AutoRegLib.learning.determinism import generator
-from AutoRegLib.pair import read_labels
-from AutoRegLib.recipe import Judge, Recipe
-from AutoRegLib.scenario import Case, Scenario, Split
+from AutoRegLib.registration.pair import read_labels
 
 
 @dataclass(frozen=True)

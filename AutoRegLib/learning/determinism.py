@@ -12,9 +12,9 @@ import numpy
 import torch
 
 import AutoRegLib
-from AutoRegLib.recipe import Recipe
-from AutoRegLib.records import digest, to_plain
-from AutoRegLib.scenario import Scenario
+from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.core.records import digest, to_plain
+from AutoRegLib.core.scenario import Scenario
 
 
 def generator(seed: int, stream: str, step: int) -> random.Random:

@@ -11,19 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from AutoRegLib.bundle import ModelBundle, load_bundle, save_bundle
-from AutoRegLib.errors import DivergedError
+from AutoRegLib.core.errors import DivergedError
+from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.core.records import make_folder
+from AutoRegLib.core.scenario import Scenario
 from AutoRegLib.fields.jacobian import jacobian_determinant
-from AutoRegLib.jobs import Monitor
+from AutoRegLib.learning.budget import CHECKPOINT_SECONDS, Clock, heed
 from AutoRegLib.learning.checkpoint import load_checkpoint, save_checkpoint
-from AutoRegLib.learning.clock import CHECKPOINT_SECONDS, Clock, heed
 from AutoRegLib.learning.data import Cohort, prepare
 from AutoRegLib.learning.determinism import identity, provenance
-from AutoRegLib.learning.guard import MOST, Guard
+from AutoRegLib.learning.divergence import MOST, Guard
 from AutoRegLib.losses.objective import as_weights, label_dice, landmark_error, registration_loss
 from AutoRegLib.networks.registry import build_network, count_parameters
-from AutoRegLib.recipe import Recipe
-from AutoRegLib.records import make_folder
-from AutoRegLib.scenario import Scenario
 
 VALIDATIONS = 20  # how often, over the whole budget, the average is judged
 

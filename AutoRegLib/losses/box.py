@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 
 
 def diffusion(displacement: Tensor, *, spacing: float | Sequence[float] = 1.0) -> Tensor:

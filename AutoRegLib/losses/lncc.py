@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 from AutoRegLib.losses.box import BoxLayout, box_sum
 
 __all__ = ["box_sum", "lncc", "lncc_loss"]

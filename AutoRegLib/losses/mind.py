@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 from AutoRegLib.losses.box import BoxLayout, box_sum
 
 Step = tuple[int, ...]  # a neighbour, or the way from one neighbour to another, in dilations per axis

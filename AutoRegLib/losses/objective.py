@@ -12,6 +12,7 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
+from AutoRegLib.core.recipe import LossWeights, Objective
 from AutoRegLib.fields.prediction import Prediction
 from AutoRegLib.fields.resample import downsample
 from AutoRegLib.fields.warp import sample_at, warp
@@ -20,7 +21,6 @@ from AutoRegLib.losses.diffusion import diffusion
 from AutoRegLib.losses.folding import fold_penalty
 from AutoRegLib.losses.lncc import lncc_loss
 from AutoRegLib.losses.mind import mind_loss
-from AutoRegLib.recipe import LossWeights, Objective
 
 Weights = Mapping[str, Tensor | float]
 Landmarks = Sequence[tuple[Tensor, Tensor]]  # per pair (moving, fixed), each (points, d) voxels, axes (z, y, x)

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from AutoRegLib.core.genotype import CELLS, EDGES_PER_CELL, OPERATORS, Genotype
+from AutoRegLib.core.recipe import Network
 from AutoRegLib.fields.prediction import Prediction
 from AutoRegLib.fields.resample import resize_displacement, resize_image
 from AutoRegLib.fields.velocity import compose, exponentiate
 from AutoRegLib.fields.warp import warp
-from AutoRegLib.genotype import CELLS, EDGES_PER_CELL, OPERATORS, Genotype
 from AutoRegLib.networks.cells import Cell, see_differences
-from AutoRegLib.networks.parts import Mixture, check_pair, crop_to, pad_to_multiple, standardise, velocity_head
-from AutoRegLib.recipe import Network
+from AutoRegLib.networks.common import Mixture, check_pair, crop_to, pad_to_multiple, standardise, velocity_head
 
 
 class AutoRegNet(nn.Module):

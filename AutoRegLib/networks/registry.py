@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from AutoRegLib.errors import InputError
-from AutoRegLib.genotype import Genotype
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.genotype import Genotype
+from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.networks.autoreg import AutoRegNet
 from AutoRegLib.networks.cells import Edge
 from AutoRegLib.networks.voxelmorph import VoxelMorph
-from AutoRegLib.recipe import Recipe
 
 
 def _autoreg(recipe: Recipe, searched: Sequence[str]) -> nn.Module:

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from AutoRegLib.fields.prediction import Prediction, integrate
 from AutoRegLib.fields.resample import resize_image
+from AutoRegLib.networks.common import check_pair, crop_to, pad_to_multiple, standardise, velocity_head
 from AutoRegLib.networks.operators import Activation, convolution
-from AutoRegLib.networks.parts import check_pair, crop_to, pad_to_multiple, standardise, velocity_head
 
 ENCODER = (16, 32, 32, 32)  # one strided convolution per halving of the grid
 #: convolutions of the decoder at 1/16, 1/8, 1/4, 1/2 and full size; each level but the first starts by

@@ -9,7 +9,7 @@ from typing import Any
 import slicer
 import vtk
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 from AutoRegSlicerLib import segmentations, transforms, volumes
 from AutoRegSlicerLib.lattices import Lattice, ownLattice, vtkMatrix
 from AutoRegSlicerLib.nodes import WARPED_BY, placeBeside

@@ -10,9 +10,9 @@ from typing import Any
 
 import slicer
 
-from AutoRegLib.errors import InputError
-from AutoRegLib.records import make_folder
-from AutoRegLib.scenario import Case, Scenario, read_scenario, write_scenario
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.records import make_folder
+from AutoRegLib.core.scenario import Case, Scenario, read_scenario, write_scenario
 from AutoRegSlicerLib import landmarks, segmentations, transforms, volumes
 from AutoRegSlicerLib.exports import Steps, finish
 from AutoRegSlicerLib.lattices import ownLattice

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from AutoRegLib.errors import InputError
-from AutoRegLib.recipe import Recipe, read_recipe
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.recipe import Recipe, read_recipe
 from AutoRegSlicerLib import landmarks, segmentations, transforms
 from AutoRegSlicerLib.lattices import ownLattice
 from AutoRegSlicerLib.values import Message, Node, RegistrationInputs, RegistrationOutputs

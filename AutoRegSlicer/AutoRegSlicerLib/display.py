@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 from AutoRegSlicerLib import colors, compare, transforms, volumes
 from AutoRegSlicerLib.checks import worldCorners
 from AutoRegSlicerLib.lattices import ownLattice

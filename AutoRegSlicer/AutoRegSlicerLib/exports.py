@@ -9,9 +9,9 @@ from typing import Any
 
 import slicer
 
-from AutoRegLib.errors import InputError
-from AutoRegLib.jobs import JobRequest
-from AutoRegLib.records import make_folder, read_json, write_json
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.jobs import JobRequest
+from AutoRegLib.core.records import make_folder, read_json, write_json
 from AutoRegSlicerLib import landmarks, segmentations, transforms, volumes
 from AutoRegSlicerLib.lattices import Lattice, ownLattice
 from AutoRegSlicerLib.values import Node, RegistrationInputs, RegistrationOutputs

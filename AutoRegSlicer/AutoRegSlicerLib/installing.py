@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from AutoRegLib.errors import EnvironmentProblem, InputError
+from AutoRegLib.core.errors import EnvironmentProblem, InputError
 from AutoRegSlicerLib.probing import Environment
 
 Route = Literal["none", "pytorch-extension", "packaging", "pip", "manual"]

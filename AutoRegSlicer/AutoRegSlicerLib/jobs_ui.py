@@ -13,9 +13,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from AutoRegLib.errors import AutoRegError, InputError
-from AutoRegLib.jobs import JobRequest, process_mark, read_request, write_request
-from AutoRegLib.records import make_folder
+from AutoRegLib.core.errors import AutoRegError, InputError
+from AutoRegLib.core.jobs import JobRequest, process_mark, read_request, write_request
+from AutoRegLib.core.records import make_folder
 from AutoRegSlicerLib import environment as surroundings
 from AutoRegSlicerLib.jobs import process, record
 from AutoRegSlicerLib.jobs.estimate import MemoryEstimate, estimate_memory

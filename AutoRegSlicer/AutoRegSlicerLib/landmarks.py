@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from AutoRegLib.records import write_text
+from AutoRegLib.core.records import write_text
 from AutoRegSlicerLib.transforms import lpsPoints
 from AutoRegSlicerLib.values import Node
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import slicer
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 from AutoRegSlicerLib import landmarks, segmentations, tables, transforms, volumes
 from AutoRegSlicerLib.apply import worldLattice
 from AutoRegSlicerLib.exports import Steps, finish

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import slicer
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 from AutoRegSlicerLib import colors, landmarks, segmentations, tables, transforms, volumes
 from AutoRegSlicerLib.exports import Steps, finish, nodesOfNote, readNote
 from AutoRegSlicerLib.lattices import ownLattice

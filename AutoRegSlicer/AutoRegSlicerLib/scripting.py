@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from AutoRegLib.errors import AutoRegError, CancelledError, InputError
-from AutoRegLib.jobs import JobRequest
-from AutoRegLib.records import make_folder, write_text
+from AutoRegLib.core.errors import AutoRegError, CancelledError, InputError
+from AutoRegLib.core.jobs import JobRequest
+from AutoRegLib.core.records import make_folder, write_text
 from AutoRegSlicerLib import settings
 from AutoRegSlicerLib.checks import checkRegistration, require
 from AutoRegSlicerLib.exports import exportRegistration

@@ -15,7 +15,7 @@ import numpy as np
 import slicer
 import vtk
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 from AutoRegSlicerLib import volumes
 from AutoRegSlicerLib.lattices import Lattice, imageVoxels, orientedImage, ownLattice, vtkMatrix
 from AutoRegSlicerLib.transforms import isLinearlyPlaced, worldMatrix

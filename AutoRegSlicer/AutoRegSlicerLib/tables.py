@@ -11,7 +11,7 @@ from typing import Any
 
 import vtk
 
-from AutoRegLib.records import write_json, write_text
+from AutoRegLib.core.records import write_json, write_text
 from AutoRegSlicerLib.values import Node
 
 STRUCTURE = ("Structure", "Dice before", "Dice after", "HD95 before (mm)", "HD95 after (mm)", "Volume change (%)",

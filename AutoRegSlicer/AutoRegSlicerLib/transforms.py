@@ -10,7 +10,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from AutoRegLib.errors import DiskError, InputError
+from AutoRegLib.core.errors import DiskError, InputError
 from AutoRegSlicerLib.lattices import RAS_LPS, Lattice, numpyMatrix, vtkMatrix
 from AutoRegSlicerLib.values import Node
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 
 Node = Any  # a vtkMRMLNode; the type is not named, so that values load without Slicer
 

@@ -14,7 +14,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
-from AutoRegLib.errors import DiskError, InputError
+from AutoRegLib.core.errors import DiskError, InputError
 from AutoRegSlicerLib.lattices import Lattice, imageVoxels, ownLattice, vtkMatrix
 from AutoRegSlicerLib.transforms import chain, isLinearlyPlaced, toWorld, worldMatrix
 from AutoRegSlicerLib.values import Node

@@ -9,8 +9,8 @@ from dataclasses import fields, replace
 _, _, code, *arguments = sys.argv
 sys.path.insert(0, arguments[0])
 
-from AutoRegLib import presets  # noqa: E402
-from AutoRegLib.recipe import Recipe  # noqa: E402
+from AutoRegLib.core import presets  # noqa: E402
+from AutoRegLib.core.recipe import Recipe  # noqa: E402
 
 whole = presets.preset_recipe
 SMALL = {"finalists": 2, "final_steps": 4, "check_every": 4, "stable_checks": 1000}

@@ -10,11 +10,12 @@ import pytest
 from pipeline.scenes import make_scenario
 from pipeline.world import World
 
-from AutoRegLib import registration, worker
-from AutoRegLib.economy import RUNGS, economical, economise
-from AutoRegLib.errors import InputError, OutOfMemoryProblem
-from AutoRegLib.jobs import JobRequest, Monitor, read_events, write_request
-from AutoRegLib.recipe import Preprocessing, Recipe, Training, read_recipe, write_recipe
+from AutoRegLib.app import worker
+from AutoRegLib.app.memory_fallback import RUNGS, economical, economise
+from AutoRegLib.core.errors import InputError, OutOfMemoryProblem
+from AutoRegLib.core.jobs import JobRequest, Monitor, read_events, write_request
+from AutoRegLib.core.recipe import Preprocessing, Recipe, Training, read_recipe, write_recipe
+from AutoRegLib.registration import pipeline as registration
 
 
 class Ear(Monitor):

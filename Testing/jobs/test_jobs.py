@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from pipeline.scenes import make_scenario
 
-from AutoRegLib import worker
-from AutoRegLib.cli import main
+from AutoRegLib.app import worker
+from AutoRegLib.app.cli import main
+from AutoRegLib.core.jobs import JobEvent, JobRequest, Monitor, read_events, take_lock, write_request, write_state
 from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.imaging.files import read_volume, write_displacement, write_volume
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.volume import Volume
-from AutoRegLib.jobs import JobEvent, JobRequest, Monitor, read_events, take_lock, write_request, write_state
 
 ROOT = Path(__file__).resolve().parents[2]
 GRID = Geometry((8, 9, 7), (2.0, 1.0, 3.0), (5.0, -3.0, 2.0), tuple(np.eye(3).ravel().tolist()))
@@ -112,7 +112,7 @@ def test_every_failure_has_its_code(
 
 def test_cancel_in_the_control_file(apply_job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def patient(request: JobRequest, *, monitor: Monitor) -> dict[str, object]:
-        from AutoRegLib.errors import CancelledError
+        from AutoRegLib.core.errors import CancelledError
 
         (apply_job / "control").write_text("cancel")
         for _ in range(100):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from AutoRegLib.jobs import JobRequest
+from AutoRegLib.core.jobs import JobRequest
 from AutoRegSlicerLib.jobs_ui import Jobs, JobState, JobStatus
 
 HERE = Path(__file__).resolve().parent

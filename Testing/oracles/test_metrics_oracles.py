@@ -9,10 +9,10 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from AutoRegLib import metrics
-from AutoRegLib.imaging.distance import surface, surface_distances
 from AutoRegLib.imaging.geometry import Geometry
+from AutoRegLib.imaging.surface_distance import surface, surface_distances
 from AutoRegLib.imaging.volume import Volume, to_sitk
+from AutoRegLib.registration import metrics
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -23,8 +23,8 @@ from pipeline.synthetic import (
 from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.imaging.files import write_displacement, write_points, write_volume
 from AutoRegLib.imaging.volume import from_sitk, to_sitk
-from AutoRegLib.metrics import coordinates
-from AutoRegLib.register import RegisterOptions, apply_transform, register
+from AutoRegLib.registration.metrics import coordinates
+from AutoRegLib.registration.run import RegisterOptions, apply_transform, register
 
 SHIFT = (3.0, -2.0, 2.0)
 NAMES = ("a", "b", "c", "d")

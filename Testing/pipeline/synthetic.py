@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from AutoRegLib.bundle import ModelBundle
+from AutoRegLib.core.recipe import Preprocessing, Recipe
 from AutoRegLib.fields.prediction import Prediction, integrate
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.volume import Volume
-from AutoRegLib.metrics import coordinates
-from AutoRegLib.recipe import Preprocessing, Recipe
+from AutoRegLib.registration.metrics import coordinates
 
 
 class KnownVelocity(nn.Module):

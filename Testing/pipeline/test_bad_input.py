@@ -15,7 +15,7 @@ import SimpleITK as sitk
 import torch
 from pipeline.world import GRID, World
 
-from AutoRegLib.cli import main
+from AutoRegLib.app.cli import main
 from AutoRegLib.imaging.files import write_volume
 from AutoRegLib.imaging.volume import Volume
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from pipeline.synthetic import MOVING_GRID, blobs, grid_about, known_model, two_blobs
 
-from AutoRegLib.errors import CancelledError, InputError
-from AutoRegLib.evaluate import evaluate, summarise
+from AutoRegLib.core.errors import CancelledError, InputError
+from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.core.scenario import Scenario, read_scenario
+from AutoRegLib.evaluation.evaluate import evaluate, summarise
 from AutoRegLib.imaging.files import write_points, write_volume
-from AutoRegLib.jobs import Monitor
-from AutoRegLib.register import RegisterOptions, register
-from AutoRegLib.scenario import Scenario, read_scenario
+from AutoRegLib.registration.run import RegisterOptions, register
 
 GRIDS = (
     MOVING_GRID,

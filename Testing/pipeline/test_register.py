@@ -22,12 +22,12 @@ from pipeline.synthetic import (
     two_blobs,
 )
 
-from AutoRegLib.errors import CancelledError, InputError, OutOfMemoryProblem
+from AutoRegLib.core.errors import CancelledError, InputError, OutOfMemoryProblem
+from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.core.recipe import Preprocessing
 from AutoRegLib.imaging.files import write_points, write_volume
 from AutoRegLib.imaging.volume import Volume
-from AutoRegLib.jobs import Monitor
-from AutoRegLib.recipe import Preprocessing
-from AutoRegLib.register import RegisterOptions, register
+from AutoRegLib.registration.run import RegisterOptions, register
 
 KEYS = {
     "dice", "dice_before", "hd95_mm", "tre_mm", "lncc", "folds", "fold_fraction", "folds_in_mask", "jacobian_min",
@@ -258,9 +258,9 @@ def test_pictures_of_two_dimensions(tmp_path: Path) -> None:
 
 
 def test_without_matplotlib_the_report_says_so(pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "AutoRegLib.figures", raising=False)
+    monkeypatch.delitem(sys.modules, "AutoRegLib.registration.figure", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    for name in [n for n in sys.modules if n.startswith(("matplotlib.", "AutoRegLib.sheet"))]:
+    for name in [n for n in sys.modules if n.startswith(("matplotlib.", "AutoRegLib.figure_style"))]:
         monkeypatch.delitem(sys.modules, name)
     found = run(pair)
     assert any("matplotlib" in text for text in found["warnings"])

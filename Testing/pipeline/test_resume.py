@@ -15,11 +15,11 @@ import torch
 from pipeline.scenes import make_scenario
 from safetensors.torch import load_file
 
-from AutoRegLib.jobs import Monitor
-from AutoRegLib.learning.search import search
+from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.core.recipe import Network, Preprocessing, Recipe, Search, Stage, Training, read_recipe, write_recipe
+from AutoRegLib.core.scenario import read_scenario
 from AutoRegLib.learning.train import train
-from AutoRegLib.recipe import Network, Preprocessing, Recipe, Search, Stage, Training, read_recipe, write_recipe
-from AutoRegLib.scenario import read_scenario
+from AutoRegLib.search.search import search
 
 RECIPE = Recipe(
     spatial_dims=2,
@@ -44,7 +44,10 @@ import os, signal, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from AutoRegLib.learning import finals, search, stage, train
+from AutoRegLib.learning import train
+from AutoRegLib.search import successive_halving as finals
+from AutoRegLib.search import search
+from AutoRegLib.search import stage
 verb, recipe, scenario, output, doomed = sys.argv[1:6]
 module = {"search": search, "train": train}[verb]
 finals.CHECKPOINT_SECONDS = stage.CHECKPOINT_SECONDS = train.CHECKPOINT_SECONDS = 0.0
@@ -56,8 +59,8 @@ def save(path, state):
     if calls == int(doomed):
         os.kill(os.getpid(), signal.SIGKILL)
 module.save_checkpoint = save
-from AutoRegLib.recipe import read_recipe
-from AutoRegLib.scenario import read_scenario
+from AutoRegLib.core.recipe import read_recipe
+from AutoRegLib.core.scenario import read_scenario
 getattr(module, verb)(read_recipe(recipe), read_scenario(scenario), output=Path(output))
 """
 
@@ -129,7 +132,7 @@ class Impatient(Monitor):
 
 
 def test_finish_keeps_the_best_and_cancel_keeps_the_state(tmp_path: Path, one_thread: None) -> None:
-    from AutoRegLib.errors import CancelledError
+    from AutoRegLib.core.errors import CancelledError
 
     scenario = read_scenario(make_scenario(tmp_path / "data"))
     train(RECIPE, scenario, output=tmp_path / "finish", monitor=Impatient("finish", 12))

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from pipeline.scenes import make_scenario
 
-from AutoRegLib import study as module
-from AutoRegLib.cli import main
-from AutoRegLib.errors import CancelledError, DivergedError, InputError
-from AutoRegLib.jobs import Monitor
-from AutoRegLib.recipe import Network, Preprocessing, Recipe, Search, Stage, Training, read_recipe
-from AutoRegLib.scenario import Scenario, read_scenario
-from AutoRegLib.study import study
+from AutoRegLib.app.cli import main
+from AutoRegLib.core.errors import CancelledError, DivergedError, InputError
+from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.core.recipe import Network, Preprocessing, Recipe, Search, Stage, Training, read_recipe
+from AutoRegLib.core.scenario import Scenario, read_scenario
+from AutoRegLib.evaluation import study as module
+from AutoRegLib.evaluation.study import study
 
 RECIPE = Recipe(
     spatial_dims=2,
@@ -60,7 +60,7 @@ def scenario(tmp_path: Path) -> Scenario:
 @pytest.fixture(autouse=True)
 def no_pictures_of_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
     """They have a test of their own and would take most of the time here."""
-    monkeypatch.setattr("AutoRegLib.evaluate._draw", lambda *args, **options: "")
+    monkeypatch.setattr("AutoRegLib.evaluation.evaluate._draw", lambda *args, **options: "")
 
 
 def lines(folder: Path) -> list[dict[str, str]]:
@@ -190,7 +190,7 @@ def test_random_search_takes_the_time_of_the_whole_search(
 
         return seek
 
-    monkeypatch.setattr("AutoRegLib.learning.random_search.CANDIDATES", 3)
+    monkeypatch.setattr("AutoRegLib.search.random_search.CANDIDATES", 3)
     monkeypatch.setattr(module, "SEARCHES", {name: spy(name) for name in module.SEARCHES})
     out = tmp_path / "out"
     study(RECIPE, scenario, output=out, rows=["random-search", "autoreg"])

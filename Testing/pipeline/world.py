@@ -13,12 +13,12 @@ import SimpleITK as sitk
 from pipeline.scenes import make_scenario
 
 from AutoRegLib.bundle import save_bundle
+from AutoRegLib.core.recipe import Network, Preprocessing, Recipe, Training, write_recipe
 from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.imaging.files import write_displacement, write_volume
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.networks.registry import build_network
-from AutoRegLib.recipe import Network, Preprocessing, Recipe, Training, write_recipe
 
 GRID = Geometry((16, 16, 16), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), tuple(np.eye(3).ravel().tolist()))
 RECIPE = Recipe(

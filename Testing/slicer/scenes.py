@@ -201,8 +201,8 @@ def addScans(scene: Any, data: Path) -> dict[str, Any]:
 def tinyBundle(folder: Path, *, strength: float = 3e3, affine: str = "none") -> Path:
     """A model of a few thousand random weights that moves points by some millimeters, smoothly."""
     from AutoRegLib.bundle import save_bundle
+    from AutoRegLib.core.recipe import Network, Preprocessing, Recipe
     from AutoRegLib.networks.registry import build_network
-    from AutoRegLib.recipe import Network, Preprocessing, Recipe
 
     recipe = Recipe(spatial_dims=3, structures={1: NAMES[0], 2: NAMES[1]},
                     network=Network(features=(4, 4), decoder=(4, 4, 4)),

@@ -14,7 +14,7 @@ pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core
 
 import scenes
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 from AutoRegSlicerLib import colors, display, volumes
 from AutoRegSlicerLib import compare as compareVolumes
 from AutoRegSlicerLib.lattices import ownLattice

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from jobs import tools
 
-from AutoRegLib.errors import EnvironmentProblem, InputError
+from AutoRegLib.core.errors import EnvironmentProblem, InputError
 from AutoRegSlicerLib import environment, installing, probing
 from AutoRegSlicerLib.environment import Environment, InstallPlan
 

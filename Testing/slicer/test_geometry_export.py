@@ -14,7 +14,7 @@ import judges
 import scenes
 import SimpleITK as sitk
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 from AutoRegSlicerLib import transforms, volumes
 from AutoRegSlicerLib.lattices import imageLattice, imageVoxels, ownLattice, vtkMatrix
 from AutoRegSlicerLib.logic import RegistrationInputs, exportRegistration

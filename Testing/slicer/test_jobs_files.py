@@ -12,10 +12,10 @@ from jobs import tools
 from jobs.tools import start, wait
 from pipeline.world import World
 
-from AutoRegLib.jobs import FolderMonitor, JobRequest, read_events, write_request
-from AutoRegLib.presets import SCALES, preset_recipe
-from AutoRegLib.recipe import Recipe
-from AutoRegLib.scenario import read_scenario
+from AutoRegLib.core.jobs import FolderMonitor, JobRequest, read_events, write_request
+from AutoRegLib.core.presets import SCALES, preset_recipe
+from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.core.scenario import read_scenario
 from AutoRegSlicerLib.environment import Device, Environment
 from AutoRegSlicerLib.jobs import estimate
 from AutoRegSlicerLib.jobs.digest import MOST_POINTS, Digest

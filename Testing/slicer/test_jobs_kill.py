@@ -15,7 +15,7 @@ from jobs import tools
 from jobs.tools import exists, wait
 from pipeline.scenes import make_scenario
 
-from AutoRegLib.jobs import JobRequest, read_events
+from AutoRegLib.core.jobs import JobRequest, read_events
 from AutoRegSlicerLib.jobs_ui import Jobs, JobState, JobStatus
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,7 +96,7 @@ HOST = """
 import sys, time
 sys.path[:0] = sys.argv[1:3]
 from pathlib import Path
-from AutoRegLib.jobs import JobRequest
+from AutoRegLib.core.jobs import JobRequest
 from AutoRegSlicerLib.jobs_ui import Jobs
 import json
 jobs = Jobs(sys.argv[3], sys.argv[5])

@@ -15,8 +15,8 @@ import pytest
 from jobs import tools
 from jobs.tools import exists, start, wait
 
-from AutoRegLib.errors import InputError
-from AutoRegLib.jobs import JobRequest
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.jobs import JobRequest
 from AutoRegSlicerLib.jobs import job as job_module
 from AutoRegSlicerLib.jobs_ui import Jobs, JobState
 

@@ -21,7 +21,7 @@ import SimpleITK as sitk
 import slicer
 import vtk
 
-from AutoRegLib.errors import AutoRegError, InputError
+from AutoRegLib.core.errors import AutoRegError, InputError
 from AutoRegSlicerLib import transforms, volumes
 from AutoRegSlicerLib.apply import worldLattice
 from AutoRegSlicerLib.checks import worldCorners

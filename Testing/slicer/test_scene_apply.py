@@ -15,7 +15,7 @@ import SimpleITK as sitk
 import slicer
 import vtk
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 from AutoRegSlicerLib import nodes, segmentations, transforms, volumes
 from AutoRegSlicerLib.lattices import imageLattice, imageVoxels, ownLattice
 from AutoRegSlicerLib.logic import alignCenters, applyToNodes, previewOn

@@ -15,9 +15,9 @@ import judges
 import scenes
 import SimpleITK as sitk
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.scenario import read_scenario
 from AutoRegLib.imaging.files import read_volume
-from AutoRegLib.scenario import read_scenario
 from AutoRegSlicerLib.logic import CaseRow, checkCases, exportScenario, readCaseTable
 from AutoRegSlicerLib.transforms import worldMatrix
 from AutoRegSlicerLib.volumes import voxelsOf

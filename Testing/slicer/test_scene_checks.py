@@ -12,8 +12,8 @@ pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core
 
 import scenes
 
-from AutoRegLib.errors import InputError
-from AutoRegLib.recipe import Preprocessing, Recipe, write_recipe
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.recipe import Preprocessing, Recipe, write_recipe
 from AutoRegSlicerLib.logic import (
     Message,
     RegistrationInputs,

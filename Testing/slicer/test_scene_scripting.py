@@ -12,7 +12,7 @@ pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core
 
 import slicer
 
-from AutoRegLib.errors import AutoRegError, CancelledError
+from AutoRegLib.core.errors import AutoRegError, CancelledError
 from AutoRegSlicerLib import scripting
 from AutoRegSlicerLib.jobs_ui import Failure, JobState
 

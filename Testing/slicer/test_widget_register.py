@@ -192,7 +192,7 @@ def test_cancel_from_the_same_button(full_desk: Any) -> None:
 
 
 def test_an_export_that_fails_says_why(full_desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from AutoRegLib.errors import DiskError
+    from AutoRegLib.core.errors import DiskError
     from AutoRegSlicerLib import logic
 
     def full(*_: Any) -> Any:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from AutoRegLib.core.recipe import Network, Recipe, write_recipe
 from AutoRegLib.networks.registry import build_network, count_parameters
-from AutoRegLib.recipe import Network, Recipe, write_recipe
 from benchmarks import verdicts
 from benchmarks.contenders import CONTENDERS
 from benchmarks.environments import Needs, NotInstalledError, environment

@@ -8,7 +8,7 @@ import torch
 from lattices import LATTICES, OBLIQUE, OBLIQUE_2D, PERMUTED, smooth_field, smooth_image
 
 from AutoRegLib.bridge import displacement_to_field, field_to_displacement, to_tensor
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 from AutoRegLib.fields import warp
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.volume import Volume, resample

@@ -20,11 +20,11 @@ def ours(kind: str, recipe_file: str, size: Sequence[int]) -> Any:
     """``autoreg/OPERATOR`` in the presets' widths or ``autoreg-wide/OPERATOR`` in the paper's, ``autoreg/recipe``, or a
     registered network; memory is kept as `autoreg` does.
     """
-    from AutoRegLib.genotype import Genotype
-    from AutoRegLib.memory import keep_freed_memory
+    from AutoRegLib.core.genotype import Genotype
+    from AutoRegLib.core.memory import keep_freed_memory
+    from AutoRegLib.core.presets import NARROW
+    from AutoRegLib.core.recipe import Network, Recipe, read_recipe
     from AutoRegLib.networks.registry import build_network
-    from AutoRegLib.presets import NARROW
-    from AutoRegLib.recipe import Network, Recipe, read_recipe
 
     keep_freed_memory()
     name, _, operator = kind.partition("/")

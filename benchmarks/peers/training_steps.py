@@ -29,14 +29,14 @@ def main() -> None:
     given = parser.parse_args()
     sys.path.insert(0, given.tree)
     import AutoRegLib
+    from AutoRegLib.core.recipe import Recipe, read_recipe
     from AutoRegLib.learning.data import Cohort
     from AutoRegLib.learning.train import train_step, update_average
     from AutoRegLib.networks.registry import build_network
-    from AutoRegLib.recipe import Recipe, read_recipe
 
     assert Path(AutoRegLib.__file__).is_relative_to(given.tree)
     with suppress(ImportError):  # as `autoreg` does; the first versions had no such thing
-        from AutoRegLib.memory import keep_freed_memory
+        from AutoRegLib.core.memory import keep_freed_memory
 
         keep_freed_memory()
     torch.set_num_threads(given.threads)

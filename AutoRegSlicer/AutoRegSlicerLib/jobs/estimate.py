@@ -7,10 +7,10 @@ from math import ceil, prod
 from pathlib import Path
 from typing import Any
 
-from AutoRegLib.errors import AutoRegError
-from AutoRegLib.jobs import JobRequest
-from AutoRegLib.recipe import Recipe, read_recipe
-from AutoRegLib.scenario import read_scenario
+from AutoRegLib.core.errors import AutoRegError
+from AutoRegLib.core.jobs import JobRequest
+from AutoRegLib.core.recipe import Recipe, read_recipe
+from AutoRegLib.core.scenario import read_scenario
 
 #: Python, PyTorch, SimpleITK and their work space, in bytes of main memory (a GPU's context is about as large)
 BASE = 500_000_000
@@ -21,8 +21,8 @@ OTHERS = (220, 900)  # networks without a row
 SEARCH_FACTOR = 2.5  # a supernet holds every candidate of an edge
 #: bytes by voxel of the fixed image, of all that is delivered on it: a brain of 6.9 million voxels took 2.0 GB
 DELIVERY = 220
-#: of each preset the most voxels of its working grid and its channels beside the default's (AutoRegLib.presets, which
-#: this module may not import)
+#: of each preset the most voxels of its working grid and its channels beside the default's
+#: (AutoRegLib.core.presets)
 PRESETS = {"quick": (400_000, 0.5), "standard": (1_500_000, 0.5), "thorough": (8_000_000, 1.0)}
 
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from AutoRegLib.errors import DiskError, InputError
-from AutoRegLib.jobs import JobRequest, lock_holder, read_request, write_state
+from AutoRegLib.core.errors import DiskError, InputError
+from AutoRegLib.core.jobs import JobRequest, lock_holder, read_request, write_state
 from AutoRegSlicerLib.jobs import process, record
 from AutoRegSlicerLib.jobs.digest import Digest
 from AutoRegSlicerLib.jobs.messages import message

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import AutoRegLib
-from AutoRegLib.errors import EnvironmentProblem
-from AutoRegLib.jobs import process_lives
+from AutoRegLib.core.errors import EnvironmentProblem
+from AutoRegLib.core.jobs import process_lives
 
 #: run in the child: the library that lies beside this module, whatever else that interpreter has installed. Its
 #: folder leaves the path again, so that nothing beside it (Slicer's other modules) hides a package.
 BOOT = (
     "import sys; root = sys.argv.pop(1); sys.path.insert(0, root); import AutoRegLib; sys.path.remove(root); "
-    "from AutoRegLib.cli import main; sys.exit(main(sys.argv[1:]))"
+    "from AutoRegLib.app.cli import main; sys.exit(main(sys.argv[1:]))"
 )
 
 #: our children, until they ended: Python complains of one that is forgotten, and only a parent can take it away
@@ -90,7 +90,7 @@ def _let_go() -> None:
 
 
 def mark(pid: int) -> dict[str, Any]:
-    """What tells a process from later ones with its number (see :func:`AutoRegLib.processes.process_lives`)."""
+    """What tells a process from later ones with its number (see :func:`AutoRegLib.core.processes.process_lives`)."""
     return {"pid": pid, "started": time.time(), "host": socket.gethostname()}
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from AutoRegLib.errors import InputError
-from AutoRegLib.jobs import read_request
-from AutoRegLib.records import from_plain, make_folder, read_json, write_json
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.jobs import read_request
+from AutoRegLib.core.records import from_plain, make_folder, read_json, write_json
 from AutoRegSlicerLib.jobs.state import JobState
 
 SCHEMA = "autoreg-job-ui/1"

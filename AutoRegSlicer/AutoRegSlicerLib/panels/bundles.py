@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import AutoRegLib
-from AutoRegLib.errors import AutoRegError, InputError
-from AutoRegLib.recipe import Recipe, read_recipe
-from AutoRegLib.records import make_folder
+from AutoRegLib.core.errors import AutoRegError, InputError
+from AutoRegLib.core.recipe import Recipe, read_recipe
+from AutoRegLib.core.records import make_folder
 
 FILES = ("recipe.json", "weights.safetensors", "card.md", "provenance.json", "metrics.json", "history.csv")
 MOST_BYTES = 4_000_000_000  # of one file in an archive; a model has some megabytes

@@ -9,7 +9,7 @@ import qt
 import slicer.util
 from slicer.i18n import tr as _
 
-from AutoRegLib.records import make_folder
+from AutoRegLib.core.records import make_folder
 from AutoRegSlicerLib import environment, logic, settings
 from AutoRegSlicerLib.jobs_ui import Jobs
 from AutoRegSlicerLib.panels import qtbits

@@ -13,7 +13,7 @@ from typing import Any
 import slicer.util
 from slicer.i18n import tr as _
 
-from AutoRegLib.errors import AutoRegError
+from AutoRegLib.core.errors import AutoRegError
 from AutoRegSlicerLib.jobs_ui import JobRequest, Jobs, JobState, JobStatus
 from AutoRegSlicerLib.panels import bundles, qtbits
 

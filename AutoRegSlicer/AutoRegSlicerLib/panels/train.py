@@ -8,7 +8,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from AutoRegLib.errors import AutoRegError
+from AutoRegLib.core.errors import AutoRegError
 from AutoRegSlicerLib import logic
 from AutoRegSlicerLib.jobs_ui import JobRequest, JobState, JobStatus
 from AutoRegSlicerLib.panels import bundles, qtbits, trials

@@ -10,9 +10,9 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from AutoRegLib.errors import AutoRegError
-from AutoRegLib.jobs import read_request
-from AutoRegLib.recipe import read_recipe
+from AutoRegLib.core.errors import AutoRegError
+from AutoRegLib.core.jobs import read_request
+from AutoRegLib.core.recipe import read_recipe
 from AutoRegSlicerLib.jobs_ui import JobState, JobStatus
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.footer import state_text

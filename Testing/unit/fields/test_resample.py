@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 from AutoRegLib.fields import downsample, identity_grid, resize_displacement, resize_image, warp
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 from AutoRegLib.fields import compose, exponentiate, identity_grid, invert, warp
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 from AutoRegLib.fields import identity_grid, sample_at, warp
 from AutoRegLib.fields.warp import _grid_sample, _replay
 

@@ -9,12 +9,12 @@ import pytest
 import SimpleITK as sitk
 from lattices import LEFT_HANDED, OBLIQUE, OBLIQUE_2D, blocks, lattice, positions, smooth_image, waves
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.scenario import read_scenario
 from AutoRegLib.imaging.align import affine_align
 from AutoRegLib.imaging.files import read_volume
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.volume import Volume, resample
-from AutoRegLib.scenario import read_scenario
 
 HEAD = lattice((40, 44, 36), (2.0, 2.0, 2.5), np.eye(3), (5.0, -10.0, 20.0))
 

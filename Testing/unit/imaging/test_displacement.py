@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 from lattices import LEFT_HANDED, OBLIQUE, inner_points, linear_field, rotation, smooth_field
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 from AutoRegLib.imaging.displacement import (
     DisplacementField,
     compose_on,

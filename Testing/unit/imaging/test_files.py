@@ -16,7 +16,7 @@ import pytest
 import SimpleITK as sitk
 from lattices import LATTICES, LEFT_HANDED, OBLIQUE, OBLIQUE_2D, blocks, smooth_field, smooth_image
 
-from AutoRegLib.errors import DiskError, InputError
+from AutoRegLib.core.errors import DiskError, InputError
 from AutoRegLib.imaging.files import (
     file_sha256,
     read_displacement,

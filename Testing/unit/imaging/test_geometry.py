@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 from lattices import LATTICES, OBLIQUE, OBLIQUE_2D, PERMUTED, lattice, rotation
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 from AutoRegLib.imaging.geometry import Geometry, apply, working_grid
 
 PLAIN = Geometry((4, 5, 6), (1.0, 2.0, 3.0), (10.0, 20.0, 30.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))

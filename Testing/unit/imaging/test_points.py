@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from AutoRegLib.errors import DiskError, InputError
+from AutoRegLib.core.errors import DiskError, InputError
 from AutoRegLib.imaging.files import read_points, write_points
 
 POINTS = np.array([[1.5, -2.25, 3.0], [1 / 3, 1e-9, -1e6]])

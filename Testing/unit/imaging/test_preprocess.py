@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 from lattices import LEFT_HANDED, OBLIQUE, blocks, smooth_image
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 from AutoRegLib.imaging.geometry import Geometry, working_grid
 from AutoRegLib.imaging.preprocess import (
     IntensityScaling,

@@ -10,13 +10,13 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+from AutoRegLib.core.recipe import Network, Preprocessing, Recipe, Search, Stage, Training
+from AutoRegLib.core.scenario import Case, Scenario, read_scenario, write_scenario
 from AutoRegLib.fields.prediction import Prediction
 from AutoRegLib.imaging.points import write_points
 from AutoRegLib.learning.data import choose_judge, coarser, prepare
-from AutoRegLib.learning.search import search
 from AutoRegLib.losses.objective import landmark_error
-from AutoRegLib.recipe import Network, Preprocessing, Recipe, Search, Stage, Training
-from AutoRegLib.scenario import Case, Scenario, read_scenario, write_scenario
+from AutoRegLib.search.search import search
 
 SPACING, ORIGIN = (2.0, 3.0, 1.5), (10.0, -20.0, 5.0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 from AutoRegLib.fields.prediction import Prediction
 from AutoRegLib.losses import dice_loss, one_hot, soft_dice
 from AutoRegLib.losses.objective import label_dice, label_overlap

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 from AutoRegLib.losses import box_sum, lncc, lncc_loss
 from AutoRegLib.losses.lncc import _lncc_plain
 

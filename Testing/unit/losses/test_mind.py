@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 import torch
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 from AutoRegLib.losses import mind_loss, mind_ssc
 from AutoRegLib.losses.mind import _mind_plain
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from AutoRegLib.errors import InputError
+from AutoRegLib.core.errors import InputError
 from AutoRegLib.fields import identity_grid, resize_displacement
 from AutoRegLib.losses import diffusion, fold_penalty
 

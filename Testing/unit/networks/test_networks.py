@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from AutoRegLib.errors import InputError
-from AutoRegLib.genotype import CELLS, OPERATORS, Genotype
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.genotype import CELLS, OPERATORS, Genotype
+from AutoRegLib.core.recipe import Network, Recipe
 from AutoRegLib.networks.autoreg import AutoRegNet, searched_cells
 from AutoRegLib.networks.operators import OPERATORS as CONSTRUCTORS
 from AutoRegLib.networks.registry import NETWORKS, build_network, count_parameters
-from AutoRegLib.recipe import Network, Recipe
 
 SMALL = Network(features=(4, 6), decoder=(8, 6, 4))
 MIXED = Genotype(

@@ -1,0 +1,1 @@
+"""What a user starts: command line, worker of a job folder, demo."""

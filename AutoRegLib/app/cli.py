@@ -1,0 +1,133 @@
+"""The command line: parse, ask the worker, show, and turn every failure into one message and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from AutoRegLib import __version__
+from AutoRegLib.app.console import ConsoleMonitor, result_lines, show_json, show_result, table, warn
+from AutoRegLib.app.options import build_parser
+from AutoRegLib.core.errors import AutoRegError
+from AutoRegLib.core.failures import explain
+from AutoRegLib.core.jobs import JobRequest
+from AutoRegLib.core.records import make_folder
+
+CANCELLED = 3
+#: what belongs to the command line and not to the computation
+OURS = ("verb", "handler", "quiet", "json")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; never raises."""
+    try:
+        options = build_parser().parse_args(argv)
+    except SystemExit as ended:  # argparse: --help and --version 0, usage 2
+        return int(ended.code or 0)
+    try:
+        return HANDLERS[options.handler](options)
+    except BrokenPipeError:
+        # the reader of our output went away; keep the interpreter from complaining when it flushes
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except BaseException as problem:
+        return report_problem(problem)
+
+
+def report_problem(problem: BaseException) -> int:
+    """One message to stderr; returns the exit code. An unexpected failure leaves its traceback in a log file."""
+    reason = explain(problem)
+    warn(f"autoreg: {reason}")
+    if os.environ.get("AUTOREG_TRACEBACK"):
+        traceback.print_exception(problem)
+    elif reason.exit_code == AutoRegError.exit_code:
+        log = Path(tempfile.gettempdir()) / f"autoreg-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+        try:
+            log.write_text(f"autoreg {__version__}\n{sys.argv}\n" + "".join(traceback.format_exception(problem)))
+            warn(f"The log is {log}")
+        except OSError:
+            warn("Set AUTOREG_TRACEBACK=1 and run it again to see the log.")
+    return reason.exit_code
+
+
+def run_verb(options: argparse.Namespace) -> int:
+    """search, train, register, apply, evaluate, study, demo: one request to the worker."""
+    from AutoRegLib.app.perform import perform
+
+    verb = options.verb
+    arguments = {name: value for name, value in vars(options).items() if name not in OURS and value is not None}
+    with ConsoleMonitor(quiet=options.quiet, can_finish=verb in ("search", "train", "study")) as monitor:
+        result = perform(JobRequest(verb, arguments), monitor=monitor)
+    if options.json:
+        show_json(result)
+    elif not options.quiet:
+        show_result(verb, result)
+    if monitor.stopped:
+        warn("autoreg: stopped early by the user; the best so far is kept.")
+        return CANCELLED
+    return 0
+
+
+def run_job_folder(options: argparse.Namespace) -> int:
+    """run: everything it has to say goes to the job folder."""
+    from AutoRegLib.app.worker import run_job
+
+    return run_job(options.folder)
+
+
+def run_info(options: argparse.Namespace) -> int:
+    """info: what is installed."""
+    from AutoRegLib.app.environment import describe
+
+    facts = describe()
+    if options.json:
+        show_json(facts)
+        return 0
+    for name, value in facts.items():
+        text = ", ".join(value) or "none" if isinstance(value, list) else value or "not installed"
+        print(f"{name:10s} {text}")
+    return 0
+
+
+def run_models(options: argparse.Namespace) -> int:
+    """models list, info, import, export."""
+    from AutoRegLib import bundle
+
+    result: Any
+    if options.action == "list":
+        result = bundle.list_bundles()
+        columns = ("name", "network", "spatial_dims", "modality", "scenario", "validation")
+        lines = table(result, columns) if result else ["no models yet: train one with 'autoreg train', or import one"]
+        result = {"models": result}
+    elif options.action == "info":
+        result = bundle.describe_bundle(bundle.load_bundle(options.model))
+        lines = result_lines("models", result)
+    elif options.action == "import":
+        path = bundle.import_bundle(options.archive)
+        result, lines = {"name": path.name, "path": str(path)}, [f"imported: use it with --model {path.name}"]
+    else:
+        archive = Path(options.archive)
+        if archive.parent != Path():
+            make_folder(archive.parent)
+        path = bundle.export_bundle(options.model, archive)
+        result, lines = {"archive": str(path)}, [f"written: {path}"]
+    if options.json:
+        show_json(result)
+    else:
+        print("\n".join(lines))
+    return 0
+
+
+HANDLERS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "verb": run_verb,
+    "models": run_models,
+    "job": run_job_folder,
+    "info": run_info,
+}

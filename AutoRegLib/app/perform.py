@@ -1,0 +1,306 @@
+"""The one place that turns a request into a computation: device, threads and seed are decided here, once.
+
+Used by the command line and by the worker of a job folder. Importing this module loads neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from AutoRegLib.app.environment import decide_device, use_threads
+from AutoRegLib.app.memory_fallback import describe, economise
+from AutoRegLib.core.arguments import (
+    ARGUMENTS,
+    ApplyArguments,
+    DemoArguments,
+    EvaluateArguments,
+    RegisterArguments,
+    SearchArguments,
+    StudyArguments,
+    TrainArguments,
+    check_arguments,
+)
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.jobs import JobRequest, Monitor
+from AutoRegLib.core.memory import keep_freed_memory
+from AutoRegLib.core.recipe import Judge, Recipe, read_recipe
+from AutoRegLib.core.records import from_plain, make_folder, to_plain, write_json
+from AutoRegLib.core.scenario import Scenario, read_scenario
+from AutoRegLib.core.study_rows import ROWS
+
+if TYPE_CHECKING:
+    from AutoRegLib.bundle import ModelBundle
+
+T = TypeVar("T")
+
+#: the words of the command line for what judges the loss weights
+JUDGES: dict[str, Judge] = {
+    "auto": "auto", "labels": "segmentation", "landmarks": "landmarks", "images": "unsupervised",
+}
+#: what each verb leaves in its output folder: the sign that another run's results are there
+RESULTS: dict[str, tuple[str, ...]] = {
+    "search": ("recipe.json", "genotype.json", "history.csv", "checkpoint.pt"),
+    "train": (
+        "recipe.json", "weights.safetensors", "card.md", "provenance.json", "metrics.json", "history.csv",
+        "checkpoint.pt",
+    ),
+    "register": (
+        "transform.nrrd", "transform.nii.gz", "transform.h5", "transform.tfm", "warped.nii.gz",
+        "warped_labels.nii.gz", "jacobian.nii.gz", "inverse_transform.nrrd", "report.json", "report.png",
+    ),
+    "evaluate": ("metrics.csv", "pairs.csv", "summary.json"),
+    "study": ("study.json", "study.csv", "study.md", *ROWS),
+    "demo": ("demo_report.json", "demo_report.png", "data", "search", "model", "evaluation", "pair", "templates"),
+}
+
+
+def perform(request: JobRequest, *, monitor: Monitor | None = None) -> dict[str, Any]:
+    """Do what is asked and return the result as plain JSON values.
+
+    Raises InputError (the request or its files), and what the computation raises.
+    """
+    monitor = monitor or Monitor()
+    arguments = from_plain(ARGUMENTS[request.verb], request.arguments, where=f"arguments of '{request.verb}'")
+    check_arguments(arguments)
+    keep_freed_memory()
+    use_threads(arguments.threads)
+    device = decide_device(arguments.device)
+    return VERBS[request.verb](arguments, device, monitor)
+
+
+def claim_output(
+    folder: str | Path, results: Sequence[str], *, overwrite: bool, resume: bool | None = None, monitor: Monitor
+) -> Path:
+    """The output folder, created; one rule for all verbs: another run's results are never replaced silently.
+
+    Results in the folder need ``resume`` (only where the verb offers it: not None) or ``overwrite``, which says
+    what it replaces. Other files in the folder are left alone. Raises InputError, DiskError.
+    """
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file", expected="an output folder", remedy="choose another --output")
+    found = [name for name in results if (path / name).exists()]
+    if found and not resume:
+        if not overwrite:
+            ways = ["choose a new --output"]
+            if resume is not None and {"checkpoint.pt", "study.json"} & set(found):
+                ways.append("go on with --resume")
+            ways.append("replace them with --overwrite")
+            raise InputError(
+                f"{path} holds results of another run",
+                expected="a new or empty folder",
+                got=", ".join(found),
+                remedy=", or ".join(ways),
+            )
+        monitor.event("warning", code="overwrite", text=f"Replacing in {path}: {', '.join(found)}.")
+        if "checkpoint.pt" in found:
+            (path / "checkpoint.pt").unlink()
+    return make_folder(path)
+
+
+def _search(arguments: SearchArguments, device: str, monitor: Monitor) -> dict[str, Any]:
+    from AutoRegLib.networks.registry import NETWORKS
+    from AutoRegLib.search.search import search
+
+    if arguments.network not in NETWORKS:
+        raise InputError(
+            f"no network '{arguments.network}'",
+            expected=", ".join(sorted(NETWORKS)),
+            got=arguments.network,
+            remedy="see 'autoreg info'",
+        )
+    scenario = read_scenario(arguments.scenario)
+    recipe = _start_recipe(scenario, arguments, network=arguments.network)
+    judge: Judge = JUDGES[arguments.judge]
+    stages = tuple(replace(s, judge=judge) if s.upper == "lambda" else s for s in recipe.search.stages)
+    recipe = replace(recipe, search=replace(
+        recipe.search, stages=stages, speed_weight=arguments.speed_weight, max_seconds=arguments.max_seconds,
+    ))
+    found = _learn("search", search, recipe, scenario, arguments, device, monitor)
+    output = Path(arguments.output)
+    return {
+        "output": str(output),
+        "recipe": str(output / "recipe.json"),
+        "network": found.network.name,
+        "genotype": to_plain(found.genotype),
+        "loss_weights": to_plain(found.loss_weights),
+        "device": device,
+    }
+
+
+def _start_recipe(scenario: Scenario, arguments: SearchArguments | StudyArguments, *, network: str) -> Recipe:
+    from AutoRegLib.learning.start_recipe import start_recipe
+
+    return start_recipe(
+        scenario, arguments.preset, network=network, spacing=arguments.spacing, label_weight=arguments.label_weight,
+        seed=arguments.seed,
+    )
+
+
+def _train(arguments: TrainArguments, device: str, monitor: Monitor) -> dict[str, Any]:
+    from AutoRegLib.bundle import describe_bundle
+    from AutoRegLib.learning.train import train
+
+    recipe = read_recipe(arguments.recipe)
+    if arguments.seed is not None:
+        recipe = replace(recipe, seed=arguments.seed)
+    scenario = read_scenario(arguments.scenario)
+    if Path(arguments.recipe).resolve().parent == Path(arguments.output).resolve():
+        raise InputError(
+            "the model would overwrite the recipe it is made from",
+            expected="another folder",
+            got=arguments.output,
+            remedy="choose another --output",
+        )
+    bundle = _learn("train", train, recipe, scenario, arguments, device, monitor)
+    return {"output": str(Path(arguments.output)), **describe_bundle(bundle), "device": device}
+
+
+def _learn(
+    verb: str, work: Callable[..., T], recipe: Recipe, scenario: Scenario, arguments: SearchArguments | TrainArguments,
+    device: str, monitor: Monitor,
+) -> T:
+    """Search or train (``work``) in the output folder, with fewer pairs or voxels at once where memory is short."""
+    output = claim_output(
+        arguments.output, RESULTS[verb], overwrite=arguments.overwrite, resume=arguments.resume, monitor=monitor
+    )
+
+    def compute(economical: Recipe) -> T:
+        return work(
+            economical, scenario, output=output, minutes=arguments.minutes, resume=arguments.resume, device=device,
+            monitor=monitor,
+        )
+
+    return economise(verb, recipe, compute, monitor=monitor, output=output, resume=arguments.resume)
+
+
+def _model(name: str, device: str) -> ModelBundle | None:
+    """The bundle of that name or folder; None for ``none``: registration without a network. Raises InputError."""
+    from AutoRegLib.bundle import load_bundle
+    from AutoRegLib.registration.no_network import NAME
+
+    return None if name == NAME else load_bundle(name, device=device)
+
+
+def _register(arguments: RegisterArguments, device: str, monitor: Monitor) -> dict[str, Any]:
+    from AutoRegLib.imaging.files import read_geometry
+    from AutoRegLib.registration.pipeline import working_geometry
+    from AutoRegLib.registration.run import RegisterOptions, register
+
+    model = _model(arguments.model, device)
+    output = claim_output(arguments.output, RESULTS["register"], overwrite=arguments.overwrite, monitor=monitor)
+    options = RegisterOptions(
+        moving_labels=arguments.moving_labels,
+        fixed_labels=arguments.fixed_labels,
+        fixed_landmarks=arguments.fixed_landmarks,
+        moving_landmarks=arguments.moving_landmarks,
+        fixed_mask=arguments.fixed_mask,
+        initial_transform=arguments.initial_transform,
+        affine=arguments.affine,
+        refine=arguments.refine,
+        similarity=arguments.similarity,
+        inverse=arguments.inverse,
+        transform_format=arguments.transform_format,
+        compress=arguments.compress,
+        seed=arguments.seed,
+    )
+    if model is None:  # bounds its own memory
+        return register(
+            None, arguments.fixed, arguments.moving, output=output, options=options, device=device, monitor=monitor
+        )
+    recipe = model.recipe
+    if not recipe.preprocessing.spacing:  # the network sees the fixed image's own grid
+        spacing = working_geometry(recipe, read_geometry(arguments.fixed)).spacing
+        recipe = replace(recipe, preprocessing=replace(recipe.preprocessing, spacing=spacing))
+
+    def compute(economical: Recipe) -> dict[str, Any]:
+        # what the user asked for, unless it does not fit
+        used = model if economical == recipe else replace(model, recipe=economical)
+        report = register(
+            used, arguments.fixed, arguments.moving, output=output, options=options, device=device, monitor=monitor
+        )
+        if used is not model:
+            report["warnings"].append(f"Not enough memory: registered with {describe(recipe, economical)}.")
+            write_json(output / "report.json", report)
+        return report
+
+    return economise("register", recipe, compute, monitor=monitor)
+
+
+def _apply(arguments: ApplyArguments, device: str, monitor: Monitor) -> dict[str, Any]:
+    from AutoRegLib.registration.run import apply_transform
+
+    output = Path(arguments.output)
+    if arguments.kind != "points" and arguments.reference is None:
+        raise InputError(
+            "no reference image", expected="--reference, whose grid the result gets", remedy="give the fixed image"
+        )
+    if output.is_dir():
+        raise InputError(f"{output} is a folder", expected="the name of the file to write", remedy="name a file")
+    if output.exists():
+        if not arguments.overwrite:
+            raise InputError(
+                f"{output} exists", expected="a new file",
+                remedy="choose a new --output, or replace it with --overwrite",
+            )
+        monitor.event("warning", code="overwrite", text=f"Replacing {output}.")
+    for given in (arguments.input, arguments.reference, arguments.transform):
+        if given is not None and Path(given).resolve() == output.resolve():
+            raise InputError(f"the result would overwrite an input: {given}", remedy="choose another --output")
+    return apply_transform(
+        arguments.transform, reference=arguments.reference, input=arguments.input, output=output, kind=arguments.kind
+    )
+
+
+def _evaluate(arguments: EvaluateArguments, device: str, monitor: Monitor) -> dict[str, Any]:
+    from AutoRegLib.evaluation.evaluate import evaluate
+
+    scenario = read_scenario(arguments.scenario)
+    model = _model(arguments.model, device)
+    output = claim_output(arguments.output, RESULTS["evaluate"], overwrite=arguments.overwrite, monitor=monitor)
+    return evaluate(
+        model,
+        scenario,
+        output=output,
+        split=arguments.split,
+        limit=arguments.limit,
+        refine=arguments.refine,
+        device=device,
+        seed=arguments.seed,
+        monitor=monitor,
+    )
+
+
+def _study(arguments: StudyArguments, device: str, monitor: Monitor) -> dict[str, Any]:
+    from AutoRegLib.evaluation.study import study
+
+    scenario = read_scenario(arguments.scenario)
+    recipe = _start_recipe(scenario, arguments, network="autoreg")
+    output = claim_output(
+        arguments.output, RESULTS["study"], overwrite=arguments.overwrite, resume=arguments.resume, monitor=monitor
+    )
+    return study(
+        recipe, scenario, output=output, rows=arguments.rows, minutes=arguments.minutes, seeds=arguments.seeds,
+        limit=arguments.limit, resume=arguments.resume, device=device, monitor=monitor,
+    )
+
+
+def _demo(arguments: DemoArguments, device: str, monitor: Monitor) -> dict[str, Any]:
+    from AutoRegLib.app.demo import demo
+
+    output = claim_output(arguments.output, RESULTS["demo"], overwrite=arguments.overwrite, monitor=monitor)
+    return demo(output, minutes=arguments.minutes, device=device, seed=arguments.seed, monitor=monitor)
+
+
+VERBS: dict[str, Callable[[Any, str, Monitor], dict[str, Any]]] = {
+    "search": _search,
+    "train": _train,
+    "register": _register,
+    "apply": _apply,
+    "evaluate": _evaluate,
+    "study": _study,
+    "demo": _demo,
+}

@@ -1,0 +1,45 @@
+"""What an exception of any library means for the user: the one place where foreign failures become ours."""
+
+from __future__ import annotations
+
+import errno
+import re
+
+from AutoRegLib.core.errors import AutoRegError, CancelledError, DiskError, EnvironmentProblem, OutOfMemoryProblem
+
+
+def explain(problem: BaseException) -> AutoRegError:
+    """Any exception as one of ours: what it means for the user and what to do about it."""
+    text = str(problem).strip().split("\n")[0]
+    if isinstance(problem, AutoRegError):
+        return problem
+    if isinstance(problem, KeyboardInterrupt):
+        return CancelledError("stopped by the user")
+    if isinstance(problem, MemoryError) or re.search(
+        r"(?i)not enough memory|out of memory|OutOfMemory", (f"{type(problem).__name__}: {problem}")
+    ):
+        return OutOfMemoryProblem(
+            "the computation did not fit into memory",
+            got=text[:200] or "no more memory",
+            remedy="close other programs, use --device cpu, or a model or preset with a coarser working grid",
+        )
+    if isinstance(problem, ImportError):
+        name = problem.name or text
+        return EnvironmentProblem(
+            f"the package '{name}' is not installed or does not load",
+            got=text,
+            remedy=f"pip install {'torch' if name.startswith('torch') else name.split('.')[0]}",
+        )
+    if isinstance(problem, OSError) and problem.errno in (
+        errno.ENOSPC,
+        errno.EACCES,
+        errno.EROFS,
+        errno.EDQUOT,
+        errno.EPERM,
+    ):
+        return DiskError(
+            f"cannot write {problem.filename or 'a result'}",
+            got=problem.strerror,
+            remedy="choose a folder that is writable and has space left",
+        )
+    return AutoRegError(f"unexpected {type(problem).__name__}: {text[:300]}", remedy="please report it with the log")

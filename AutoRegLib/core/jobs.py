@@ -1,0 +1,151 @@
+"""What a long computation says while it runs, what it may be told, and the job folder that carries both.
+
+The folder is the whole protocol between a front end and ``autoreg run``: ``job.json`` (request),
+``in/``, ``out/``, ``events.jsonl`` (append-only), ``log.txt``, ``state.json``, ``control``, ``lock``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.processes import process_lives
+from AutoRegLib.core.records import from_plain, read_json, write_json, write_text
+
+SCHEMA = "autoreg-job/1"
+Wish = Literal["", "cancel", "finish"]
+State = Literal["preparing", "running", "done", "failed", "cancelled"]
+
+
+class Monitor:
+    """The silent listener. Computations call ``event``; they ask ``wish`` at least once a step."""
+
+    def event(self, type: str, **payload: Any) -> None:
+        """Something happened: stage, progress, metric, warning, artifact, done ..."""
+
+    def wish(self) -> Wish:
+        """What the user wants: nothing, ``finish`` (stop and keep the best) or ``cancel``."""
+        return ""
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """One piece of work: the verb and its arguments, exactly those of the command line, as a mapping."""
+
+    verb: Literal["search", "train", "register", "evaluate", "apply", "study", "demo"]
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """One line of ``events.jsonl``."""
+
+    seq: int
+    t: float
+    type: str
+    payload: dict[str, Any]
+    v: int = 1
+
+
+class FolderMonitor(Monitor):
+    """A monitor that appends to ``events.jsonl`` and reads ``control``; numbering goes on after a resume."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        cut_broken_line(self.folder)
+        self._seq = len(read_events(self.folder))
+        self._last_look = 0.0
+        self._wish: Wish = ""
+
+    def event(self, type: str, **payload: Any) -> None:
+        line = {"v": 1, "seq": self._seq, "t": time.time(), "type": type, **payload}
+        self._seq += 1
+        with open(self.folder / "events.jsonl", "a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    def wish(self) -> Wish:
+        now = time.monotonic()
+        if now - self._last_look > 0.25:  # a step may take milliseconds; a file read each would show
+            self._last_look = now
+            try:
+                text = (self.folder / "control").read_text(encoding="utf-8").strip()
+            except OSError:
+                text = ""
+            self._wish = text if text in ("cancel", "finish") else ""  # type: ignore[assignment]
+        return self._wish
+
+
+def read_request(folder: str | Path) -> JobRequest:
+    """The request in ``job.json``. Raises InputError."""
+    path = Path(folder) / "job.json"
+    return from_plain(JobRequest, read_json(path, schema=SCHEMA), where=str(path))
+
+
+def write_request(folder: str | Path, request: JobRequest) -> None:
+    """Lay out a new job folder. Raises InputError when it already holds a job, DiskError."""
+    folder = Path(folder)
+    if (folder / "job.json").exists():
+        raise InputError(f"{folder} already holds a job", remedy="use a new folder; a request never changes")
+    for name in ("in", "out"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    write_json(folder / "job.json", request, schema=SCHEMA)
+
+
+def read_events(folder: str | Path, *, start: int = 0) -> list[JobEvent]:
+    """The complete events from number ``start`` on; a line still being written is left for later."""
+    try:
+        lines = (Path(folder) / "events.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+    except OSError:
+        return []
+    events = []
+    for line in lines[start:]:
+        data = json.loads(line)
+        events.append(JobEvent(data.pop("seq"), data.pop("t"), data.pop("type"), data, data.pop("v")))
+    return events
+
+
+def write_state(folder: str | Path, state: State, **details: Any) -> None:
+    """Replace ``state.json`` in one step."""
+    write_json(Path(folder) / "state.json", {"state": state, "t": time.time(), **details})
+
+
+def cut_broken_line(folder: str | Path) -> None:
+    """Take away the half line that a killed process left at the end of ``events.jsonl``."""
+    try:
+        with open(Path(folder) / "events.jsonl", "rb+") as stream:
+            stream.truncate(stream.read().rfind(b"\n") + 1)
+    except FileNotFoundError:
+        return
+
+
+def take_lock(folder: str | Path) -> None:
+    """Mark the job as ours (pid, start time, host). Raises InputError while another process runs it."""
+    path = Path(folder) / "lock"
+    holder = lock_holder(folder)
+    if (
+        holder and holder.get("host") == socket.gethostname() and holder["pid"] != os.getpid()
+        and process_lives(holder["pid"], known_since=holder.get("started"))
+    ):
+        raise InputError(f"the job in {folder} is already running", got=f"process {holder['pid']}",
+                         remedy="wait for it")
+    write_text(path, json.dumps(process_mark()))
+
+
+def process_mark() -> dict[str, Any]:
+    """What tells this process from all others: its number, a time at which it lived, the machine."""
+    return {"pid": os.getpid(), "started": time.time(), "host": socket.gethostname()}
+
+
+def lock_holder(folder: str | Path) -> dict[str, Any] | None:
+    """The mark of the process that holds, or held, the job; None without a readable lock."""
+    try:
+        holder = json.loads((Path(folder) / "lock").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return holder if isinstance(holder, dict) and isinstance(holder.get("pid"), int) else None

@@ -1,0 +1,157 @@
+"""Everything needed to train a network, as one small file: what a search writes and a training reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.genotype import Genotype
+from AutoRegLib.core.records import from_plain, read_json, write_json
+
+SCHEMA = "autoreg-recipe/1"
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """lambda of METHOD 1.3, constrained values; the start is the paper's (Sec. III-C)."""
+
+    similarity_mix: float = 0.5  # lambda_1: 1 = LNCC alone, 0 = MIND-SSC alone
+    smoothness: float = 1.5  # lambda_2
+    half_scale: float = 0.32  # lambda_3
+    quarter_scale: float = 0.08  # lambda_4
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.similarity_mix <= 1.0:
+            raise InputError("similarity_mix is out of range", expected="0 to 1", got=self.similarity_mix)
+        for name in ("smoothness", "half_scale", "quarter_scale"):
+            if not getattr(self, name) >= 0.0:
+                raise InputError(f"loss weight {name} is negative", expected=">= 0", got=getattr(self, name))
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The parts of the loss that are chosen, not searched."""
+
+    windows: tuple[int, int, int] = (9, 7, 5)  # LNCC windows at scales 1, 1/2, 1/4 (voxels)
+    regularise: Literal["displacement", "velocity"] = "displacement"
+    fold_weight: float = 10.0  # of mean(relu(-det J)) in the training loss; both it and LNCC are means over voxels
+    label_weight: float = 0.0  # auxiliary soft Dice on training labels; 0 = labels unused in training
+    upper_fold_weight: float = 10.0  # in L_seg: Dice alone always asks for less smoothness
+
+
+@dataclass(frozen=True)
+class Network:
+    """Which registered network, and its sizes."""
+
+    name: str = "autoreg"
+    features: tuple[int, int] = (16, 32)  # channels at 1/2 and 1/4
+    decoder: tuple[int, int, int] = (48, 32, 16)  # channels after each edge of a DeformationCell
+    squarings: int = 7
+    stride_on: Literal["first", "last"] = "first"  # which edge of a FeatureCell halves the grid
+    shared_features: bool = True  # one set of feature weights for both images
+    update: Literal["add", "compose", "replace"] = "add"  # how the 1/2 scale uses the 1/4 velocity
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How raw scanner volumes become what the network sees."""
+
+    spacing: tuple[float, ...] = ()  # working grid, mm, LPS order (x, y, z)
+    affine: Literal["auto", "none"] = "auto"  # align pairs affinely before the network
+    modality: str = ""
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training loop's fields."""
+
+    steps: int = 20000
+    batch: int = 2  # pairs a step; single small batches take a slow CPU path
+    learning_rate: float = 1e-3
+    final_rate: float = 0.05  # cosine decay to this fraction of the rate
+    clip: float = 1.0  # gradient norm
+    augment: float = 0.02  # standard deviation of random affine jitter, fraction of the field of view
+    average: float = 0.999  # decay of the moving average of the weights, which is what is delivered
+    validation_pairs: int = 16
+
+
+#: what an upper variable is judged by; ``auto``: labels where there are any, else landmarks, else the images alone
+Judge = Literal["auto", "registration", "segmentation", "landmarks", "unsupervised"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of the table of searches: which upper variable, judged by which objective, for how long."""
+
+    name: str
+    upper: Literal["feature", "deformation", "lambda"]
+    judge: Judge
+    steps: int
+    upper_rate: float
+    recompute: bool = False  # compute the candidates' activations again in the backward pass: less memory, more time
+    coarsen: int = 1  # the working grid of this stage is this much coarser
+    inner_steps: int = 1  # unrolled lower steps behind each upper gradient
+    inner_rate: float | None = None  # their size; None: the learning rate of the weights
+    warmup: float = 0.2  # part of the stage before its upper variable moves
+    spread: float = 0.0  # > 0: the weights learn to answer to upper variables moved by up to this much
+    unrolled: bool = True  # add what unrolled training steps say; a stage with answering weights needs none
+    warm: bool = False  # start from the weights of the stage before
+    decay: bool = False  # let the upper rate fall to zero over the stage
+
+
+@dataclass(frozen=True)
+class Search:
+    """The search's fields; the stages are data, not code."""
+
+    stages: tuple[Stage, ...] = (
+        Stage("feature architecture", "feature", "registration", 400, 3e-2, coarsen=2, warmup=0.5),
+        Stage("deformation architecture", "deformation", "registration", 400, 3e-2, coarsen=2, warmup=0.5),
+        Stage("loss weights", "lambda", "auto", 400, 5e-2, warmup=0.3, spread=3.0, unrolled=False, warm=True,
+              decay=True),
+    )
+    shares: tuple[float, ...] = (0.15, 0.25, 0.20)  # of the time budget, per stage
+    finalists: int = 6  # trained side by side at the end, the start among them; 1: take what was found untried
+    final_steps: int = 300  # of each finalist in each round
+    final_pairs: int = 32  # validation pairs that judge the finalists
+    finals_share: float = 0.40  # of the time budget
+    second_order: bool = True
+    epsilon: Literal["normalised", "rate"] = "normalised"  # 0.01/||g|| (DARTS) or the learning rate (paper)
+    batch: int = 2
+    learning_rate: float = 1e-3
+    clip: float = 1.0
+    speed_weight: float = 0.0  # of the expected cost (1 = all conv3) in what judges an architecture
+    max_seconds: float | None = None  # of the found network's pass over one pair on this device
+    stable_checks: int = 10  # a stage ends when its upper variable stood still for so many checks
+    check_every: int = 20
+    tolerance: float = 1e-3  # how little counts as standing still (share of a candidate, relative lambda)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Network, genotype, loss weights, objective, preprocessing, training: everything needed to train."""
+
+    spatial_dims: int = 3
+    structures: dict[int, str] = field(default_factory=dict)
+    network: Network = Network()
+    genotype: Genotype | None = Genotype()
+    loss_weights: LossWeights = LossWeights()
+    objective: Objective = Objective()
+    preprocessing: Preprocessing = Preprocessing()
+    training: Training = Training()
+    search: Search = Search()
+    seed: int = 0
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """The recipe in a JSON file (or in ``recipe.json`` of a folder). Raises InputError."""
+    path = Path(path)
+    if path.is_dir():
+        path = path / "recipe.json"
+    return from_plain(Recipe, read_json(path, schema=SCHEMA), where=str(path))
+
+
+def write_recipe(path: str | Path, recipe: Recipe) -> None:
+    """Write the recipe in one step. Raises DiskError."""
+    write_json(path, recipe, schema=SCHEMA)

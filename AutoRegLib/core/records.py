@@ -1,0 +1,202 @@
+"""Strict, versioned JSON for frozen dataclasses, and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import os
+import re
+import tempfile
+import types
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from AutoRegLib.core.errors import DiskError, InputError
+
+T = TypeVar("T")
+
+
+def to_plain(value: Any) -> Any:
+    """A dataclass, tuple or mapping as plain JSON values; fields that are None are left out."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {name: to_plain(item) for name, item in pairs if item is not None}
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item) for item in value]
+    return value
+
+
+def from_plain(kind: type[T], data: Any, *, where: str) -> T:
+    """Build the frozen dataclass ``kind`` from JSON values, refusing unknown keys and wrong types.
+
+    ``where`` names the file and key for the message. Raises InputError.
+    """
+    if not isinstance(data, Mapping):
+        raise InputError(f"{where} is not an object", expected="a JSON object", got=type(data).__name__)
+    hints = typing.get_type_hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for key in data:
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1)
+            remedy = f"did you mean '{near[0]}'?" if near else "remove the key"
+            raise InputError(
+                f"unknown key '{key}' in {where}", expected=", ".join(fields), got=key, remedy=remedy
+            )
+    values = {}
+    for name, field in fields.items():
+        if name in data:
+            values[name] = _convert(hints[name], data[name], f"{where}: {name}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise InputError(f"missing key '{name}' in {where}", expected=name, remedy=f"add '{name}'")
+    return kind(**values)
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """One JSON value as the annotated type."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return from_plain(typing.cast(type, hint), value, where=where)
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        return _one_of([a for a in args if a is not type(None)], value, where)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise InputError(f"{where} is not a list", expected="a list", got=value)
+        if args[-1] is not Ellipsis and len(args) != len(value):
+            raise InputError(f"{where} has the wrong length", expected=len(args), got=len(value))
+        kinds = [args[0]] * len(value) if args[-1] is Ellipsis else args
+        return tuple(_convert(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise InputError(f"{where} is not an object", expected="a JSON object", got=value)
+        return {_convert(args[0], k, where): _convert(args[1], v, f"{where}.{k}") for k, v in value.items()}
+    if origin is typing.Literal:
+        if value not in args:
+            raise InputError(f"{where} has an unknown value", expected=" or ".join(map(str, args)), got=value)
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is Any:
+        return value
+    if hint is int and isinstance(value, str) and value.lstrip("-").isdigit():
+        return int(value)  # JSON object keys are always strings
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise InputError(f"{where} has the wrong type", expected=hint.__name__, got=repr(value))
+    return value
+
+
+def _one_of(hints: list[Any], value: Any, where: str) -> Any:
+    """The value as the first of several annotated types that takes it."""
+    if len(hints) > 1:
+        for hint in hints:
+            try:
+                return _convert(hint, value, where)
+            except InputError:
+                continue
+        words = " or ".join(a if isinstance(a, str) else getattr(a, "__name__", str(a)) for hint in hints
+                            for a in (typing.get_args(hint) or (hint,)))
+        raise InputError(f"{where} has an unknown value", expected=words, got=repr(value))
+    return _convert(hints[0], value, where)
+
+
+def read_json(path: str | Path, *, schema: str) -> dict[str, Any]:
+    """The JSON object in ``path``, its ``schema`` checked (``name/version``) and taken out. Raises InputError."""
+    path = Path(path)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"no such file: {path}", expected="a JSON file", remedy="check the path") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder", expected="a JSON file", remedy="name the file inside it") from None
+    except (ValueError, UnicodeDecodeError) as problem:
+        raise InputError(
+            f"{path} is not valid JSON", expected="a complete JSON object", got=problem,
+            remedy="restore the file or write it again",
+        ) from None
+    except OSError as problem:
+        raise InputError(f"cannot read {path}", got=problem.strerror, remedy="check its permissions") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{path} holds no JSON object", expected=f'{{"schema": "{schema}", ...}}')
+    found = data.pop("schema", None)
+    if found != schema:
+        raise InputError(
+            f"{path} has another schema", expected=schema, got=found,
+            remedy="use the AutoReg version that wrote it, or convert the file",
+        )
+    return data
+
+
+def write_json(path: str | Path, value: Any, *, schema: str | None = None) -> None:
+    """Write ``value`` as JSON under its final name in one step. Raises DiskError."""
+    plain = to_plain(value)
+    if schema is not None:
+        plain = {"schema": schema, **plain}
+    text = json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False)
+    text = re.sub(r"\[\s+([^\[\]{}\"]*?)\s+\]", lambda m: "[" + " ".join(m[1].split()) + "]", text)
+    text = re.sub(r"\[\s+((?:\"[\w .-]*\",?\s*)+)\]", lambda m: "[" + " ".join(m[1].split()) + "]", text)
+    write_text(path, text + "\n")
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write ``text`` (UTF-8) under its final name in one step. Raises DiskError."""
+    write_whole(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
+
+
+def write_whole(path: str | Path, write: Callable[[str], Any]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, then rename it: readers never see half a file.
+
+    The temporary name keeps the suffix, since image writers choose the format by it. Raises DiskError.
+    """
+    path = Path(path)
+    suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}-", suffix=suffix, dir=path.parent)
+        os.close(handle)
+        os.chmod(temporary, 0o666 & ~_umask())
+        write(temporary)
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as problem:
+        raise DiskError(
+            f"cannot write {path}", got=problem.strerror or problem,
+            remedy="choose a folder that exists, is writable and has space left",
+        ) from None
+    finally:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def make_folder(path: str | Path) -> Path:
+    """Create the output folder (and parents) and check that it can be written. Raises DiskError."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as problem:
+        raise DiskError(
+            f"the output folder {path} is not writable", got=problem.strerror or problem,
+            remedy="choose another --output",
+        ) from None
+    return path
+
+
+def digest(value: Any) -> str:
+    """A short stable hash of any JSON-able value."""
+    text = json.dumps(to_plain(value), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _umask() -> int:
+    """The process's file mode mask (mkstemp makes private files, results should not be)."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,1 @@
+"""Many pairs: a model on a split, and studies that compare trainings."""

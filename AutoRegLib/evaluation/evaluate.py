@@ -1,0 +1,198 @@
+"""Register every pair of a split and say how good the model is: one table, one summary, two pictures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from statistics import fmean, median, stdev
+from typing import Any, Literal
+
+from AutoRegLib.bundle import ModelBundle, table_text
+from AutoRegLib.core.errors import CancelledError, InputError
+from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.core.records import make_folder, write_json, write_text
+from AutoRegLib.core.scenario import Case, Pair, Scenario, Split
+from AutoRegLib.imaging.align import Alignment
+from AutoRegLib.imaging.files import read_volume
+from AutoRegLib.imaging.volume import Volume
+from AutoRegLib.registration.no_network import NAME, no_network
+from AutoRegLib.registration.pair import PairInputs, read_labels, read_landmarks
+from AutoRegLib.registration.pipeline import register_volumes
+from AutoRegLib.registration.report import assemble
+
+_CACHED_CASES = 24  # volumes read once although a case is in many pairs; bounded, since they may be large
+#: (fixed, moving) identifiers -> what aligning them found, and its seconds
+Alignments = dict[tuple[str, str], tuple[Alignment, float]]
+_OVERLAPS = ("dice", "dice_before", "dice_affine")
+
+
+def evaluate(
+    bundle: ModelBundle | None, scenario: Scenario, *, output: str | Path, split: Split = "test",
+    limit: int | None = 100, refine: int | Literal["auto"] = 0, alignments: Alignments | None = None,
+    device: str = "cpu", seed: int = 0, monitor: Monitor | None = None,
+) -> dict[str, Any]:
+    """Write ``metrics.csv`` (a row per pair and structure), ``pairs.csv``, ``summary.json``, ``figures/``.
+
+    ``bundle`` None: no network. ``refine``: as in ``register_volumes``.
+    ``limit``: at most so many pairs, drawn by ``seed``. A pair without labels has one row without a structure.
+    ``seconds`` of a pair is the registration alone: alignment, network, refinement, composition.
+    ``alignments``: of an earlier evaluation on these pairs by a model with the same preprocessing; their time counts
+    again, and what is new is added to them.
+
+    Unit: mm, seconds, bytes. Returns the summary.
+    Raises: InputError (no pairs, files, another dimension), DiskError, OutOfMemoryProblem, CancelledError.
+    """
+    monitor = monitor or Monitor()
+    if bundle is not None and scenario.spatial_dims != bundle.recipe.spatial_dims:
+        raise InputError("the model does not fit the scenario", expected=f"a {scenario.spatial_dims}-D model",
+                         got=f"a {bundle.recipe.spatial_dims}-D model", remedy="choose another model or scenario")
+    if limit is not None and limit < 1:
+        raise InputError("number of pairs to evaluate", expected="at least 1", got=limit, remedy="raise --limit")
+    pairs = scenario.pairs_of(split, limit=limit, seed=seed)
+    name = bundle.path.name if bundle is not None else NAME
+    output = make_folder(output)
+    read = lru_cache(maxsize=_CACHED_CASES)(_read_case)
+    alignments = {} if alignments is None else alignments
+    rows: list[dict[str, Any]] = []
+    reports: list[dict[str, Any]] = []
+    monitor.event("stage", name="register pairs", index=0, count=1)
+    began = time.perf_counter()
+    for done, pair in enumerate(_ordered(pairs), start=1):
+        if monitor.wish() == "cancel":
+            raise CancelledError(f"stopped after {done - 1} of {len(pairs)} pairs")
+        if monitor.wish() == "finish" and reports:
+            break
+        report = _one(bundle, scenario, pair, read, refine=refine, alignments=alignments, device=device, seed=seed)
+        reports.append(report)
+        rows += _rows(pair, report, scenario)
+        for text in report["warnings"]:
+            monitor.event("warning", code="registration", text=f"{pair.moving.id} onto {pair.fixed.id}: {text}")
+        monitor.event("progress", done=done, total=len(pairs),
+                      eta_s=(time.perf_counter() - began) / done * (len(pairs) - done))
+    summary = {
+        **summarise(reports), "parameters": reports[0]["parameters"], "device": device, "model": name,
+        "scenario": scenario.name, "split": split, "seed": seed,
+    }
+    write_text(output / "metrics.csv", table_text(rows))
+    write_text(output / "pairs.csv", table_text([_flat(report) for report in reports]))
+    problem = _draw(output / "figures", rows, reports, title=f"{name} on {scenario.name}, {split}")
+    if problem:
+        summary["warnings"] = [problem]
+        monitor.event("warning", code="figures", text=problem)
+    write_json(output / "summary.json", summary)
+    for role, name in (("table", "metrics.csv"), ("summary", "summary.json"), ("figures", "figures")):
+        monitor.event("artifact", role=role, path=str(output / name))
+    return summary
+
+
+def summarise(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The pairs' reports as one: means over pairs; folds are summed, time and memory are medians.
+
+    A measurement that no pair has, has no key.
+    """
+    result: dict[str, Any] = {"pairs": len(reports)}
+    for key in _OVERLAPS:
+        tables = [report[key] for report in reports if key in report]
+        if not tables:
+            continue
+        means = [table["mean"] for table in tables]
+        structures = sorted({name for table in tables for name in table} - {"mean"}, key=int)
+        # the spread is over pairs, of their mean Dice; a single pair has none
+        result[key] = {"mean": fmean(means), **({"sd": stdev(means)} if len(means) > 1 else {})}
+        result[key] |= {s: fmean(table[s] for table in tables if s in table) for s in structures}
+    for key in ("hd95_mm", "tre_before_mm", "tre_mm", "lncc_before", "lncc", "fold_fraction", "log_jacobian_std"):
+        values = [report[key] for report in reports if key in report]
+        if values:
+            result[key] = fmean(values)
+    folds = [report["folds"] for report in reports]
+    result["folds"], result["pairs_with_folds"] = sum(folds), sum(count > 0 for count in folds)
+    result["jacobian_min"] = min(report["jacobian_min"] for report in reports)
+    result["seconds"] = median(report["seconds"] for report in reports)
+    peaks = [report["peak_memory_bytes"] for report in reports if "peak_memory_bytes" in report]
+    if peaks:
+        result["peak_memory_bytes"] = round(median(peaks))
+    return result
+
+
+def _one(
+    bundle: ModelBundle | None, scenario: Scenario, pair: Pair, read: Callable[[Case], PairInputs], *,
+    refine: int | Literal["auto"], alignments: Alignments, device: str, seed: int,
+) -> dict[str, Any]:
+    """The report of one pair of cases."""
+    names = (pair.fixed.id, pair.moving.id)
+    aligned, spent = alignments.get(names, (None, 0.0))
+    fixed, moving = read(pair.fixed), read(pair.moving)
+    inputs = replace(fixed, moving=moving.fixed, moving_labels=moving.fixed_labels, landmarks=read_landmarks(
+        pair.fixed.landmarks if pair.moving.landmarks else None,
+        pair.moving.landmarks if pair.fixed.landmarks else None, dims=scenario.spatial_dims))
+    bundle = bundle or no_network(inputs.fixed.geometry, inputs.moving.geometry)
+    began = time.perf_counter()
+    found = register_volumes(bundle, inputs.fixed, inputs.moving, modality=pair.fixed.modality or None,
+                             moving_modality=pair.moving.modality or None, refine=refine, alignment=aligned, seed=seed,
+                             device=device)
+    seconds = time.perf_counter() - began + spent
+    alignments.setdefault(names, (found.alignment, found.seconds["align"]))
+    report, _ = assemble(bundle, inputs, found, structures=tuple(scenario.structures), way_back=False, device=device)
+    return {"fixed": pair.fixed.id, "moving": pair.moving.id, **report, "seconds": seconds}
+
+
+def _read_case(case: Case) -> PairInputs:
+    """One case in the place of the fixed image; its moving side is not meant yet. Raises InputError."""
+    image = read_volume(case.image, "intensity")
+
+    def labels(path: str | None, role: str) -> Volume | None:
+        return None if path is None else read_labels(path, image, role=f"{role} of case '{case.id}'",
+                                                     image_role="case's image")
+
+    mask = labels(case.mask, "mask")
+    return PairInputs(image, image, fixed_labels=labels(case.labels, "labels"),
+                      mask=None if mask is None else mask.array > 0)
+
+
+def _ordered(pairs: Sequence[Pair]) -> list[Pair]:
+    """Pairs with a common fixed image one after the other: fewer files are read twice."""
+    return sorted(pairs, key=lambda pair: (pair.fixed.id, pair.moving.id))
+
+
+def _rows(pair: Pair, report: Mapping[str, Any], scenario: Scenario) -> list[dict[str, Any]]:
+    """One row per structure; one row without a structure where nothing could be compared."""
+    rows = []
+    structures = [key for key in report.get("dice", {}) if key != "mean"]
+    for label in structures or [""]:
+        row: dict[str, Any] = {"fixed": pair.fixed.id, "moving": pair.moving.id, "structure": label}
+        row["name"] = scenario.structures.get(int(label), label) if label else ""
+        for key in ("dice_before", "dice_affine", "dice"):
+            row[key] = report.get(key, {}).get(label)
+        row["hd95_mm"] = report.get("hd95_by_structure_mm", {}).get(label)
+        for key in ("tre_before_mm", "tre_mm", "lncc_before", "lncc", "folds", "fold_fraction", "jacobian_min",
+                    "log_jacobian_std", "seconds"):
+            row[key] = report.get(key)
+        rows.append(row)
+    return rows
+
+
+def _flat(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A pair's report as one row: tables by their mean, lists by their length."""
+    row: dict[str, Any] = {}
+    for key, value in report.items():
+        if isinstance(value, Mapping):
+            if "mean" in value:
+                row[f"{key}_mean"] = value["mean"]
+        else:
+            row[key] = len(value) if isinstance(value, list) else value
+    return row
+
+
+def _draw(folder: Path, rows: Sequence[Mapping[str, Any]], reports: Sequence[Mapping[str, Any]], *, title: str) -> str:
+    """Both pictures; the reason when there can be none, else empty. Raises DiskError."""
+    try:
+        from AutoRegLib.evaluation.figures import dice_boxes, fold_histogram
+    except ImportError:
+        return "No figures: the package matplotlib is not installed (pip install matplotlib)."
+    make_folder(folder)
+    dice_boxes(folder / "dice.png", rows, title=title)
+    fold_histogram(folder / "folds.png", [report["fold_fraction"] for report in reports], title=title)
+    return ""

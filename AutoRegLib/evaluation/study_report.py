@@ -1,0 +1,285 @@
+"""What a study found: ``study.csv`` with a line per run, ``study.md`` with the paper's tables, ``figures/``."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from AutoRegLib.bundle import table_text
+from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.core.records import make_folder, write_text
+from AutoRegLib.core.scenario import Scenario
+from AutoRegLib.core.study_rows import ROWS, TABLES, Table
+
+Result = Mapping[str, Any]
+PairKey = tuple[str, str]  # (fixed, moving)
+#: the columns of ``study.csv`` that come first; the others follow as they turn up
+FIRST = (
+    "row", "seed", "status", "dice", "dice_sd", "dice_before", "dice_affine", "folds", "pairs_with_folds", "pairs",
+    "seconds", "parameters", "search_seconds", "train_seconds", "peak_memory_bytes", "search_peak_memory_bytes",
+    "train_peak_memory_bytes",
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One measure in the tables: how it is written, and which way is better (0: neither)."""
+
+    key: str
+    title: str
+    form: str = "{:.3f}"
+    better: int = 0
+    scale: float = 1.0
+    spread: bool = True  # the standard deviation over seeds is written too
+
+
+#: what rows are compared by, pair by pair: the first of these that was measured, and its column in ``pairs.csv``
+SCORES = (
+    (Column("dice", "Dice", better=1), "dice_mean"),
+    (Column("tre_mm", "TRE mm", "{:.2f}", better=-1), "tre_mm"),
+    (Column("lncc", "LNCC", better=1), "lncc"),
+)
+COLUMNS = (
+    Column("dice", "Dice", better=1),
+    Column("dice_sd", "sd over pairs", spread=False),
+    Column("hd95_mm", "HD95 mm", "{:.2f}", better=-1),
+    Column("tre_mm", "TRE mm", "{:.2f}", better=-1),
+    Column("lncc", "LNCC", better=1),
+    Column("folds", "folded voxels", "{:.0f}", better=-1),
+    Column("pairs_with_folds", "pairs with folds", "{:.3g}", better=-1, spread=False),
+    Column("seconds", "s a pair", "{:.2f}", spread=False),
+    Column("parameters", "parameters", "{:,.0f}", spread=False),
+)
+COSTS = (
+    Column("search_seconds", "search s", "{:.0f}", spread=False),
+    Column("train_seconds", "training s", "{:.0f}", spread=False),
+    Column("search_peak_memory_bytes", "search MiB", "{:.0f}", scale=2.0**-20, spread=False),
+    Column("train_peak_memory_bytes", "training MiB", "{:.0f}", scale=2.0**-20, spread=False),
+    Column("peak_memory_bytes", "registration MiB", "{:.0f}", scale=2.0**-20, spread=False),
+)
+
+
+def write_report(
+    output: Path, results: Sequence[Result], *, recipe: Recipe, scenario: Scenario, minutes: float | None,
+    figures: bool = False, monitor: Monitor | None = None,
+) -> dict[str, Any]:
+    """Write ``study.csv`` and ``study.md``, and with ``figures`` the pictures; return the study in a few values.
+
+    Raises DiskError.
+    """
+    monitor = monitor or Monitor()
+    columns = [name for name in FIRST if any(name in result for result in results)]
+    ordered = [{**{name: result.get(name) for name in columns}, **result} for result in results]
+    write_text(output / "study.csv", table_text(ordered))
+    done = [result for result in results if result["status"] == "done"]
+    failed = [result for result in results if result["status"] != "done"]
+    scored, place = chosen_score(done)
+    scores = pair_scores(output, done, place)
+    equal = ""
+    if {"autoreg", "random-search"} <= {result["row"] for result in done}:
+        equal = "; the random search has the time that the whole search took"
+    budget = "the preset's steps"
+    if minutes is not None:
+        budget = f"{minutes:g} minutes"
+    text = [
+        f"# Study of {scenario.name}", "",
+        f"{scenario.spatial_dims}-D, {len(scenario.split('train'))} training, {len(scenario.split('val'))} validation "
+        f"and {len(scenario.split('test'))} test cases; working grid "
+        f"{' x '.join(f'{s:g}' for s in recipe.preprocessing.spacing) or 'as the images'} mm. "
+        f"Each search and each training: {budget}{equal}.", "",
+        *_before(done),
+        "Means over seeds (± standard deviation over seeds, where there are several); best in bold. *gain*: how much "
+        f"better the {scored.title.removesuffix(' mm')} is than that of the first line, pair by pair, ± its standard "
+        "error over pairs; pairs share images, so the true uncertainty is larger. Folded voxels are summed over the "
+        "pairs. Memory is that of the whole process, libraries included, or of the GPU's tensors.", "",
+    ]
+    for table in TABLES.values():
+        text += table_lines(table, done, scores, scored)
+    text += _glossary(done)
+    if failed:
+        text += ["## Failed", "", *(f"- {r['row']}, seed {r['seed']}: {r['error']}" for r in failed), ""]
+    if figures:
+        text += _draw(output, done, scores, scored, monitor)
+    write_text(output / "study.md", "\n".join(text))
+    monitor.event("artifact", role="table", path=str(output / "study.csv"))
+    monitor.event("artifact", role="summary", path=str(output / "study.md"))
+    return {"report": str(output / "study.md"), "runs": len(done), "failed": len(failed), **_best(done, scored)}
+
+
+def table_lines(
+    table: Table, results: Sequence[Result], scores: Mapping[str, Mapping[PairKey, float]],
+    scored: Column = SCORES[0][0],
+) -> list[str]:
+    """One table in Markdown; nothing when fewer than two of its rows are finished.
+
+    ``scores``: of every pair of a row, by the measure ``scored``.
+    """
+    lines = [(label, [r for r in results if r["row"] == name]) for label, name in table.lines]
+    lines = [(label, runs) for label, runs in lines if runs]
+    if len(lines) < 2:
+        return []
+    base = scores.get(lines[0][1][0]["row"], {})
+    columns = (*COLUMNS, *COSTS) if table.costs else COLUMNS
+    shown = [column for column in columns if any(column.key in run for _, runs in lines for run in runs)]
+    titles = ["", "seeds", *(column.title for column in shown)]
+    body = [[label, str(len(runs))] for label, runs in lines]
+    for column in shown:
+        cells = _cells(column, [runs for _, runs in lines])
+        for line, cell in zip(body, cells, strict=True):
+            line.append(cell)
+    if base:
+        titles.insert(3, "gain")
+        for number, (line, (_, runs)) in enumerate(zip(body, lines, strict=True)):
+            line.insert(3, "" if number == 0 else _gain_text(base, scores.get(runs[0]["row"], {}), scored))
+    rows = [titles, ["---"] * len(titles), *body]
+    return [f"## {table.title}", "", *("| " + " | ".join(cells) + " |" for cells in rows), ""]
+
+
+def over_seeds(runs: Iterable[Result], key: str) -> tuple[float, float | None] | None:
+    """Mean and standard deviation (n - 1) of a measure over runs; no spread of one, nothing of none."""
+    values = [float(run[key]) for run in runs if run.get(key) is not None]
+    if not values:
+        return None
+    return fmean(values), stdev(values) if len(values) > 1 else None
+
+
+def paired_gain(base: Mapping[PairKey, float], other: Mapping[PairKey, float]) -> tuple[float, float | None] | None:
+    """Mean over the common pairs of ``other - base``, and its standard error (none of a single pair)."""
+    gains = [other[pair] - base[pair] for pair in base if pair in other]
+    if not gains:
+        return None
+    return fmean(gains), stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else None
+
+
+def chosen_score(results: Sequence[Result]) -> tuple[Column, str]:
+    """What the rows are compared by, and its column in ``pairs.csv``: overlap, else landmarks, else similarity."""
+    known = (score for score in SCORES if results and all(score[0].key in result for result in results))
+    return next(known, SCORES[0])
+
+
+def pair_scores(
+    output: Path, results: Sequence[Result], place: str = SCORES[0][1]
+) -> dict[str, dict[PairKey, float]]:
+    """For each row a measure of every test pair (a column of ``pairs.csv``), mean over seeds; empty without it."""
+    found: dict[str, dict[PairKey, list[float]]] = {}
+    for result in results:
+        for line in _table(output, result, "pairs.csv"):
+            if line.get(place):
+                pairs = found.setdefault(result["row"], {})
+                pairs.setdefault((line["fixed"], line["moving"]), []).append(float(line[place]))
+    return {row: {pair: fmean(values) for pair, values in pairs.items()} for row, pairs in found.items()}
+
+
+def structure_scores(output: Path, results: Sequence[Result]) -> dict[str, dict[str, list[float]]]:
+    """For each structure and each row the Dice of every test pair and seed."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for result in results:
+        for line in _table(output, result, "metrics.csv"):
+            if line.get("dice"):
+                rows = found.setdefault(line["name"] or line["structure"], {})
+                rows.setdefault(result["row"], []).append(float(line["dice"]))
+    return found
+
+
+def _table(output: Path, result: Result, name: str) -> list[dict[str, str]]:
+    """One of the tables of a run's evaluation."""
+    path = output / result["row"] / str(result["seed"]) / "evaluation" / name
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _cells(column: Column, lines: Sequence[Sequence[Result]]) -> list[str]:
+    """The measure of every line as text, the best in bold (all that look the same as the best)."""
+    values = [over_seeds(runs, column.key) for runs in lines]
+    plain = ["" if value is None else column.form.format(value[0] * column.scale) for value in values]
+    best = None
+    known = [(value[0] * column.better, text) for value, text in zip(values, plain, strict=True) if value]
+    if column.better and len({text for _, text in known}) > 1:
+        best = max(known)[1]
+    cells = []
+    for value, text in zip(values, plain, strict=True):
+        cell = text
+        if value is not None and column.spread and value[1] is not None:
+            cell += " ± " + column.form.format(value[1] * column.scale)
+        cells.append(f"**{cell}**" if value is not None and text == best else cell)
+    return cells
+
+
+def _gain_text(base: Mapping[PairKey, float], other: Mapping[PairKey, float], scored: Column) -> str:
+    """The gain as text, positive where the other row is better."""
+    gain = paired_gain(base, other)
+    if gain is None:
+        return ""
+    sign = "+" if gain[0] * scored.better >= 0 else "-"
+    return sign + scored.form.format(abs(gain[0])) + ("" if gain[1] is None else f" ± {scored.form.format(gain[1])}")
+
+
+def _before(results: Sequence[Result]) -> list[str]:
+    """The line of the unregistered images: the same for all rows, which see the same pairs."""
+    if not results or "dice_before" not in results[0]:
+        return []
+    first = results[0]
+    affine = f", after affine alignment {first['dice_affine']:.3f}" if "dice_affine" in first else ""
+    return [f"{first['pairs']} test pairs; Dice before registration {first['dice_before']:.3f}{affine}.", ""]
+
+
+def _glossary(results: Sequence[Result]) -> list[str]:
+    """What the rows are, what their finals chose, and what was found."""
+    names = dict.fromkeys(result["row"] for result in results)
+    if not names:
+        return []
+    lines = ["## Rows", ""]
+    for name in names:
+        searched = [r for r in results if r["row"] == name and "search_winner" in r]
+        chosen = [f"seed {r['seed']}: {r['search_winner']}" for r in searched]
+        lines.append(f"- **{name}**: {ROWS[name].words}" + (f" (taken: {'; '.join(chosen)})" if chosen else ""))
+    return [*lines, ""]
+
+
+def _best(results: Sequence[Result], scored: Column) -> dict[str, Any]:
+    """The row whose mean is the best."""
+    means = {name: over_seeds([r for r in results if r["row"] == name], scored.key) for name in ROWS}
+    known = {name: mean[0] for name, mean in means.items() if mean is not None}
+    if not known:
+        return {}
+    best = max(known, key=lambda name: known[name] * scored.better)
+    return {"best": best, f"best_{scored.key}": known[best]}
+
+
+def _draw(
+    output: Path, results: Sequence[Result], scores: Mapping[str, Mapping[PairKey, float]], scored: Column,
+    monitor: Monitor,
+) -> list[str]:
+    """The pictures, and the lines that show them; a warning where matplotlib is not installed."""
+    if not scores:
+        return []
+    try:
+        from AutoRegLib.evaluation.study_figures import cost_points, structure_boxes
+    except ImportError:
+        text = "No figures: the package matplotlib is not installed (pip install matplotlib)."
+        monitor.event("warning", code="figures", text=text)
+        return []
+    folder = make_folder(output / "figures")
+    whole = "mean of all structures" if scored.key == "dice" else scored.title
+    boxes = {whole: {row: list(pairs.values()) for row, pairs in scores.items()}} | structure_scores(output, results)
+    structure_boxes(folder / "boxes.png", boxes, title=f"{scored.title}, test pairs")
+    rows = {name: [r for r in results if r["row"] == name] for name in scores}
+    points = {name: _point(runs, scored.key) for name, runs in rows.items()}
+    cost_points(folder / "seconds.png", points, measure=scored.title)
+    monitor.event("artifact", role="figures", path=str(folder))
+    return ["## Figures", "", f"![{scored.title} per row](figures/boxes.png)", "",
+            f"![{scored.title} against seconds](figures/seconds.png)", ""]
+
+
+def _point(runs: Sequence[Result], key: str) -> dict[str, float]:
+    """Where a row lies in the picture of cost: means over seeds. Unit: seconds."""
+    spent = [{"cost": run.get("search_seconds", 0.0) + run["train_seconds"]} for run in runs]
+    score, cost, seconds = over_seeds(runs, key), over_seeds(spent, "cost"), over_seeds(runs, "seconds")
+    assert score is not None and cost is not None and seconds is not None  # finished runs have them
+    return {"score": score[0], "spread": score[1] or 0.0, "cost": cost[0], "seconds": seconds[0]}

@@ -1,0 +1,42 @@
+"""Affine alignments remembered between runs: twelve numbers a pair, found again by the files' contents."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from AutoRegLib.core.records import digest, read_json, write_json
+from AutoRegLib.imaging import align
+from AutoRegLib.imaging.files import file_sha256
+from AutoRegLib.imaging.volume import Volume
+
+SCHEMA = "autoreg-alignment/1"
+
+
+def cached_alignment(reference: Volume, image: Volume, files: tuple[str, str]) -> sitk.Transform:
+    """Affine from reference to image points, remembered between runs by the files' contents."""
+    method = file_sha256(align.__file__)  # another version of the method is another alignment
+    key = digest([SCHEMA, sitk.Version_VersionString(), method, *(file_sha256(f) for f in files)])
+    path = cache_folder() / f"{key}.json"
+    dims = reference.geometry.dims
+    transform = sitk.AffineTransform(dims)
+    if path.is_file():
+        stored = read_json(path, schema=SCHEMA)
+        transform.SetParameters(stored["parameters"])
+        transform.SetFixedParameters(stored["centre"])
+        return transform
+    found = align.affine_align(reference, image, threads=1).transform
+    stored = {"parameters": list(found.GetParameters()), "centre": list(found.GetFixedParameters())}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, stored, schema=SCHEMA)
+    return found
+
+
+def cache_folder() -> Path:
+    """Where small derived facts are kept between runs; safe to delete at any time."""
+    base = os.environ.get("AUTOREG_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "autoreg"
+    )
+    return Path(base) / "alignments"

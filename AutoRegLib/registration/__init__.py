@@ -1,0 +1,1 @@
+"""One pair: alignment, network, refinement, one composed field, and the report on it."""

@@ -1,0 +1,138 @@
+"""One pair as the user gives it: files and options in, checked volumes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.imaging.files import file_sha256, read_points, read_transform, read_volume
+from AutoRegLib.imaging.volume import Volume
+
+
+@dataclass(frozen=True)
+class RegisterOptions:
+    """What may accompany the two images, and what is wanted of the registration."""
+
+    moving_labels: str | Path | None = None
+    fixed_labels: str | Path | None = None
+    fixed_landmarks: str | Path | None = None
+    moving_landmarks: str | Path | None = None
+    fixed_mask: str | Path | None = None
+    initial_transform: str | Path | None = None  # fixed to moving points, as every transform here
+    affine: Literal["auto", "none"] = "auto"
+    refine: int | Literal["auto"] = 0  # most iterations at the finest level
+    similarity: Literal["auto", "lncc", "mind"] = "auto"  # without a network only
+    inverse: bool = False
+    transform_format: tuple[str, ...] = ("nrrd",)
+    compress: bool = True  # displacement fields in .nrrd
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """Corresponding points. Shape: (n, d) twice. Unit: mm LPS."""
+
+    names: tuple[str, ...]
+    fixed: np.ndarray
+    moving: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class PairInputs:
+    """Two images and whatever is known about them; labels and mask lie on their image's grid."""
+
+    fixed: Volume
+    moving: Volume
+    fixed_labels: Volume | None = None
+    moving_labels: Volume | None = None
+    mask: np.ndarray | None = None
+    landmarks: Landmarks | None = None
+    initial: Any = None  # a SimpleITK transform
+    files: dict[str, str] = field(default_factory=dict)  # role -> path
+
+    def hashes(self) -> dict[str, dict[str, str]]:
+        """Path and SHA-256 of every file that was read."""
+        return {role: {"path": path, "sha256": file_sha256(path)} for role, path in self.files.items()}
+
+
+def read_pair(fixed: str | Path, moving: str | Path, options: RegisterOptions) -> PairInputs:
+    """Read everything the options name. Raises InputError (unreadable, other dimensions, other grids)."""
+    named = {
+        "fixed": fixed, "moving": moving, "fixed_labels": options.fixed_labels,
+        "moving_labels": options.moving_labels, "fixed_mask": options.fixed_mask,
+        "fixed_landmarks": options.fixed_landmarks, "moving_landmarks": options.moving_landmarks,
+        "initial_transform": options.initial_transform,
+    }
+    files = {role: str(path) for role, path in named.items() if path is not None}
+    images = {role: read_volume(files[role], "intensity") for role in ("fixed", "moving")}
+    dims = {role: image.geometry.dims for role, image in images.items()}
+    if dims["fixed"] != dims["moving"]:
+        raise InputError("the two images have different dimensions", expected="both 2-D or both 3-D",
+                         got=f"fixed {dims['fixed']}-D, moving {dims['moving']}-D",
+                         remedy="extract the matching slice, or give two volumes")
+    labels = {
+        role: read_labels(files[role], images[image], role=role.replace("_", " "), image_role=f"{image} image")
+        for role, image in (("fixed_labels", "fixed"), ("moving_labels", "moving"), ("fixed_mask", "fixed"))
+        if role in files
+    }
+    mask = labels["fixed_mask"].array > 0 if "fixed_mask" in labels else None
+    if mask is not None and not mask.any():
+        raise InputError(f"the fixed mask {files['fixed_mask']} is empty", expected="voxels above 0",
+                         remedy="leave the mask out, or draw it")
+    initial = None
+    if "initial_transform" in files:
+        initial = read_transform(files["initial_transform"])
+        if initial.GetDimension() != dims["fixed"]:
+            raise InputError("the initial transform has another dimension than the images",
+                             expected=f"{dims['fixed']}-D", got=f"{initial.GetDimension()}-D",
+                             remedy="choose the transform that belongs to these images")
+    landmarks = read_landmarks(files.get("fixed_landmarks"), files.get("moving_landmarks"), dims=dims["fixed"])
+    return PairInputs(images["fixed"], images["moving"], labels.get("fixed_labels"), labels.get("moving_labels"),
+                      mask, landmarks, initial, files)
+
+
+def read_labels(path: str | Path, image: Volume, *, role: str, image_role: str) -> Volume:
+    """A label map that lies on its image's grid. Raises InputError naming both grids when it does not."""
+    labels = read_volume(path, "labels")
+    if labels.geometry.dims != image.geometry.dims or not labels.geometry.close_to(image.geometry, tolerance=1e-3):
+        raise InputError(f"the {role} lie on another grid than the {image_role}",
+                         expected=f"the grid of the {image_role}",
+                         got=f"{path}: {labels.geometry.difference(image.geometry)} ({role} against {image_role})",
+                         remedy="resample the labels onto their image with nearest-neighbour interpolation")
+    return Volume(labels.array, image.geometry, "labels")
+
+
+def read_landmarks(fixed: str | Path | None, moving: str | Path | None, *, dims: int) -> Landmarks | None:
+    """Corresponding landmarks, matched by name where the names agree, else by order.
+
+    Raises: InputError when only one file is given, or the points do not correspond.
+    """
+    if fixed is None and moving is None:
+        return None
+    if fixed is None or moving is None:
+        raise InputError("landmarks on one image only", expected="fixed and moving landmarks",
+                         got=fixed or moving, remedy="give both files, or none")
+    (fixed_names, fixed_points), (moving_names, moving_points) = read_points(fixed), read_points(moving)
+    fixed_points, moving_points = (_points(p, dims, path) for p, path in
+                                   ((fixed_points, fixed), (moving_points, moving)))
+    order: Sequence[int] = range(len(moving_names))
+    if len(set(fixed_names)) == len(fixed_names) and set(fixed_names) == set(moving_names):
+        order = [moving_names.index(name) for name in fixed_names]
+    if len(fixed_points) != len(moving_points):
+        raise InputError("the landmarks do not correspond", expected="the same number and names in both files",
+                         got=f"{len(fixed_points)} fixed, {len(moving_points)} moving",
+                         remedy="remove points that have no partner")
+    return Landmarks(fixed_names, fixed_points, moving_points[list(order)])
+
+
+def _points(points: np.ndarray, dims: int, path: str | Path) -> np.ndarray:
+    """Landmarks in the images' dimension; a 2-D image accepts points whose third coordinate is there."""
+    if points.shape[1] < dims:
+        raise InputError(f"{path} holds {points.shape[1]}-D points", expected=f"{dims}-D points like the images",
+                         remedy="add the column z")
+    return points[:, :dims]

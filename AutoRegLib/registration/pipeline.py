@@ -1,0 +1,226 @@
+"""Register two volumes: affine, network and refinement on the working grid, all composed into one field."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from AutoRegLib.bridge import displacement_to_field, to_tensor
+from AutoRegLib.bundle import ModelBundle
+from AutoRegLib.core.errors import CancelledError, InputError, OutOfMemoryProblem
+from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.fields.fold_repair import turned, unfold
+from AutoRegLib.fields.prediction import Prediction, integrate
+from AutoRegLib.imaging.align import Alignment, affine_align
+from AutoRegLib.imaging.displacement import DisplacementField, compose_on
+from AutoRegLib.imaging.geometry import Geometry, working_grid
+from AutoRegLib.imaging.preprocess import to_grid
+from AutoRegLib.imaging.volume import Volume, resample
+from AutoRegLib.registration.inverse import affine_guess, refine_inverse
+from AutoRegLib.registration.no_network import NAME, Similarity, with_similarity
+from AutoRegLib.registration.refine import Iterations, Refined, check_iterations, refine_prediction
+
+#: the steps that are announced; finer ones are only timed
+STAGES = ("read", "align", "network", "refine", "compose", "measure", "write")
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """What registering two volumes found.
+
+    ``field``: the whole pull-back, fixed to moving, on the fixed image's grid. ``inverse``: moving to fixed on
+    the moving image's grid, when asked for. ``way_back``: the transforms that undo the field one by one (moving
+    to fixed, in that order), where the network integrates a velocity; else empty. ``refinement``: what the
+    refinement did, in the words of the report; empty without one. ``unfolded``: voxels at which the network's
+    answer folded before its velocity was smoothed there.
+    Unit: mm LPS; seconds by step.
+    """
+
+    field: DisplacementField
+    inverse: DisplacementField | None
+    alignment: Alignment
+    way_back: tuple[Any, ...] = ()
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    refinement: dict[str, Any] = dataclasses.field(default_factory=dict)
+    unfolded: int = 0
+
+
+class Clock:
+    """Seconds by step, in the order in which the steps began."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, step: str, monitor: Monitor) -> Iterator[None]:
+        """Time one step, announce it, and stop before it if the user asked to. Raises CancelledError."""
+        if monitor.wish() == "cancel":
+            raise CancelledError(f"stopped before the step '{step}'")
+        if step in STAGES:
+            monitor.event("stage", name=step, index=STAGES.index(step), count=len(STAGES))
+        began = time.perf_counter()
+        yield
+        self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - began
+
+
+def register_volumes(
+    model: ModelBundle, fixed: Volume, moving: Volume, *, affine: Literal["auto", "none"] = "auto",
+    initial: Any = None, modality: str | None = None, moving_modality: str | None = None, refine: Iterations = 0,
+    similarity: Similarity = "auto", inverse: bool = False, alignment: Alignment | None = None, seed: int = 0,
+    device: str = "cpu", monitor: Monitor | None = None,
+) -> Registration:
+    """Find the pull-back from fixed to moving points.
+
+    ``x -> initial(affine(x + u(x)))``: the network's field first, then the affine, then the ``initial`` transform
+    (fixed to moving, as the user gave it). ``affine`` "auto" aligns as the model's recipe says. ``modality``:
+    of the fixed image, and of the moving one unless it has its own; the recipe's when None. ``refine``: most
+    iterations of the finest level that optimise this pair after the network, or "auto"; the model stays as it is.
+    ``similarity``: what a registration without a network compares images by; "auto" looks at them.
+    ``alignment``: what aligning these two found before; it is then not sought again.
+
+    Unit/Direction: mm LPS, fixed to moving.
+    Raises: InputError (other dimensions than the model's, no overlap, values), OutOfMemoryProblem, CancelledError.
+    """
+    monitor = monitor or Monitor()
+    _check(model.recipe, fixed, moving, refine=refine, similarity=similarity)
+    modality = model.recipe.preprocessing.modality if modality is None else modality
+    moving_modality = modality if moving_modality is None else moving_modality
+    clock = Clock()
+    with clock("align", monitor):
+        level: Literal["affine", "none"] = (
+            "affine" if affine == "auto" and model.recipe.preprocessing.affine == "auto" else "none"
+        )
+        if alignment is None:
+            alignment = affine_align(fixed, _through(initial, moving, fixed.geometry), level=level, seed=seed)
+        outer = (alignment.transform,) if initial is None else (alignment.transform, initial)
+    with clock("prepare", monitor):
+        grid = working_geometry(model.recipe, fixed.geometry)
+        chain = compose_on(grid, *outer).to_transform() if initial is not None else alignment.transform
+        inputs = (to_grid(moving, grid, chain, modality=moving_modality), to_grid(fixed, grid, modality=modality))
+    with clock("network", monitor), _fits(grid):
+        prediction, unfolded = _predict(model, *inputs, device=device)
+    refined = None
+    if refine != 0:
+        with clock("refine", monitor), _fits(grid):
+            refined = _refine(model, prediction, *inputs, refine=refine, similarity=similarity, monitor=monitor)
+            prediction = Prediction(refined.displacement, refined.velocity)
+    with clock("compose", monitor):
+        there, back = _fields(prediction, grid, squarings=model.recipe.network.squarings)
+        delivered = compose_on(fixed.geometry, there.to_transform(), *outer)
+        way_back = _way_back(back, outer)
+    inverted = None
+    if inverse:
+        with clock("inverse", monitor):
+            guess = compose_on(moving.geometry, *way_back) if way_back else affine_guess(delivered, moving.geometry)
+            inverted = refine_inverse(delivered, guess)
+    return Registration(delivered, inverted, alignment, way_back, clock.seconds, alignment.warnings,
+                        refined.summary() if refined else {}, unfolded)
+
+
+def working_geometry(recipe: Recipe, fixed: Geometry) -> Geometry:
+    """The grid on which the recipe's network sees this fixed image; it covers the whole field of view."""
+    axes = abs(fixed.direction_matrix).argmax(axis=1)  # the image axis closest to each of LPS
+    spacing = recipe.preprocessing.spacing or tuple(fixed.spacing[axis] for axis in axes)
+    return working_grid(fixed, spacing=spacing, multiple=4)
+
+
+def _check(recipe: Recipe, fixed: Volume, moving: Volume, *, refine: Iterations, similarity: Similarity) -> None:
+    check_iterations(refine)
+    if similarity not in ("auto", "lncc", "mind"):
+        raise InputError("unknown similarity", expected="auto, lncc or mind", got=similarity)
+    if similarity != "auto" and recipe.network.name != NAME:
+        raise InputError("a model compares images by the loss it was trained with",
+                         expected="similarity auto, or no network", got=f"{similarity} with a model",
+                         remedy="leave --similarity out, or use --model none")
+    for role, volume in (("fixed", fixed), ("moving", moving)):
+        if volume.geometry.dims != recipe.spatial_dims:
+            raise InputError(f"the model is for {recipe.spatial_dims}-D images", expected=f"{recipe.spatial_dims}-D",
+                             got=f"a {volume.geometry.dims}-D {role} image",
+                             remedy="choose a model of the images' dimension")
+
+
+def _through(initial: Any, moving: Volume, geometry: Geometry) -> Volume:
+    """The moving image as the initial transform places it, on the fixed grid; itself without one."""
+    if initial is None:
+        return moving
+    if geometry.overlap_fraction(moving.geometry, initial) == 0:
+        raise InputError("under the initial transform the images do not overlap",
+                         expected="a transform of fixed points to moving points", got="no common voxel",
+                         remedy="invert the transform, or leave it out")
+    return resample(moving, geometry, initial, outside=float(moving.array.min()))
+
+
+def _predict(model: ModelBundle, moving: Volume, fixed: Volume, *, device: str) -> tuple[Prediction, int]:
+    """The network's answer on its grid, smoothed where it folds, and how many voxels folded."""
+    with torch.inference_mode():
+        answer: Prediction = model.network.to(device)(to_tensor(moving).to(device), to_tensor(fixed).to(device))
+        if answer.velocity is None or not bool(turned(answer.displacement).any()):
+            return answer, 0
+        velocity, displacement, count = unfold(
+            answer.velocity, answer.displacement.shape[2:], squarings=model.recipe.network.squarings
+        )
+    return replace(answer, velocity=velocity, displacement=displacement), count
+
+
+def _refine(
+    model: ModelBundle, prediction: Prediction, moving: Volume, fixed: Volume, *, refine: Iterations,
+    similarity: Similarity, monitor: Monitor,
+) -> Refined:
+    """The answer optimised for this pair with the model's own loss."""
+    recipe, device = with_similarity(model, fixed, moving, similarity).recipe, prediction.displacement.device
+    return refine_prediction(prediction, to_tensor(moving).to(device), to_tensor(fixed).to(device), recipe=recipe,
+                             iterations=refine, monitor=monitor)
+
+
+def _fields(
+    prediction: Prediction, grid: Geometry, *, squarings: int
+) -> tuple[DisplacementField, DisplacementField | None]:
+    """The pull-back on the working grid and, where there is a velocity, that velocity's way back (mm)."""
+    with torch.inference_mode():
+        there = displacement_to_field(prediction.displacement.cpu(), grid)
+        if prediction.velocity is None:
+            return there, None
+        return there, displacement_to_field(_backwards(prediction.velocity, grid, squarings).cpu(), grid)
+
+
+@contextmanager
+def _fits(grid: Geometry) -> Iterator[None]:
+    """Whatever runs out of memory in here says so. Raises OutOfMemoryProblem."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as problem:
+        text = str(problem).lower()
+        if not isinstance(problem, (MemoryError, torch.cuda.OutOfMemoryError)) and "memory" not in text:
+            raise
+        raise OutOfMemoryProblem(
+            "the network does not fit into memory", expected=f"room for a grid of {grid.size} voxels",
+            got=str(problem).split("\n")[0][:160],
+            remedy="use --device cpu, close other programs, or choose a model with a coarser working grid",
+        ) from None
+
+
+def _backwards(velocity: Tensor, grid: Geometry, squarings: int) -> Tensor:
+    """The displacement of the negative velocity, padded as the network padded and cropped as it cropped."""
+    factors = [-(-size // own) for size, own in zip(grid.shape, velocity.shape[2:], strict=True)]
+    padded = [factor * own for factor, own in zip(factors, velocity.shape[2:], strict=True)]
+    back = integrate(-velocity, padded, squarings=squarings)
+    return back[(slice(None), slice(None), *(slice(size) for size in grid.shape))]
+
+
+def _way_back(back: DisplacementField | None, outer: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The chain undone: moving to fixed points. Empty where a link has no inverse of its own."""
+    if back is None:
+        return ()
+    try:
+        return (*(transform.GetInverse() for transform in reversed(outer)), back.to_transform())
+    except RuntimeError:  # SimpleITK: a field given as the initial transform
+        return ()

@@ -1,0 +1,241 @@
+"""What a registration is judged by: the measures of one pair, and what a clinician should be told about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from AutoRegLib import __version__
+from AutoRegLib.bundle import ModelBundle
+from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.imaging.displacement import chain, jacobian_determinant
+from AutoRegLib.imaging.volume import Volume, resample
+from AutoRegLib.networks.registry import count_parameters
+from AutoRegLib.registration import metrics
+from AutoRegLib.registration.no_network import NAME, finest_spacing
+from AutoRegLib.registration.pair import Landmarks, PairInputs
+from AutoRegLib.registration.pipeline import Registration
+
+#: below this part of the fixed image with data from the moving one, something is probably cut off
+_COVERED = 0.9
+#: Hounsfield units have air far below zero; MR never has
+_CT_AIR = -500.0
+_SAMPLED_POINTS = 500_000  # of the fixed grid, spread evenly: what there and back again is judged by
+
+
+@dataclass(frozen=True, eq=False)
+class ResultVolumes:
+    """Everything on the fixed grid that is written or drawn."""
+
+    before: Volume  # moving by its header alone
+    warped: Volume
+    jacobian: Volume
+    labels_before: Volume | None = None
+    warped_labels: Volume | None = None
+
+
+def assemble(
+    model: ModelBundle, pair: PairInputs, found: Registration, *, structures: Sequence[int] = (),
+    way_back: bool = True, device: str = "cpu",
+) -> tuple[dict[str, Any], ResultVolumes]:
+    """Resample once and measure. A measurement that could not be made has no key.
+
+    ``structures``: the only labels to compare, where both images have them; else all that both have.
+    ``way_back`` False leaves the inverse-consistency error out.
+
+    Unit: mm, seconds, bytes. Raises nothing of its own.
+    """
+    grid, transform = pair.fixed.geometry, found.field.to_transform()
+    labels = pair.moving_labels
+    volumes = ResultVolumes(
+        before=resample(pair.moving, grid),
+        warped=resample(pair.moving, grid, transform),
+        jacobian=jacobian_determinant(found.field),
+        labels_before=None if labels is None else resample(labels, grid),
+        warped_labels=None if labels is None else resample(labels, grid, transform),
+    )
+    report: dict[str, Any] = {"version": __version__}
+    report |= overlap_measures(pair, found, volumes, structures=structures)
+    report |= landmark_measures(pair.landmarks, found)
+    report["lncc_before"] = metrics.lncc(pair.fixed, volumes.before, mask=pair.mask, device=device)
+    report["lncc"] = metrics.lncc(pair.fixed, volumes.warped, mask=pair.mask, device=device)
+    report |= metrics.fold_measures(volumes.jacobian, mask=pair.mask)
+    if way_back:
+        report |= way_back_measures(pair, found)
+    report["coverage"] = metrics.coverage(found.field, pair.moving.geometry, mask=pair.mask)
+    peak = metrics.peak_memory_bytes(device)
+    if peak is not None:
+        report["peak_memory_bytes"] = peak
+    report |= {"parameters": count_parameters(model.network), "device": device, "model": model.path.name,
+               "network": model.recipe.network.name}
+    if found.unfolded:
+        report["unfolded_voxels"] = found.unfolded
+    if found.refinement:
+        report["refine"] = found.refinement
+    report["warnings"] = [*(_sentence(text) for text in found.warnings), *remarks(model.recipe, pair, report)]
+    return report, volumes
+
+
+def overlap_measures(
+    pair: PairInputs, found: Registration, volumes: ResultVolumes, *, structures: Sequence[int] = ()
+) -> dict[str, Any]:
+    """Dice by headers, by the affine and by the whole field, and surface distance; empty without both label maps."""
+    if pair.fixed_labels is None or volumes.labels_before is None or volumes.warped_labels is None:
+        return {}
+    common = metrics.structures_of(pair.fixed_labels, _known(pair.moving_labels))
+    structures = tuple(s for s in common if not structures or s in structures)
+    outer = (found.alignment.transform,) if pair.initial is None else (found.alignment.transform, pair.initial)
+    linear = chain(*outer)
+    stages = {
+        "dice_before": volumes.labels_before,
+        "dice_affine": resample(_known(pair.moving_labels), pair.fixed.geometry, linear),
+        "dice": volumes.warped_labels,
+    }
+    result: dict[str, Any] = {}
+    for key, labels in stages.items():
+        values = metrics.with_mean(metrics.dice(pair.fixed_labels, labels, structures))
+        if values:
+            result[key] = values
+    distances = metrics.with_mean(metrics.hd95(pair.fixed_labels, volumes.warped_labels, structures))
+    if distances:
+        result["hd95_mm"] = distances.pop("mean")
+        result["hd95_by_structure_mm"] = distances
+    return result
+
+
+def landmark_measures(landmarks: Landmarks | None, found: Registration) -> dict[str, Any]:
+    """Mean target registration error before and after, the largest, and each; empty without landmarks."""
+    if landmarks is None:
+        return {}
+    errors = metrics.tre(found.field.warp_points(landmarks.fixed), landmarks.moving)
+    return {
+        "tre_before_mm": float(metrics.tre(landmarks.fixed, landmarks.moving).mean()),
+        "tre_mm": float(errors.mean()),
+        "tre_max_mm": float(errors.max()),
+        "tre_by_landmark_mm": _by_name(landmarks.names, errors),
+    }
+
+
+def way_back_measures(pair: PairInputs, found: Registration) -> dict[str, float]:
+    """How far points end from where they began, through the delivered inverse or else the negative velocity's."""
+    back = found.way_back if found.inverse is None else (found.inverse.to_transform(),)
+    return metrics.inverse_consistency(found.field, back, pair.moving.geometry, mask=pair.mask,
+                                       most_points=_SAMPLED_POINTS) if back else {}
+
+
+def remarks(recipe: Recipe, pair: PairInputs, report: Mapping[str, Any]) -> list[str]:
+    """What the figures mean for somebody who has to rely on them, in plain words."""
+    said = [
+        *_modality_remarks(recipe, pair), *_grid_remarks(recipe, pair), *_label_remarks(pair),
+        *_refinement_remarks(recipe, report),
+    ]
+    where = "fixed mask" if pair.mask is not None else "fixed image's field of view"
+    if report["coverage"] < _COVERED:
+        said.append(f"The moving image covers only {_percent(report['coverage'])} of the {where}: the rest of the "
+                    "warped image is empty (0) and was aligned without information.")
+    if report["folds"]:
+        inside = (f"; inside the mask {report['folds_in_mask']} ({_percent(report['fold_fraction_in_mask'])})"
+                  if "folds_in_mask" in report else "")
+        said.append(f"The deformation folds at {report['folds']} voxels ({_percent(report['fold_fraction'])} of the "
+                    f"image{inside}): anatomy is turned inside out there, so volumes and shapes measured at these "
+                    "places are not reliable.")
+    if report["lncc"] < report["lncc_before"] - 0.005:
+        said.append(f"The images look less alike after the registration than before (LNCC {report['lncc_before']:.3f} "
+                    f"to {report['lncc']:.3f}): check the result before using it.")
+    before, after = (report.get(key, {}).get("mean") for key in ("dice_before", "dice"))
+    if before is not None and after is not None and after < before - 0.005:
+        said.append(f"The structures overlap less after the registration than before (mean Dice {before:.3f} to "
+                    f"{after:.3f}): check the result before using it.")
+    if report.get("tre_mm", 0) > report.get("tre_before_mm", np.inf):
+        said.append(f"The landmarks lie further apart after the registration ({report['tre_before_mm']:.2f} to "
+                    f"{report['tre_mm']:.2f} mm): check the result before using it.")
+    if pair.landmarks is not None:
+        lost = [name for name, ok in zip(pair.landmarks.names,
+                                         metrics.inside(pair.fixed.geometry, pair.landmarks.fixed), strict=True)
+                if not ok]
+        if lost:
+            said.append(f"{len(lost)} landmarks lie outside the fixed image, where the deformation is not known: "
+                        f"{', '.join(lost[:5])}.")
+    return said
+
+
+def _modality_remarks(recipe: Recipe, pair: PairInputs) -> list[str]:
+    """Only CT can be told from its numbers: nothing else has voxels far below zero."""
+    wanted = recipe.preprocessing.modality.strip().upper()
+    said = []
+    for role, volume in (("fixed", pair.fixed), ("moving", pair.moving)):
+        looks_ct = float(volume.array.min()) < _CT_AIR
+        if wanted and wanted != "CT" and looks_ct:
+            said.append(f"The {role} image looks like CT, but the model was trained on {wanted}: expect a poor result.")
+        elif wanted == "CT" and not looks_ct:
+            said.append(f"The model was trained on CT, but the {role} image does not hold Hounsfield units: expect a "
+                        "poor result.")
+    return said
+
+
+def _refinement_remarks(recipe: Recipe, report: Mapping[str, Any]) -> list[str]:
+    done = report.get("refine")
+    if done is None:
+        return ["There was no network and no refinement: the images are only aligned affinely. Ask for --refine auto."
+                ] if recipe.network.name == NAME else []
+    if done["loss_after"] >= done["loss_before"]:
+        return ["The refinement found nothing better and was left out."]
+    return []
+
+
+def _grid_remarks(recipe: Recipe, pair: PairInputs) -> list[str]:
+    spacing, fixed = recipe.preprocessing.spacing, pair.fixed.geometry
+    if recipe.network.name == NAME:
+        finest = finest_spacing(fixed, pair.moving.geometry)
+        return [f"The images were compared at {max(spacing):.3g} mm instead of their own {finest:.3g} mm, so that they "
+                "fit into memory: finer detail was not used."] if max(spacing) > 1.01 * finest else []
+    if spacing and max(fixed.spacing) > 2 * max(spacing):
+        return [f"The fixed image's voxels ({max(fixed.spacing):.3g} mm) are more than twice those the model was "
+                f"trained on ({max(spacing):.3g} mm): fine detail cannot be recovered."]
+    return []
+
+
+def _label_remarks(pair: PairInputs) -> list[str]:
+    if (pair.fixed_labels is None) != (pair.moving_labels is None):
+        given, missing = ("fixed", "moving") if pair.moving_labels is None else ("moving", "fixed")
+        return [f"Only the {given} image has labels; without {missing} labels no overlap can be measured."]
+    if pair.fixed_labels is None:
+        return []
+    fixed, moving = (set(metrics.structures_of(v)) for v in (pair.fixed_labels, _known(pair.moving_labels)))
+    said = [
+        f"Structures only in the {role} labels, not measured: {_listed(only)}."
+        for role, only in (("fixed", fixed - moving), ("moving", moving - fixed)) if only
+    ]
+    if not fixed & moving:
+        said.append("The two label maps have no structure in common: no overlap can be measured.")
+    return said
+
+
+def _known(labels: Volume | None) -> Volume:
+    if labels is None:
+        raise TypeError("label maps are checked by the caller")
+    return labels
+
+
+def _by_name(names: tuple[str, ...], values: np.ndarray) -> dict[str, float]:
+    """Repeated names get their number, so that no landmark is lost."""
+    result: dict[str, float] = {}
+    for index, (name, value) in enumerate(zip(names, values.tolist(), strict=True), start=1):
+        result[name if name not in result else f"{name} ({index})"] = value
+    return result
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.3g} %"
+
+
+def _listed(values: set[int]) -> str:
+    ordered = sorted(values)
+    return ", ".join(map(str, ordered[:10])) + (f" and {len(ordered) - 10} more" if len(ordered) > 10 else "")
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".") + "."

@@ -1,0 +1,165 @@
+"""Register one pair of files and write everything about it; apply a transform that was written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+from AutoRegLib.bundle import ModelBundle
+from AutoRegLib.core.errors import DiskError, InputError
+from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.core.records import make_folder, write_json
+from AutoRegLib.imaging.displacement import transform_points
+from AutoRegLib.imaging.files import (
+    read_geometry,
+    read_points,
+    read_transform,
+    read_volume,
+    write_displacement,
+    write_points,
+    write_volume,
+)
+from AutoRegLib.imaging.volume import resample
+from AutoRegLib.registration.metrics import inside
+from AutoRegLib.registration.no_network import no_network
+from AutoRegLib.registration.pair import PairInputs, RegisterOptions, read_pair
+from AutoRegLib.registration.pipeline import Clock, Registration, register_volumes
+from AutoRegLib.registration.report import ResultVolumes, assemble
+
+__all__ = ["RegisterOptions", "Registration", "apply_transform", "register", "register_volumes"]
+
+#: every file a registration may leave (DESIGN); what this run does not make must not stay from an earlier one
+OUTPUTS = (
+    "transform.nrrd", "transform.nii.gz", "transform.h5", "transform.tfm", "inverse_transform.nrrd", "warped.nii.gz",
+    "warped_labels.nii.gz", "jacobian.nii.gz", "report.json", "report.png",
+)
+
+
+def register(
+    model: ModelBundle | None, fixed: str | Path, moving: str | Path, *, output: str | Path,
+    options: RegisterOptions | None = None, device: str = "cpu", monitor: Monitor | None = None,
+) -> dict[str, Any]:
+    """Register two files and write the result folder of DESIGN's contract; return the report.
+
+    ``model`` None: no network; the affine alignment and, where the options ask for it, the refinement.
+
+    Raises: InputError, DiskError, OutOfMemoryProblem, CancelledError.
+    """
+    options, monitor = options or RegisterOptions(), monitor or Monitor()
+    began = time.perf_counter()
+    clock = Clock()
+    output = make_folder(output)
+    with clock("read", monitor):
+        pair = read_pair(fixed, moving, options)
+        _protect(pair, output, options)
+        model = model or no_network(pair.fixed.geometry, pair.moving.geometry)
+    found = register_volumes(
+        model, pair.fixed, pair.moving, affine=options.affine, initial=pair.initial, refine=options.refine,
+        similarity=options.similarity, inverse=options.inverse, seed=options.seed, device=device, monitor=monitor,
+    )
+    clock.seconds.update(found.seconds)
+    fields = {f"transform.{suffix}": found.field for suffix in ("nrrd", *options.transform_format)}
+    if found.inverse is not None:
+        fields["inverse_transform.nrrd"] = found.inverse
+    with ThreadPoolExecutor(2) as writers:
+        with clock("measure", monitor), ThreadPoolExecutor(1) as loader:
+            loader.submit(import_module, "AutoRegLib.registration.figure")  # a second or two that the measuring hides
+            writing = {  # fields compress while they are measured
+                name: writers.submit(write_displacement, field, output / name, compress=options.compress)
+                for name, field in fields.items()
+            }
+            report, volumes = assemble(model, pair, found, device=device)
+        with clock("write", monitor):
+            images = {"warped.nii.gz": volumes.warped, "jacobian.nii.gz": volumes.jacobian}
+            if volumes.warped_labels is not None:
+                images["warped_labels.nii.gz"] = volumes.warped_labels
+            writing |= {name: writers.submit(write_volume, image, output / name) for name, image in images.items()}
+            for name in set(OUTPUTS) - set(writing):
+                (output / name).unlink(missing_ok=True)
+            shown = {**report, "seconds": time.perf_counter() - began}  # drawn while the files are compressed
+            problem = _draw(output / "report.png", pair, found, volumes, shown, names=model.recipe.structures)
+            for name, written in writing.items():
+                written.result()
+                monitor.event("artifact", role=name.split(".")[0], path=str(output / name))
+    made = list(writing)
+    if problem:
+        report["warnings"].append(problem)
+    else:
+        made.append("report.png")
+        monitor.event("artifact", role="figure", path=str(output / "report.png"))
+    report = {
+        **report, "seconds": time.perf_counter() - began, "seconds_by_step": clock.seconds,
+        "inputs": pair.hashes(), "outputs": sorted([*made, "report.json"]),
+    }
+    write_json(output / "report.json", report)
+    monitor.event("artifact", role="report", path=str(output / "report.json"))
+    for text in report["warnings"]:
+        monitor.event("warning", code="registration", text=text)
+    return report
+
+
+def _draw(
+    path: str | Path, pair: PairInputs, found: Registration, volumes: ResultVolumes, report: Mapping[str, Any],
+    *, names: Mapping[int, str] | None = None,
+) -> str:
+    """Write ``report.png``; the reason in words when there can be no picture, else empty. Raises DiskError."""
+    try:
+        from AutoRegLib.registration.figure import report_figure
+    except ImportError:
+        return "No report.png: the package matplotlib is not installed (pip install matplotlib)."
+    try:
+        report_figure(path, pair, found.field, volumes, report, names=names or {})
+    except DiskError:
+        raise
+    except Exception as problem:  # a picture that fails must not cost the user the registration
+        return f"No report.png: {type(problem).__name__}: {problem}."
+    return ""
+
+
+def _protect(pair: PairInputs, output: Path, options: RegisterOptions) -> None:
+    """Never write over an input. Raises InputError."""
+    names = (*OUTPUTS, *(f"transform.{suffix}" for suffix in options.transform_format))
+    ours = {(output / name).resolve() for name in names}
+    for role, path in pair.files.items():
+        if Path(path).resolve() in ours:
+            raise InputError(f"the result would overwrite the {role.replace('_', ' ')}", expected="another folder",
+                             got=path, remedy="choose another --output")
+
+
+def apply_transform(
+    transform: str | Path, *, reference: str | Path | None, input: str | Path, output: str | Path,
+    kind: Literal["image", "labels", "points"] = "image",
+) -> dict[str, Any]:
+    """One warp with the numbers of SimpleITK and Slicer.
+
+    Images and labels are pulled back onto ``reference``'s grid (linear, nearest; 0 where there is no data).
+    Points go through the transform as it is stored: fixed to moving; to carry moving points to the fixed image
+    give the inverse transform. Points outside ``reference``, where a field ends, are named in ``warnings``.
+
+    Unit: mm LPS. Raises: InputError, DiskError.
+    """
+    chain = read_transform(transform)
+    grid = None if reference is None else read_geometry(reference)
+    if grid is not None and grid.dims != chain.GetDimension():
+        raise InputError("the reference has another dimension than the transform",
+                         expected=f"{chain.GetDimension()}-D", got=f"{grid.dims}-D", remedy="choose the fixed image")
+    warnings: list[str] = []
+    if kind == "points":
+        names, points = read_points(input)
+        write_points(names, transform_points(chain, points), output)
+        lost = [n for n, ok in zip(names, inside(grid, points), strict=True) if not ok] if grid is not None else []
+        if lost:
+            warnings.append(f"{len(lost)} points lie outside the reference image: {', '.join(lost[:5])}")
+    elif kind in ("image", "labels"):
+        if grid is None:
+            raise InputError("a reference image is needed", expected="the image onto whose grid to resample",
+                             remedy="give --reference")
+        volume = read_volume(input, "labels" if kind == "labels" else "intensity")
+        write_volume(resample(volume, grid, chain), output)
+    else:
+        raise InputError("unknown kind of input", expected="image, labels or points", got=kind)
+    return {"output": str(output), "kind": kind, "warnings": warnings}

@@ -1,0 +1,1 @@
+"""The search for a network and its loss: stages by gradient, then finals."""

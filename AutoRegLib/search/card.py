@@ -1,0 +1,92 @@
+"""What a search found, in words: what was chosen, what it gained, and why it may differ from the default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from AutoRegLib.core.genotype import CELLS, Genotype
+from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.search.successive_halving import STAGE as FINALS
+
+#: how far an operator sees (voxels of its scale, from the centre), for the words about it
+REACH = {"conv1": 0, "conv3": 1, "conv5": 2, "sep3": 1, "sep5": 2, "dil3": 2, "dil5": 4, "dil7": 6}
+
+
+def search_card(
+    start: Recipe, found: Recipe, history: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]
+) -> str:
+    """The card in Markdown. ``facts``: the search's provenance (scenario, seed, winner, seconds of a pass)."""
+    lines = [
+        f"# Search on {facts['scenario']}",
+        "",
+        f"Seed {facts['seed']}, {facts['seconds'] / 60:.1f} min on {facts['device']}. Network: {found.network.name}.",
+        "",
+        *_verdict(history, facts),
+        "",
+        "## Architecture",
+        "",
+        *_architecture(start.genotype, found.genotype),
+        "",
+        "## Loss weights",
+        "",
+        "| weight | start | found |",
+        "| --- | --- | --- |",
+        *(
+            f"| {name.replace('_', ' ')} | {value:.4g} | {getattr(found.loss_weights, name):.4g} |"
+            for name, value in asdict(start.loss_weights).items()
+        ),
+        "",
+        *_speed(facts),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _verdict(history: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> list[str]:
+    """Who won the finals and by how much."""
+    rows = [row for row in history if row.get("stage") == FINALS]
+    if not rows:
+        return ["What was found has not been compared with the default: there were no finals."]
+    measure = next((m for m in ("val_dice", "val_tre_mm") if m in rows[0]), "val_loss")
+    title = {"val_dice": "Dice", "val_tre_mm": "TRE (mm)", "val_loss": "loss"}[measure]
+    text = {
+        "start": "The default stays: nothing that was found beat it by more than twice the standard error of the gain.",
+    }.get(facts["winner"], f"Chosen: {facts['winner']}. It beat the default on the validation pairs in equal training.")
+    table = [f"| finalist | round | steps | seconds | validation {title} | voxels with folds | parameters |",
+             "| --- | --- | --- | --- | --- | --- | --- |"]
+    table += [
+        f"| {row['finalist']} | {row['round']} | {row['step']} | {row['seconds']:.1f} | {row[measure]:.4f} "
+        f"| {100 * row['val_fold_fraction']:.3g} % | {row['parameters']} |"
+        for row in rows
+    ]
+    return [text, "", *table]
+
+
+def _architecture(start: Genotype | None, found: Genotype | None) -> list[str]:
+    """The operators cell by cell, and what changed about how far they see."""
+    if found is None or start is None:
+        return ["This network has no architecture to search."]
+    lines = ["| cell | edge 1 | edge 2 | edge 3 | reach (voxels of its scale) | default reach |",
+             "| --- | --- | --- | --- | --- | --- |"]
+    for cell in CELLS:
+        names = found.cell(cell)
+        reach, before = (sum(REACH.get(n, 1) for n in genotype.cell(cell)) for genotype in (found, start))
+        lines.append(f"| {cell.replace('_', ' ')} | {' | '.join(names)} | {reach} | {before} |")
+    changed = [cell for cell in CELLS if found.cell(cell) != start.cell(cell)]
+    if not changed:
+        return [*lines, "", "Every edge is the default."]
+    wide, plain = (sum(REACH.get(n, 1) for c in CELLS for n in g.cell(c)) for g in (found, start))
+    text = "sees further than" if wide > plain else "sees less far than" if wide < plain else "sees as far as"
+    return [
+        *lines, "", f"Changed cells: {', '.join(c.replace('_', ' ') for c in changed)}. The found network {text} the "
+        "default: a wide reach suits large displacements, a narrow one trains faster on small ones.",
+    ]
+
+
+def _speed(facts: Mapping[str, Any]) -> list[str]:
+    passes = facts.get("network_seconds")
+    if not passes:
+        return []
+    return ["## Speed", "", f"One pass over a pair on the working grid: {passes['found']:.3g} s "
+                            f"(default {passes['start']:.3g} s) on this device."]

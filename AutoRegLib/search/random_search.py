@@ -1,0 +1,121 @@
+"""Random search, the rival that a gradient search has to beat: random recipes in the same finals, as long.
+
+Reference: Li & Talwalkar, Random search and reproducibility for neural architecture search, UAI 2019.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from AutoRegLib.bundle import table_text
+from AutoRegLib.core.genotype import CELLS, Genotype
+from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.core.recipe import LossWeights, Recipe, write_recipe
+from AutoRegLib.core.records import make_folder, write_json, write_text
+from AutoRegLib.core.scenario import Scenario
+from AutoRegLib.learning.budget import Clock
+from AutoRegLib.learning.checkpoint import load_checkpoint, save_checkpoint
+from AutoRegLib.learning.data import prepare
+from AutoRegLib.learning.determinism import identity, provenance
+from AutoRegLib.learning.train import judge_pairs
+from AutoRegLib.networks.registry import build_network
+from AutoRegLib.search.search import runnable_stages
+from AutoRegLib.search.successive_halving import STAGE, finals_judge, run_finals
+
+#: at most, with the start among them; the first of four rounds is then about as long for each as in a search's finals
+CANDIDATES = 16
+#: of the time, what judging may take; fewer candidates are drawn where it would be more
+JUDGING = 0.25
+#: loss weights are drawn within this factor of the start, both ways: a prior that a practitioner would choose
+FACTOR = 4.0
+
+
+def random_search(
+    recipe: Recipe, scenario: Scenario, *, output: Path, minutes: float | None = None, resume: bool = False,
+    device: str = "cpu", monitor: Monitor | None = None,
+) -> Recipe:
+    """Draw what the recipe's stages would search, let the finals choose; write what a search writes.
+
+    The budget is ``minutes`` in all (data preparation and judging included), or ``recipe.search.final_steps`` for
+    each candidate in each round. Raises InputError, CancelledError (state kept), DivergedError.
+    """
+    monitor = monitor or Monitor()
+    output = make_folder(output)
+    path = output / "checkpoint.pt"
+    mark = f"random/{identity(recipe, scenario, device)}"
+    saved = load_checkpoint(path, identity=mark) if resume else None
+    whole = Clock(1, seconds=None if minutes is None else 60.0 * minutes, used=saved["used"] if saved else 0.0)
+    cohort = prepare(scenario, recipe, ("train", "val"), device=device, monitor=monitor)
+    stages, _ = runnable_stages(recipe, cohort, monitor)
+    history: list[dict[str, Any]] = []
+    seconds, count = None, CANDIDATES
+    if saved:
+        history, seconds, count = saved["history"], saved["seconds"], saved["count"]
+    elif whole.seconds is not None:
+        before = whole.used
+        judge_pairs(finals_judge(recipe), cohort, build_network(recipe).state_dict())
+        once, left = whole.used - before, max(whole.seconds - whole.used, 0.0)
+        count = affordable(left, once)
+        seconds = max(left - judgements(count) * once, 0.0)
+    candidates = draw_candidates(recipe, {stage.upper for stage in stages}, count=count)
+
+    def keep(state: dict[str, Any]) -> None:
+        save_checkpoint(path, {
+            "identity": mark, "used": whole.used, "seconds": seconds, "count": count, "history": history,
+            "inside": state,
+        })
+
+    monitor.event("stage", name=STAGE, index=0, count=1)
+    winner, found = run_finals(
+        candidates, cohort, steps=recipe.search.final_steps, seconds=seconds, history=history, keep=keep,
+        monitor=monitor, saved=saved["inside"] if saved else None,
+    )
+    write_text(output / "history.csv", table_text(history))
+    write_json(output / "provenance.json",
+               provenance(recipe, scenario, device, seconds=round(whole.used, 1), winner=winner))
+    write_recipe(output / "recipe.json", found)
+    path.unlink(missing_ok=True)
+    monitor.event("artifact", role="recipe", path=str(output / "recipe.json"))
+    return found
+
+
+def judgements(count: int) -> int:
+    """How often the finals of ``count`` candidates judge, at most: half go on each round, and the start beside them."""
+    total, alive = 0, count
+    for _ in range(max(1, math.ceil(math.log2(count)))):
+        total += alive
+        alive = min(alive, (alive + 1) // 2 + 1)
+    return total
+
+
+def affordable(seconds: float, once: float) -> int:
+    """The most candidates whose judging, ``once`` seconds each time, leaves the time to train them; two at least."""
+    return next((n for n in range(CANDIDATES, 2, -1) if judgements(n) * once <= JUDGING * seconds), 2)
+
+
+def draw_candidates(recipe: Recipe, uppers: set[str], *, count: int) -> list[tuple[str, Recipe]]:
+    """The recipe itself, then ``count - 1`` random ones that differ in ``uppers`` only, drawn by its seed."""
+    rng = Random(f"{recipe.seed}/random search")
+    start = recipe.genotype or Genotype()
+    drawn = [("start", recipe)]
+    for number in range(1, count):
+        genotype, weights = Genotype.random(rng), random_weights(recipe.loss_weights, rng)
+        kept = {cell: start.cell(cell) for cell in CELLS if cell.split("_")[0] not in uppers}
+        drawn.append((f"random {number}", replace(
+            recipe, genotype=replace(genotype, **kept),  # type: ignore[arg-type]
+            loss_weights=weights if "lambda" in uppers else recipe.loss_weights,
+        )))
+    return drawn
+
+
+def random_weights(start: LossWeights, rng: Random) -> LossWeights:
+    """The mix uniform from 0 to 1, the others log-uniform within ``FACTOR`` of the start."""
+
+    def near(value: float) -> float:
+        return value * math.exp(rng.uniform(-1.0, 1.0) * math.log(FACTOR))
+
+    return LossWeights(rng.random(), near(start.smoothness), near(start.half_scale), near(start.quarter_scale))

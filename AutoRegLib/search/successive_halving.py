@@ -1,0 +1,273 @@
+"""The end of a search: what was found must win, trained from scratch in equal time, against what it started from.
+
+Shares of a supernet and gradients of lambda are forecasts made on immature weights. Here every finalist is trained
+on its own, on the full working grid, on the same batches; the worse half leaves after each round. The start is
+replaced only by a finalist whose gain over it, and over no training at all, exceeds twice its standard error over the
+validation pairs: after a handful of steps all networks are alike, and the luckiest of several would always win. A
+finalist whose loss drops terms of the start's, and changes nothing else, need not be better: as good is enough.
+Reference: Jamieson & Talwalkar, Non-stochastic best arm identification, AISTATS 2016 (successive halving).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from AutoRegLib.core.genotype import CELLS, OPERATORS, Genotype
+from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.core.recipe import LossWeights, Recipe
+from AutoRegLib.core.records import to_plain
+from AutoRegLib.learning.budget import CHECKPOINT_SECONDS, Clock, heed
+from AutoRegLib.learning.data import Cohort
+from AutoRegLib.learning.train import judge_pairs, train_step, update_average
+from AutoRegLib.networks.registry import build_network, count_parameters
+from AutoRegLib.search.cost_model import CostTable, choice_shares, fastest_choice
+
+STAGE = "finals"
+#: what the lean finalist may cost, as a share of the start's multiply-adds
+LEAN = 0.5
+#: in a short search fewer finalists enter: each is to have so many steps in the first round
+FIRST_STEPS = 40
+#: the start with less to compute
+PLAINER = ("start on one similarity", "start on one similarity at full scale")
+_WORST = 1e9
+
+
+@dataclass
+class Finalist:
+    """One candidate in training."""
+
+    name: str
+    recipe: Recipe
+    network: nn.Module
+    optimiser: torch.optim.Optimizer
+    average: dict[str, Tensor]
+    step: int = 0
+    seconds: float = 0.0
+    rounds: int = 0
+    scores: list[float] = field(default_factory=list)  # one per validation pair, after the last round
+
+
+def nominate(
+    start: Recipe, found: Recipe, *, shares: Mapping[str, Tensor] | None = None, work: CostTable | None = None,
+) -> list[tuple[str, Recipe]]:
+    """The start first, then what was found, whole, in parts and leaner; no recipe twice.
+
+    ``shares``: softmax(alpha) of the searched cells, (edges, candidates). The parts of the architecture are its
+    surest edges: those whose found operator leads the start's by the most. ``work``: what the operators cost.
+    Finalists train for equal time, so a cheaper step is more steps: the lean ones drop the similarity that the mix
+    favours less, or the coarser scales too, or take the largest shares that half of the start's work allows.
+    """
+    here, there = start.genotype or Genotype(), found.genotype or Genotype()
+    one, plain = _on_one(found.loss_weights), _on_one(start.loss_weights)
+    plainest = replace(plain, half_scale=0.0, quarter_scale=0.0)
+    candidates = [("start", start)]
+    candidates += [(n, replace(start, loss_weights=w)) for n, w in zip(PLAINER, (plain, plainest), strict=True)]
+    candidates.append(("found loss weights on one similarity", replace(start, loss_weights=one)))
+    if shares and work is not None:
+        lean = fastest_choice({**choice_shares(there), **shares}, work, most=LEAN * work.total(here))
+        candidates.append(("found at half the work", replace(found, genotype=lean, loss_weights=one)))
+    candidates += [
+        ("found", found),
+        ("found loss weights", replace(start, loss_weights=found.loss_weights)),
+        ("found architecture", replace(start, genotype=found.genotype)),
+    ]
+    ranked = _surest(here, there, shares or {})
+    for count in (3, 1, 6):
+        if count < len(ranked):
+            name = "surest edge" if count == 1 else f"{count} surest edges"
+            candidates.append((name, replace(start, genotype=_changed(here, there, ranked[:count]))))
+    named: list[tuple[str, Recipe]] = []
+    for name, recipe in candidates:
+        if all((recipe.genotype, recipe.loss_weights) != (r.genotype, r.loss_weights) for _, r in named):
+            named.append((name, recipe))
+    return named
+
+
+def _on_one(weights: LossWeights) -> LossWeights:
+    """The same weights with the similarity that the mix favours alone; the other is then not computed at all."""
+    return replace(weights, similarity_mix=float(weights.similarity_mix >= 0.5))
+
+
+def affordable(most: int, *, seconds: float | None, step: float) -> int:
+    """How many finalists the time allows, two at least; a budget of steps (``seconds`` None) allows all."""
+    if seconds is None:
+        return most
+    return next((n for n in range(most, 2, -1) if seconds >= _rounds(n) * n * FIRST_STEPS * step), min(most, 2))
+
+
+def _surest(here: Genotype, there: Genotype, shares: Mapping[str, Tensor]) -> list[tuple[str, int]]:
+    """The changed edges (cell, number), the one with the largest lead of the found over the old operator first."""
+    leads = {}
+    for cell, rows in shares.items():
+        for edge, (old, new) in enumerate(zip(here.cell(cell), there.cell(cell), strict=True)):
+            if old != new and old in OPERATORS and new in OPERATORS:
+                leads[cell, edge] = float(rows[edge, OPERATORS.index(new)] / rows[edge, OPERATORS.index(old)])
+    return sorted(leads, key=lambda place: -leads[place])
+
+
+def _changed(here: Genotype, there: Genotype, places: Sequence[tuple[str, int]]) -> Genotype:
+    """The genotype ``here`` with the operators of ``there`` at some places."""
+    cells = {cell: list(here.cell(cell)) for cell in CELLS}
+    for cell, edge in places:
+        cells[cell][edge] = there.cell(cell)[edge]
+    return Genotype(**{cell: tuple(names) for cell, names in cells.items()})  # type: ignore[arg-type]
+
+
+def run_finals(
+    candidates: Sequence[tuple[str, Recipe]],
+    cohort: Cohort,
+    *,
+    steps: int,
+    seconds: float | None,
+    history: list[dict[str, Any]],
+    keep: Callable[[dict[str, Any]], None],
+    monitor: Monitor,
+    saved: dict[str, Any] | None,
+) -> tuple[str, Recipe]:
+    """Train the candidates side by side, halving them round by round; return the one that won.
+
+    ``candidates``: the first is the start. ``steps``: of each finalist in each round, or ``seconds`` for all of
+    the finals, shared equally by rounds and within a round by those still in. Raises CancelledError (state kept).
+    """
+    players = [_enter(name, recipe, cohort) for name, recipe in candidates]
+    alive, first_round, first_place, inside = list(range(len(players))), 0, 0, None
+    if saved:
+        for player, state in zip(players, saved["players"], strict=True):
+            _restore(player, state)
+        alive, first_round, first_place, inside = saved["alive"], saved["round"], saved["place"], saved["clock"]
+    rounds = _rounds(len(players))
+    judge = finals_judge(candidates[0][1])
+    bar = Clock(1, seconds=seconds)
+    finish = False
+    untrained = [row["score"] for row in judge_pairs(judge, cohort, _fresh(judge))]
+
+    for number in range(first_round, rounds):
+        for place in range(first_place if number == first_round else 0, len(alive)):
+            player = players[alive[place]]
+            share = None if seconds is None else seconds / rounds / len(alive)
+            clock = Clock(steps, seconds=share, **(inside or {}))
+            inside = None
+            before = (player.step - clock.step, player.seconds - clock.used)
+
+            def state(
+                number: int = number, place: int = place, clock: Clock = clock, alive: Sequence[int] = tuple(alive)
+            ) -> None:
+                keep({
+                    "players": [_kept(p) for p in players], "alive": list(alive), "round": number, "place": place,
+                    "clock": {"step": clock.step, "used": clock.used},
+                })
+
+            kept = clock.used
+            while not (clock.over or finish):
+                train_step(player.recipe, cohort, player.network, player.optimiser, step=player.step, progress=0.0)
+                clock.step += 1
+                player.step, player.seconds = before[0] + clock.step, before[1] + clock.used
+                update_average(
+                    player.average, player.network, step=player.step, decay=player.recipe.training.average
+                )
+                if clock.used - kept > CHECKPOINT_SECONDS:
+                    kept = clock.used
+                    state()
+                bar.tell(monitor, done=(number + (place + clock.progress) / len(alive)) / rounds)
+                finish = heed(monitor, keep=state)
+            _score(player, judge, cohort, history=history, number=number, monitor=monitor, ident=alive[place])
+            if finish:
+                break
+        alive = _better_half(players, alive)
+        if finish:
+            break
+    winner = _winner([player for player in players if player.scores], untrained)
+    return winner.name, winner.recipe
+
+
+def finals_judge(start: Recipe) -> Recipe:
+    """The recipe whose loss weights, objective and number of validation pairs judge all finalists."""
+    return replace(start, training=replace(start.training, validation_pairs=start.search.final_pairs))
+
+
+def _rounds(players: int) -> int:
+    return max(1, math.ceil(math.log2(players)))
+
+
+def _enter(name: str, recipe: Recipe, cohort: Cohort) -> Finalist:
+    network = build_network(recipe).to(cohort.device)
+    optimiser = torch.optim.Adam(network.parameters(), lr=recipe.training.learning_rate)
+    return Finalist(name, recipe, network, optimiser, {n: v.detach().clone() for n, v in network.state_dict().items()})
+
+
+def _fresh(recipe: Recipe) -> dict[str, Tensor]:
+    """Weights before any training."""
+    return build_network(recipe).state_dict()
+
+
+def _score(
+    player: Finalist, judge: Recipe, cohort: Cohort, *, history: list[dict[str, Any]], number: int, monitor: Monitor,
+    ident: int,
+) -> None:
+    """Judge the finalist's averaged weights on the validation pairs and say what came out."""
+    measure = replace(judge, genotype=player.recipe.genotype)
+    rows = judge_pairs(measure, cohort, player.average)
+    # a finalist that diverged is the worst of all, and must not upset the order of the others
+    player.scores = [row["score"] if math.isfinite(row["score"]) else -_WORST for row in rows]
+    player.rounds = number + 1
+    figures = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+    parameters = count_parameters(player.network)
+    history.append({
+        "stage": STAGE, "step": player.step, "seconds": round(player.seconds, 1), "finalist": player.name,
+        "round": number + 1, "parameters": parameters, **figures,
+    })
+    monitor.event(
+        "trial", id=ident, name=player.name, arch=to_plain(player.recipe.genotype),
+        loss=to_plain(player.recipe.loss_weights), status=f"round {number + 1}", dice=figures.get("val_dice"),
+        score=figures["score"], folds_pct=100.0 * figures["val_fold_fraction"], sec=round(player.seconds, 1),
+        params=parameters,
+    )
+
+
+def _better_half(players: Sequence[Finalist], alive: Sequence[int]) -> list[int]:
+    """Those that go on: the better half, in their old order, and always the start, which all are compared with."""
+    ranked = sorted(alive, key=lambda i: -sum(players[i].scores))
+    going = set(ranked[: max(1, (len(alive) + 1) // 2)]) | {0}
+    return [i for i in alive if i in going]
+
+
+def _winner(judged: Sequence[Finalist], untrained: Sequence[float]) -> Finalist:
+    """The best of those trained longest that may replace the start, else the start."""
+    start = judged[0]
+    latest = max(p.rounds for p in judged)
+
+    def replaces(rival: Finalist) -> bool:
+        better = _surely_better(rival.scores, start.scores)
+        as_good = rival.name in PLAINER and sum(rival.scores) >= sum(start.scores)
+        return _surely_better(rival.scores, untrained) and (better or as_good)
+
+    rivals = sorted((p for p in judged[1:] if p.rounds == latest), key=lambda p: -sum(p.scores))
+    return next((rival for rival in rivals if replaces(rival)), start)
+
+
+def _surely_better(scores: Sequence[float], than: Sequence[float]) -> bool:
+    """Whether the mean gain, pair by pair, exceeds twice its standard error."""
+    gains = [a - b for a, b in zip(scores, than, strict=True)]
+    mean = sum(gains) / len(gains)
+    error = math.sqrt(sum((g - mean) ** 2 for g in gains) / max(len(gains) - 1, 1) / len(gains))
+    return mean > 2.0 * error
+
+
+def _kept(player: Finalist) -> dict[str, Any]:
+    return {
+        "network": player.network.state_dict(), "optimiser": player.optimiser.state_dict(), "average": player.average,
+        "step": player.step, "seconds": player.seconds, "scores": player.scores, "rounds": player.rounds,
+    }
+
+
+def _restore(player: Finalist, state: dict[str, Any]) -> None:
+    player.network.load_state_dict(state["network"])
+    player.optimiser.load_state_dict(state["optimiser"])
+    player.average, player.step, player.seconds = state["average"], state["step"], state["seconds"]
+    player.scores, player.rounds = state["scores"], state["rounds"]

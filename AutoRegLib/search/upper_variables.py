@@ -1,0 +1,82 @@
+"""What a search can search: the kinds of upper variable, as a table (METHOD 1.4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from AutoRegLib.core.genotype import OPERATORS, Genotype
+from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.losses.objective import to_constrained, to_free, to_record
+from AutoRegLib.networks.autoreg import searched_cells
+from AutoRegLib.search.bilevel import Tensors
+
+
+@dataclass(frozen=True)
+class Upper:
+    """One kind of upper variable: how it starts, what it does to the loss, what is written down of it.
+
+    ``start(recipe)`` the free variable; ``use(upper)`` (mixture, loss weights or None) for the loss;
+    ``settle(recipe, upper)`` the recipe with the found values; ``row(upper)`` figures for the history;
+    ``change(before, after)`` how far it moved between two checks (for the stability rule).
+    """
+
+    searched: tuple[str, ...]
+    start: Callable[[Recipe], Tensors]
+    use: Callable[[Mapping[str, Tensor]], tuple[dict[str, Tensor], dict[str, Tensor] | None]]
+    settle: Callable[[Recipe, Tensors], Recipe]
+    row: Callable[[Tensors], dict[str, float]]
+    change: Callable[[Tensors, Tensors], float]
+
+
+def _architecture(kind: str) -> Upper:
+    cells = searched_cells(kind)
+
+    def settle(recipe: Recipe, alpha: Tensors) -> Recipe:
+        names = {c: tuple(OPERATORS[int(i)] for i in alpha[c].argmax(dim=1)) for c in cells}
+        return replace(recipe, genotype=replace(recipe.genotype or Genotype(), **names))  # type: ignore[arg-type]
+
+    def change(before: Tensors, after: Tensors) -> float:
+        if any(bool((before[c].argmax(1) != after[c].argmax(1)).any()) for c in cells):
+            return math.inf
+        return max(float((before[c].softmax(1) - after[c].softmax(1)).abs().max()) for c in cells)
+
+    return Upper(
+        searched=cells,
+        start=lambda recipe: {c: torch.zeros(3, len(OPERATORS)) for c in cells},
+        use=lambda alpha: ({c: torch.softmax(alpha[c], dim=1) for c in cells}, None),
+        settle=settle,
+        row=lambda alpha: {
+            f"{c}.{edge + 1}.{name}": round(float(share), 5)
+            for c in cells
+            for edge, shares in enumerate(alpha[c].softmax(1))
+            for name, share in zip(OPERATORS, shares, strict=True)
+        },
+        change=change,
+    )
+
+
+def _loss_weights() -> Upper:
+    def change(before: Tensors, after: Tensors) -> float:
+        return max(float((after[n] - before[n]).abs()) for n in before)  # free values: a relative change
+
+    return Upper(
+        searched=(),
+        start=lambda recipe: to_free(recipe.loss_weights),
+        use=lambda free: ({}, to_constrained(free)),
+        settle=lambda recipe, free: replace(recipe, loss_weights=to_record(free)),
+        row=lambda free: {name: round(float(v), 5) for name, v in to_constrained(free).items()},
+        change=change,
+    )
+
+
+#: the upper variables a stage can name
+UPPERS: dict[str, Upper] = {
+    "feature": _architecture("feature"),
+    "deformation": _architecture("deformation"),
+    "lambda": _loss_weights(),
+}

@@ -1,0 +1,219 @@
+"""The rows of a study and its tables, against values worked out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from AutoRegLib.app.worker import _prepared
+from AutoRegLib.core.arguments import StudyArguments, check_arguments
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.genotype import CELLS, OPERATORS, Genotype
+from AutoRegLib.core.jobs import JobRequest, Monitor
+from AutoRegLib.core.memory import keep_freed_memory
+from AutoRegLib.core.recipe import LossWeights, Recipe
+from AutoRegLib.core.study_rows import ROWS, TABLES, Table, choose_rows, row_recipe
+from AutoRegLib.evaluation.study import RunMonitor
+from AutoRegLib.evaluation.study_report import (
+    chosen_score,
+    over_seeds,
+    pair_scores,
+    paired_gain,
+    structure_scores,
+    table_lines,
+)
+from AutoRegLib.networks.registry import NETWORKS, SEARCHABLE
+from AutoRegLib.registration.metrics import peak_memory_bytes, reset_peak_memory
+from AutoRegLib.search.random_search import CANDIDATES, FACTOR, affordable, draw_candidates, judgements
+
+
+def test_names_are_unambiguous_and_every_row_stands_in_a_table() -> None:
+    assert not set(ROWS) & set(TABLES) and "all" not in {*ROWS, *TABLES}
+    assert {row for table in TABLES.values() for _, row in table.lines} == set(ROWS)
+    assert len({(r.network, r.genotype, r.similarity_mix, r.searched, r.method) for r in ROWS.values()}) == len(ROWS)
+
+
+def test_every_row_can_be_made() -> None:
+    for row in ROWS.values():
+        assert row.network in NETWORKS and row.genotype in {*OPERATORS, "random"}
+        assert not {"feature", "deformation"} & set(row.searched) or row.network in SEARCHABLE
+        recipe = row_recipe(Recipe(), row, 3)
+        assert recipe.seed == 3 and recipe.training == Recipe().training
+        assert [stage.upper for stage in recipe.search.stages] == [u for u in ("feature", "deformation", "lambda")
+                                                                  if u in row.searched]
+        assert len(recipe.search.shares) == len(recipe.search.stages)
+
+
+def test_rows_are_chosen_once_and_in_running_order() -> None:
+    assert [row.name for row in choose_rows(["similarity", "ncc"])] == ["manual-medium", "loss-weights", "ncc", "mind"]
+    assert choose_rows(["all", "manual"]) == tuple(ROWS.values())
+    with pytest.raises(InputError, match="ablation"):
+        choose_rows(["ablations"])
+    with pytest.raises(InputError):
+        choose_rows([])
+
+
+def test_wrong_rows_and_seeds_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_text("{}")
+    good = StudyArguments(output="o", scenario=str(tmp_path / "s.json"))
+    check_arguments(good)
+    for change in ({"rows": ("tables",)}, {"seeds": 0}, {"minutes": 0.0}):
+        with pytest.raises(InputError):
+            check_arguments(replace(good, **change))  # type: ignore[arg-type]
+
+
+def test_what_the_rows_of_the_paper_are() -> None:
+    made = {name: row_recipe(Recipe(), row, 0) for name, row in ROWS.items()}
+    assert made["manual-medium"].genotype == Genotype() == Genotype.uniform("conv3")
+    assert made["manual-small"].genotype == Genotype.uniform("conv1")
+    assert made["manual-large"].genotype == Genotype.uniform("dil7")
+    assert (made["ncc"].loss_weights, made["mind"].loss_weights) == (
+        LossWeights(similarity_mix=1.0), LossWeights(similarity_mix=0.0))
+    drawn = [row_recipe(Recipe(), ROWS["random-genotype"], seed).genotype for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_random_candidates_differ_in_what_is_searched_only() -> None:
+    start = Recipe(seed=5)
+    whole = draw_candidates(start, {"feature", "deformation", "lambda"}, count=CANDIDATES)
+    assert whole[0] == ("start", start) and len({name for name, _ in whole}) == CANDIDATES
+    assert whole == draw_candidates(start, {"feature", "deformation", "lambda"}, count=CANDIDATES)
+    for _, recipe in whole[1:]:
+        assert replace(recipe, genotype=start.genotype, loss_weights=start.loss_weights) == start
+        for name in ("smoothness", "half_scale", "quarter_scale"):
+            assert 1 / FACTOR <= getattr(recipe.loss_weights, name) / getattr(start.loss_weights, name) <= FACTOR
+    for _, recipe in draw_candidates(start, {"deformation"}, count=4)[1:]:
+        assert recipe.loss_weights == start.loss_weights and recipe.genotype is not None
+        assert recipe.genotype.feature_half == recipe.genotype.feature_quarter == ("conv3",) * 3
+        assert recipe.genotype.deformation_half != ("conv3",) * 3
+
+
+def test_judging_never_takes_the_time_of_training() -> None:
+    assert [judgements(n) for n in (2, 3, 4, 16)] == [2, 6, 7, 16 + 9 + 6 + 4]
+    assert affordable(1400.0, 10.0) == CANDIDATES  # 35 judgements, 350 s: just a quarter
+    assert affordable(1399.0, 10.0) == CANDIDATES - 1
+    assert affordable(280.0, 10.0) == 4 and affordable(1.0, 10.0) == affordable(0.0, 10.0) == 2
+
+
+def test_a_random_genotype_uses_every_operator_on_every_edge() -> None:
+    drawn = [Genotype.random(Random(seed)) for seed in range(200)]
+    for cell in CELLS:
+        for edge in range(3):
+            assert {genotype.cell(cell)[edge] for genotype in drawn} == set(OPERATORS)
+
+
+def test_mean_and_spread_over_seeds() -> None:
+    runs = [{"dice": 0.5}, {"dice": 0.7}, {"dice": 0.9}, {}]
+    assert over_seeds(runs, "dice") == (pytest.approx(0.7), pytest.approx(0.2))  # sqrt((0.04 + 0 + 0.04) / 2)
+    assert over_seeds(runs[:1], "dice") == (0.5, None)
+    assert over_seeds(runs, "tre_mm") is None
+
+
+def test_gain_is_counted_pair_by_pair() -> None:
+    base = {("a", "b"): 0.2, ("b", "a"): 0.6, ("a", "c"): 0.5}
+    other = {("a", "b"): 0.4, ("b", "a"): 0.7}
+    # differences 0.2 and 0.1: mean 0.15, sd 0.0707107, standard error 0.05
+    assert paired_gain(base, other) == (pytest.approx(0.15), pytest.approx(0.05))
+    assert paired_gain(base, {("a", "c"): 0.4}) == (pytest.approx(-0.1), None)
+    assert paired_gain(base, {}) is None
+
+
+def evaluation(folder: Path, row: str, seed: int, dice: dict[tuple[str, str], tuple[float, float]]) -> dict[str, Any]:
+    """The tables that an evaluation leaves, for two structures; returns the run's result."""
+    place = folder / row / str(seed) / "evaluation"
+    place.mkdir(parents=True)
+    pairs = [f"{fixed},{moving},{(a + b) / 2}" for (fixed, moving), (a, b) in dice.items()]
+    (place / "pairs.csv").write_text("\n".join(["fixed,moving,dice_mean", *pairs, ""]))
+    lines = [f"{n},{value}" for values in dice.values() for n, value in zip(("head", "body"), values, strict=True)]
+    (place / "metrics.csv").write_text("\n".join(["name,dice", *lines, ""]))
+    mean = sum(a + b for a, b in dice.values()) / 2 / len(dice)
+    return {"row": row, "seed": seed, "status": "done", "dice": mean, "folds": 3 - seed, "seconds": 0.25,
+            "train_seconds": 60.0}
+
+
+def test_the_table_of_two_rows_by_hand(tmp_path: Path) -> None:
+    results = [
+        evaluation(tmp_path, "manual-medium", 0, {("a", "b"): (0.4, 0.6), ("b", "a"): (0.6, 0.8)}),
+        evaluation(tmp_path, "ncc", 0, {("a", "b"): (0.5, 0.7), ("b", "a"): (0.9, 0.9)}),
+        evaluation(tmp_path, "ncc", 1, {("a", "b"): (0.7, 0.9), ("b", "a"): (0.9, 0.9)}),
+    ]
+    scores = pair_scores(tmp_path, results)
+    assert scores["manual-medium"] == pytest.approx({("a", "b"): 0.5, ("b", "a"): 0.7})
+    assert scores["ncc"] == pytest.approx({("a", "b"): 0.7, ("b", "a"): 0.9})  # over seeds: (0.6 + 0.8) / 2
+    assert structure_scores(tmp_path, results)["body"] == {"manual-medium": [0.6, 0.8], "ncc": [0.7, 0.9, 0.9, 0.9]}
+    table = Table("Two", (("unified", "manual-medium"), ("LNCC", "ncc"), ("not run", "mind")), costs=True)
+    assert table_lines(table, results, scores) == [
+        "## Two",
+        "",
+        "|  | seeds | Dice | gain | folded voxels | s a pair | training s |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| unified | 1 | 0.600 |  | 3 | 0.25 | 60 |",
+        # Dice 0.75 and 0.85: mean 0.8, sd 0.0707; the gains are 0.2 and 0.2; folds 3 and 2
+        "| LNCC | 2 | **0.800 ± 0.071** | +0.200 ± 0.000 | **2 ± 1** | 0.25 | 60 |",
+        "",
+    ]
+    assert table_lines(table, results[:1], scores) == []  # nothing to compare
+
+
+def test_without_labels_landmarks_decide(tmp_path: Path) -> None:
+    results = [
+        {"row": "manual-medium", "seed": 0, "status": "done", "tre_mm": 3.0, "lncc": 0.3},
+        {"row": "ncc", "seed": 0, "status": "done", "tre_mm": 2.0, "lncc": 0.2},
+    ]
+    scored, place = chosen_score(results)
+    assert (scored.key, place) == ("tre_mm", "tre_mm")
+    assert chosen_score([{"lncc": 0.3}])[0].key == "lncc" and chosen_score([])[0].key == "dice"
+    for result, errors in zip(results, ((2.0, 4.0), (1.5, 2.5)), strict=True):
+        folder = tmp_path / str(result["row"]) / "0" / "evaluation"
+        folder.mkdir(parents=True)
+        (folder / "pairs.csv").write_text(f"fixed,moving,tre_mm\na,b,{errors[0]}\nb,a,{errors[1]}\n")
+    scores = pair_scores(tmp_path, results, place)
+    table = Table("Two", (("unified", "manual-medium"), ("LNCC", "ncc")))
+    # gains 0.5 and 1.5 mm: mean 1, sd 0.7071, standard error 0.5; a smaller error is a gain
+    assert table_lines(table, results, scores, scored)[2:6] == [
+        "|  | seeds | TRE mm | gain | LNCC |",
+        "| --- | --- | --- | --- | --- |",
+        "| unified | 1 | 3.00 |  | **0.300** |",
+        "| LNCC | 1 | **2.00** | +1.00 ± 0.50 | 0.200 |",
+    ]
+
+
+def test_memory_is_measured_from_the_restart_on() -> None:
+    if not reset_peak_memory():
+        pytest.skip("this system cannot restart its measure of memory")
+    keep_freed_memory()  # as the command line does: what is kept must not count
+    held = np.ones(25_000_000)
+    high = peak_memory_bytes()
+    del held
+    assert high is not None and reset_peak_memory()
+    low = peak_memory_bytes()
+    assert low is not None and high - low > 150_000_000
+
+
+def test_a_warning_about_a_pair_is_passed_on_once() -> None:
+    heard: list[str] = []
+
+    class Listener(Monitor):
+        def event(self, type: str, **payload: Any) -> None:
+            heard.append(payload["text"])
+
+        def wish(self) -> Any:
+            return "finish"
+
+    monitor = RunMonitor(Listener())
+    for text in ("a onto b: covers only 83.4 %.", "a onto b: covers only 83.5 %.", "b onto a: covers only 83.4 %."):
+        monitor.event("warning", code="registration", text=text)
+    assert len(heard) == 2 and monitor.wish() == "cancel"
+
+
+def test_a_job_that_was_interrupted_goes_on(tmp_path: Path) -> None:
+    request = JobRequest("study", {"scenario": "s.json"})
+    assert "resume" not in _prepared(request, tmp_path).arguments
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "study.json").write_text("{}")
+    assert _prepared(request, tmp_path).arguments["resume"] is True

@@ -1,0 +1,74 @@
+"""Training that goes wrong goes back, at half the rate, and gives up when that does not help."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pipeline.scenes import make_scenario
+
+from AutoRegLib.core.errors import DivergedError
+from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.core.recipe import Network, Preprocessing, Recipe, Training
+from AutoRegLib.core.scenario import read_scenario
+from AutoRegLib.learning import train as module
+from AutoRegLib.learning.divergence import Guard
+
+
+def test_a_loss_above_the_untrained_one_puts_the_good_state_back() -> None:
+    network = torch.nn.Linear(2, 1)
+    optimiser = torch.optim.Adam(network.parameters())
+    guard = Guard()
+    for step in range(1, 26):
+        assert not guard.watch(1.0 - 0.01 * step, network, optimiser, step=step)
+    good = network.weight.detach().clone()
+    with torch.no_grad():
+        network.weight += 5.0
+    went_back = [guard.watch(1.5, network, optimiser, step=26 + i) for i in range(5)]
+    assert went_back.index(True) >= 1, "one hard batch is no disaster"
+    assert torch.equal(network.weight, good)
+    assert guard.rate == 0.5
+    assert guard.watch(math.nan, network, optimiser, step=40)
+    assert guard.rate == 0.25
+
+
+class Listener(Monitor):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def event(self, type: str, **payload: Any) -> None:
+        if type == "warning":
+            self.warnings.append(payload["code"])
+
+
+RECIPE = Recipe(
+    spatial_dims=2, structures={1: "shell", 2: "core"}, network=Network(features=(4, 6), decoder=(8, 6, 4)),
+    preprocessing=Preprocessing(affine="none"), training=Training(steps=80, validation_pairs=2),
+)
+
+
+def test_training_survives_weights_that_explode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = read_scenario(make_scenario(tmp_path / "data"))
+    plain, step_of = Listener(), module.train_step
+
+    def explode(recipe: Any, cohort: Any, network: Any, optimiser: Any, *, step: int, **rest: Any) -> Any:
+        if step == 40:
+            with torch.no_grad():  # everything is pushed out of view
+                network.head_half.bias += 60.0
+        return step_of(recipe, cohort, network, optimiser, step=step, **rest)
+
+    monkeypatch.setattr(module, "train_step", explode)
+    bundle = module.train(RECIPE, scenario, output=tmp_path / "model", monitor=plain)
+    assert plain.warnings == ["diverged"]
+    assert float(bundle.network.head_half.bias.detach().abs().max()) < 5.0  # type: ignore[union-attr, operator]
+
+
+def test_training_that_never_is_finite_gives_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = read_scenario(make_scenario(tmp_path / "data"))
+    monkeypatch.setattr(module, "train_step", lambda *args, **rest: {"total": math.nan})
+    with pytest.raises(DivergedError, match="learning_rate"):
+        module.train(replace(RECIPE), scenario, output=tmp_path / "model")

@@ -1,0 +1,214 @@
+"""Instance refinement: known deformations come back, nothing folds, the loss falls, the model stays as it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from AutoRegLib.core.errors import CancelledError, InputError
+from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.core.recipe import LossWeights, Recipe
+from AutoRegLib.fields import exponentiate, folds, gaussian, jacobian_determinant, resize_displacement, warp
+from AutoRegLib.fields.prediction import Prediction, integrate
+from AutoRegLib.imaging.geometry import Geometry
+from AutoRegLib.imaging.volume import Volume
+from AutoRegLib.networks.none import NoNetwork
+from AutoRegLib.registration.no_network import alike, no_network, working_spacing
+from AutoRegLib.registration.refine import converged, level_factors, refine_prediction
+
+SHAPES = {2: (64, 72), 3: (40, 44, 36)}
+
+
+def geometry(shape: tuple[int, ...], spacing: float = 1.0) -> Geometry:
+    dims = len(shape)
+    return Geometry(shape[::-1], (spacing,) * dims, (0.0,) * dims, tuple(np.eye(dims).ravel().tolist()))
+
+
+def scene(dims: int, *, strength: float = 3.0) -> tuple[Tensor, Tensor, Tensor]:
+    """A textured moving image, the fixed one it becomes under a known displacement, and that displacement."""
+    random = torch.Generator().manual_seed(3)
+    shape = SHAPES[dims]
+    moving = gaussian(torch.rand(1, 1, *shape, generator=random), 1.5)
+    coarse = torch.randn(1, dims, *[4] * dims, generator=random)
+    velocity = resize_displacement(coarse, shape)
+    velocity = gaussian(velocity * strength / velocity.abs().amax(), 2.0)
+    truth = exponentiate(velocity)
+    return moving, warp(moving, truth), truth
+
+
+def zero(image: Tensor) -> Prediction:
+    answer: Prediction = NoNetwork()(image, image)
+    return answer
+
+
+def recipe_for(dims: int) -> Recipe:
+    grid = geometry(SHAPES[dims])
+    return no_network(grid, grid).recipe
+
+
+def error(found: Tensor, truth: Tensor) -> float:
+    """Mean length of the difference away from the border, where images say nothing. Unit: voxels."""
+    inner = (slice(None), slice(None), *[slice(6, -6)] * (truth.ndim - 2))
+    return float((found - truth)[inner].square().sum(1).sqrt().mean())
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_known_deformation_is_recovered_without_folds(dims: int) -> None:
+    moving, fixed, truth = scene(dims)
+    found = refine_prediction(zero(fixed), moving, fixed, recipe=recipe_for(dims))
+    assert error(found.displacement, truth) < error(torch.zeros_like(truth), truth) / 4
+    assert int(folds(jacobian_determinant(found.displacement))) == 0
+    assert found.loss_after < 0.5 * found.loss_before
+    assert [level.factor for level in found.levels] == list(level_factors(SHAPES[dims]))
+    assert found.velocity is not None
+    there = integrate(found.velocity, [2 * n for n in found.velocity.shape[2:]], squarings=7)
+    back = integrate(-found.velocity, [2 * n for n in found.velocity.shape[2:]], squarings=7)
+    loop = there + warp(back, there)
+    assert float(loop.abs().mean()) < 0.1
+
+
+def test_it_goes_on_from_the_networks_velocity() -> None:
+    moving, fixed, truth = scene(2)
+    recipe = recipe_for(2)
+    first = refine_prediction(zero(fixed), moving, fixed, recipe=recipe)
+    assert first.velocity is not None
+    again = refine_prediction(Prediction(first.displacement, first.velocity[..., :32, :36]), moving, fixed,
+                              recipe=recipe, iterations=2)
+    assert again.loss_before == pytest.approx(first.loss_after, rel=0.02)
+    assert again.loss_after <= again.loss_before
+    assert error(again.displacement, truth) < error(torch.zeros_like(truth), truth) / 3
+
+
+def test_a_displacement_without_velocity_is_composed() -> None:
+    moving, fixed, truth = scene(2)
+    half = 0.5 * truth
+    found = refine_prediction(Prediction(half, None), moving, fixed, recipe=recipe_for(2))
+    assert found.velocity is None
+    assert error(found.displacement, truth) < error(half, truth) / 2
+
+
+def test_answers_made_in_inference_mode_can_be_refined() -> None:
+    moving, fixed, _ = scene(2)
+    with torch.inference_mode():
+        prediction = zero(fixed)
+    found = refine_prediction(prediction, moving, fixed, recipe=recipe_for(2), iterations=2)
+    assert found.loss_after < found.loss_before
+
+
+@pytest.mark.parametrize("mix", [0.0, 0.5])
+def test_mind_and_the_mixture_of_a_bundle(mix: float) -> None:
+    moving, fixed, truth = scene(2)
+    recipe = replace(recipe_for(2), loss_weights=LossWeights(similarity_mix=mix, smoothness=0.3))
+    found = refine_prediction(zero(fixed), 1 - moving, fixed, recipe=recipe)
+    assert error(found.displacement, truth) < error(torch.zeros_like(truth), truth) / 2
+    assert found.loss_after < found.loss_before
+
+
+def test_equal_images_stay_where_they_are() -> None:
+    moving = scene(2)[0]
+    found = refine_prediction(zero(moving), moving, moving, recipe=recipe_for(2))
+    assert float(found.displacement.abs().max()) < 0.02
+    assert found.loss_after <= found.loss_before
+
+
+def test_folds_the_loss_allows_are_smoothed_away() -> None:
+    moving, fixed, _ = scene(2, strength=9.0)
+    wild = replace(recipe_for(2), loss_weights=LossWeights(similarity_mix=1.0, smoothness=0.0))
+    noise = torch.Generator().manual_seed(0)
+    velocity = 4.0 * torch.randn(1, 2, 32, 36, generator=noise)
+    start = Prediction(integrate(velocity, SHAPES[2], squarings=7), velocity)
+    assert int(folds(jacobian_determinant(start.displacement))) > 10
+    found = refine_prediction(start, moving, fixed, recipe=wild, iterations=3)
+    assert int(folds(jacobian_determinant(found.displacement))) == 0
+
+
+def test_the_stopping_rule() -> None:
+    assert not converged([1.0] * 5, window=3, tolerance=0.01)  # too few to judge
+    assert converged([1.0] * 6, window=3, tolerance=0.01)
+    assert not converged([1.0, 0.9, 0.8, 0.7, 0.6, 0.5], window=3, tolerance=0.01)
+    assert converged([1.0, 0.999, 0.998, 0.997, 0.996, 0.995], window=3, tolerance=0.01)
+    assert converged([0.5, 0.5, 0.5, 0.9, 0.9, 0.9], window=3, tolerance=0.01)  # rising
+    moving, fixed, _ = scene(2)
+    found = refine_prediction(zero(fixed), moving, fixed, recipe=recipe_for(2), iterations=500)
+    assert found.levels[-1].converged and found.levels[-1].iterations < 100
+    assert refine_prediction(zero(fixed), moving, fixed, recipe=recipe_for(2), iterations=3).levels[-1].iterations == 3
+
+
+def test_levels_fit_the_grid() -> None:
+    assert level_factors((160, 192, 224)) == (8, 4, 2)
+    assert level_factors((40, 48, 32)) == (8, 4, 2, 1)
+    assert level_factors((220, 20, 184)) == (4, 2)
+    assert level_factors((256, 256)) == (8, 4, 2, 1)
+    assert level_factors((4, 4)) == (1,)
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 6), (9, 30, 17), (5, 7)])
+def test_awkward_sizes(shape: tuple[int, ...]) -> None:
+    random = torch.Generator().manual_seed(0)
+    fixed, moving = (torch.rand(1, 1, *shape, generator=random) for _ in range(2))
+    found = refine_prediction(Prediction(torch.zeros(1, len(shape), *shape), None), moving, fixed,
+                              recipe=recipe_for(len(shape)), iterations=2)
+    assert found.displacement.shape[2:] == shape and found.displacement.isfinite().all()
+
+
+@pytest.mark.parametrize("iterations", [-1, 1.5, True, "fast", None])
+def test_iterations_that_mean_nothing(iterations: Any) -> None:
+    moving, fixed, _ = scene(2)
+    with pytest.raises(InputError, match="iterations of the refinement") as caught:
+        refine_prediction(zero(fixed), moving, fixed, recipe=recipe_for(2), iterations=iterations)
+    assert caught.value.remedy
+
+
+def test_images_of_two_grids_are_refused() -> None:
+    moving, fixed, _ = scene(2)
+    with pytest.raises(InputError, match="do not fit"):
+        refine_prediction(zero(fixed), moving[..., :-4], fixed, recipe=recipe_for(2))
+
+
+def test_the_user_may_stop_it() -> None:
+    class Impatient(Monitor):
+        def __init__(self, wish: Any) -> None:
+            self.answer, self.progress = wish, 0
+
+        def wish(self) -> Any:
+            return self.answer if self.progress > 1 else ""
+
+        def event(self, type: str, **payload: Any) -> None:
+            assert type == "progress" and 0 < payload["done"] <= payload["total"]
+            self.progress += 1
+
+    moving, fixed, _ = scene(2)
+    with pytest.raises(CancelledError):
+        refine_prediction(zero(fixed), moving, fixed, recipe=recipe_for(2), monitor=Impatient("cancel"))
+    found = refine_prediction(zero(fixed), moving, fixed, recipe=recipe_for(2), monitor=Impatient("finish"))
+    assert sum(level.iterations for level in found.levels) == 2
+
+
+def test_two_runs_agree_to_the_bit() -> None:
+    moving, fixed, _ = scene(2)
+    first, second = (refine_prediction(zero(fixed), moving, fixed, recipe=recipe_for(2), iterations=2)
+                     for _ in range(2))
+    assert torch.equal(first.displacement, second.displacement)
+
+
+def test_the_grid_without_a_model() -> None:
+    fine, coarse = geometry((40, 40, 40)), geometry((20, 20, 20), 2.0)
+    assert working_spacing(fine, fine) == 1.0
+    assert working_spacing(fine, coarse) == working_spacing(coarse, fine) == 2.0
+    huge = geometry((600, 600, 600), 0.5)
+    assert working_spacing(huge, huge) == pytest.approx(300 / 256)
+    assert no_network(fine, coarse).path == Path("none")
+
+
+def test_images_of_another_contrast_are_told_apart() -> None:
+    image = scene(2)[0][0, 0].numpy()
+    grid = geometry(SHAPES[2])
+    first, same, other = (Volume(array.astype(np.float32), grid, "intensity")
+                          for array in (image, 3 * image + 1, 1 - image))
+    assert alike(first, same) and not alike(first, other)

@@ -1,0 +1,79 @@
+"""Who is nominated for the finals of a search, who goes on, and when the start is replaced."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from AutoRegLib.core.genotype import CELLS, OPERATORS, Genotype
+from AutoRegLib.core.recipe import LossWeights, Recipe
+from AutoRegLib.search.cost_model import count_candidates
+from AutoRegLib.search.successive_halving import PLAINER, Finalist, _better_half, _winner, affordable, nominate
+
+START = Recipe()
+FOUND = replace(START, genotype=Genotype.uniform("sep5"), loss_weights=LossWeights(smoothness=3.0))
+
+
+def test_nominations_are_the_start_the_whole_leaner_ones_and_the_surest_parts() -> None:
+    shares = {cell: torch.full((3, 8), 0.1) for cell in CELLS}
+    for rows in shares.values():
+        rows[:, OPERATORS.index("sep5")] = 0.2
+        rows[:, OPERATORS.index("dil7")] = 0.15
+    shares["feature_quarter"][1, OPERATORS.index("sep5")] = 0.5
+    work = count_candidates(START)
+    named = dict(nominate(START, FOUND, shares=shares, work=work))
+    assert list(named)[:8] == ["start", *PLAINER, "found loss weights on one similarity", "found at half the work",
+                               "found", "found loss weights", "found architecture"]
+    assert named[PLAINER[0]] == replace(START, loss_weights=LossWeights(similarity_mix=1.0))
+    assert named[PLAINER[1]] == replace(START, loss_weights=LossWeights(1.0, half_scale=0.0, quarter_scale=0.0))
+    one = named["found loss weights on one similarity"]
+    assert one.genotype == START.genotype and one.loss_weights == LossWeights(1.0, 3.0)
+    lean = named["found at half the work"]
+    assert lean.genotype is not None and work.total(lean.genotype) <= 0.5 * work.total(Genotype())
+    assert lean.genotype.feature_quarter[1] == "sep5" and lean.loss_weights.similarity_mix == 1.0
+    assert named["found loss weights"].genotype == START.genotype
+    assert named["surest edge"].genotype == replace(Genotype(), feature_quarter=("conv3", "sep5", "conv3"))
+    assert named["surest edge"].loss_weights == START.loss_weights
+    settled = replace(START, loss_weights=LossWeights(similarity_mix=0.0, half_scale=0.0, quarter_scale=0.0))
+    assert [name for name, _ in nominate(settled, settled)] == ["start"], "no recipe twice"
+
+
+def test_a_short_search_has_fewer_finalists() -> None:
+    assert affordable(6, seconds=None, step=100.0) == 6
+    assert affordable(6, seconds=3 * 6 * 40 * 0.5, step=0.5) == 6
+    assert affordable(6, seconds=3 * 6 * 40 * 0.5 - 1.0, step=0.5) == 5
+    assert affordable(6, seconds=1.0, step=0.5) == 2
+
+
+def player(name: str, scores: list[float], rounds: int = 1) -> Finalist:
+    nothing: Any = None
+    return Finalist(name, START, nothing, nothing, {}, scores=scores, rounds=rounds)
+
+
+def test_the_better_half_goes_on_and_always_the_start() -> None:
+    players = [player("start", [0.1]), player("a", [0.4]), player("b", [0.3]), player("c", [0.2])]
+    assert _better_half(players, [0, 1, 2, 3]) == [0, 1, 2]
+    assert _better_half(players, [0, 1, 2]) == [0, 1, 2]
+    assert _better_half(players, [0, 2]) == [0, 2]
+
+
+def test_the_start_is_replaced_only_for_a_gain_beyond_its_error() -> None:
+    start = player("start", [0.70, 0.72, 0.74])
+    lucky = player("lucky", [0.90, 0.62, 0.66])  # mean gain 0.007, standard error 0.1
+    better = player("better", [0.72, 0.73, 0.76])  # mean gain 0.017, standard error 0.003
+    untrained = [0.60, 0.62, 0.61]
+    assert _winner([start, lucky], untrained).name == "start"
+    assert _winner([start, better], untrained).name == "better"
+    assert _winner([start, better], [0.72, 0.73, 0.76]).name == "start", "it has learnt nothing yet"
+    for name in PLAINER:
+        plainer = player(name, [0.71, 0.71, 0.75])  # mean gain 0.003, standard error 0.007
+        assert _winner([start, plainer], untrained).name == name, "as good, and less to compute"
+        assert _winner([start, lucky, plainer], untrained).name == name
+        assert _winner([start, player(name, [0.71, 0.71, 0.73])], untrained).name == "start"
+    assert _winner([replace_rounds(start, 2), better], untrained).name == "start", "trained for less than the start"
+
+
+def replace_rounds(finalist: Finalist, rounds: int) -> Finalist:
+    return player(finalist.name, finalist.scores, rounds)
