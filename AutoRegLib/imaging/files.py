@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import SimpleITK as sitk
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.records import write_whole
-from AutoRegLib.imaging import nifti
+from AutoRegLib.imaging import nifti, pictures
 from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.points import read_points, write_points
@@ -64,6 +65,8 @@ def read_geometry(path: str | Path) -> Geometry:
     Unit/Direction: mm LPS. Raises: InputError when the file is missing or is no image.
     """
     path = _existing(path, "an image")
+    if nifti.is_nifti(path):
+        nifti.check_header(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     _guarded(path, reader.ReadImageInformation)
@@ -156,13 +159,14 @@ def _existing(path: str | Path, what: str) -> Path:
 
 
 def _read_image(path: Path) -> sitk.Image:
-    return _guarded(path, lambda: sitk.ReadImage(str(path)))
+    if pictures.is_picture(path):
+        pictures.check_whole(path)
+    with nifti.opened(path) if nifti.is_nifti(path) else nullcontext(path) as name:
+        return _guarded(path, lambda: sitk.ReadImage(str(name)))
 
 
 def _guarded(path: Path, read: Callable[[], Any]) -> Any:
     """What ``read`` returns; SimpleITK's failures as errors that say what to do."""
-    if nifti.is_nifti(path):
-        nifti.check_voxels(path)
     try:
         return read()
     except RuntimeError as problem:
@@ -198,10 +202,17 @@ def _as_labels(array: np.ndarray, path: Path) -> np.ndarray:
     if array.dtype.kind in "iu":
         return array
     rounded = np.rint(array)
-    if not np.array_equal(rounded, array):
-        value = float(array[rounded != array].flat[0])
-        raise InputError(f"{path} is not a label map", expected="whole numbers", got=f"a voxel of {value:g}",
+    # a scale factor in 32 bits leaves a whole number by a little; interpolation by more
+    allowed = np.maximum(1e-3, 4 * np.finfo(np.float32).eps * np.abs(rounded))
+    wrong = np.abs(array - rounded) > allowed
+    if wrong.any():
+        raise InputError(f"{path} is not a label map", expected="whole numbers",
+                         got=f"a voxel of {float(array[wrong].flat[0]):.9g}",
                          remedy="save it without interpolation, or name a label map")
+    largest = float(rounded.flat[np.abs(rounded).argmax()])
+    if abs(largest) > np.iinfo(np.int32).max:
+        raise InputError(f"{path} has labels that are too large", expected="whole numbers of 32 bits, up to 2147483647",
+                         got=f"a voxel of {largest:.12g}", remedy="number the structures anew, e.g. from 1")
     return rounded.astype(np.int32)
 
 

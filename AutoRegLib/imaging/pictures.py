@@ -1,0 +1,50 @@
+"""JPEG and TIFF files that were cut short, which ITK fills up without a word."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from AutoRegLib.core.errors import InputError
+
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}  # bytes by TIFF's types
+_STRIPS = ((273, 279), (324, 325))  # tags: where the strips or tiles lie, and how many bytes each has
+
+
+def is_picture(path: str | Path) -> bool:
+    """Whether the name is that of a JPEG or TIFF file."""
+    return str(path).lower().endswith((".jpg", ".jpeg", ".tif", ".tiff"))
+
+
+def check_whole(path: Path) -> None:
+    """Refuse a JPEG or TIFF that is cut short. Raises InputError."""
+    data = path.read_bytes()
+    whole = True
+    if data[:2] == b"\xff\xd8":  # after the start of the last scan stands the mark of the end
+        whole = data.rfind(b"\xff\xda") < data.rfind(b"\xff\xd9")
+    elif data[:4] in (b"II*\0", b"MM\0*"):
+        try:
+            whole = _last_byte(data, "<" if data[:2] == b"II" else ">") <= len(data)
+        except struct.error:  # the directory itself is not there
+            whole = False
+    if not whole:
+        raise InputError(f"{path} is cut short", expected="a whole picture", got=f"{len(data)} bytes",
+                         remedy="copy or download the file again")
+
+
+def _last_byte(data: bytes, order: str) -> int:
+    """The end of the last thing that the first directory of a TIFF names. Raises struct.error."""
+    place = struct.unpack_from(order + "I", data, 4)[0]
+    ends, numbers = [place], {}
+    for i in range(struct.unpack_from(order + "H", data, place)[0]):
+        tag, kind, count = struct.unpack_from(order + "HHI", data, place + 2 + 12 * i)
+        start, size = place + 10 + 12 * i, count * _SIZES.get(kind, 1)
+        if size > 4:
+            start = struct.unpack_from(order + "I", data, start)[0]
+        ends.append(start + size)
+        if kind in (3, 4) and any(tag in pair for pair in _STRIPS):
+            numbers[tag] = struct.unpack_from(f"{order}{count}{'H' if kind == 3 else 'I'}", data, start)
+    for offsets, lengths in _STRIPS:
+        pairs = zip(numbers.get(offsets, ()), numbers.get(lengths, ()), strict=False)
+        ends += [start + length for start, length in pairs]
+    return max(ends)
