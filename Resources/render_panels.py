@@ -52,7 +52,7 @@ def load(scene: Any, data: Path, count: int) -> None:
 def picture(desk: Any, name: str, tab: str, folder: Path, width: int = WIDTH) -> None:
     """One tab with what is around it, as high as it needs to be."""
     desk.ui.workflowTabWidget.setCurrentWidget(getattr(desk.ui, tab))
-    window = desk.widget.parent
+    window = desk.window
     window.show()  # only then are the layouts kept up to date
     for _ in range(3):
         desk.session.refresh()

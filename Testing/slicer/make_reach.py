@@ -2,8 +2,8 @@
 
     python Testing/slicer/make_reach.py SLICER CTK      two checkouts of the public sources
 
-PythonQt finds properties, slots, signals and Q_INVOKABLE methods of a class that no wrapper was written for, and
-nothing else: a public C++ setter is out of reach, even one that writes a property. Only names are taken from the
+PythonQt finds properties, slots, signals, Q_INVOKABLE methods and decorators of a class that no wrapper was written
+for, and nothing else: a public C++ setter is out of reach, even one that writes a property. Only names are taken from the
 headers; ``base`` is the class the header derives from, followed up to the first class of Qt.
 """
 
@@ -46,10 +46,17 @@ def read_class(name: str, folders: list[Path]) -> dict[str, Any]:
         else:
             methods |= {re.split(r"\(", line)[0].split()[-1].lstrip("*&") for line in
                         re.findall(r"Q_INVOKABLE([^;{]*\()", block)}
+    methods |= decorators(name, folders)
     properties = {re.split(r"\s(?:READ|MEMBER)\b", line)[0].split()[-1] for line in
                   re.findall(r"Q_PROPERTY\(([^\n]*)", body)}
     return {"base": BASES.get(start[1] or "", start[1]), "properties": sorted(properties),
             "methods": sorted(m for m in methods if not m.startswith("~")), "signals": sorted(signals)}
+
+
+def decorators(name: str, folders: list[Path]) -> set[str]:
+    """Methods that a decorator class adds: static ones by their name, others by their first parameter."""
+    text = "".join(path.read_text(encoding="utf-8") for folder in folders for path in folder.rglob("*Decorators.h"))
+    return {*re.findall(rf"\bstatic_{name}_(\w+)\(", text), *re.findall(rf"\b(\w+)\({name}\s*\*\s*\w+[,)]", text)}
 
 
 def header(name: str, folders: list[Path]) -> str:

@@ -98,7 +98,7 @@ def test_the_log_is_read_only_when_it_is_open_and_stays_short(desk: Desk) -> Non
     tail = "\n".join(f"line {i}" for i in range(20_000))
     shown(desk, "Running", logTail=tail)
     assert desk.ui.jobLogTextEdit.toPlainText() == ""
-    desk.ui.jobLogGroupBox.setCollapsed(False)
+    desk.ui.jobLogGroupBox.setProperty("collapsed", False)
     desk.widget.footer.refresh()
     lines = desk.ui.jobLogTextEdit.toPlainText().splitlines()
     assert len(lines) == 5000 and lines[-1] == "line 19999"

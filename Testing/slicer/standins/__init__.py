@@ -1,7 +1,8 @@
 """Small stand-ins for the parts of desktop Slicer that no package offers, over the real scene of slicer-core.
 
-Qt is PySide6 on its offscreen platform. What they show is that the panels are wired as meant; the behaviour of
-the real qMRML and CTK widgets is not tested here.
+Qt is PySide6 on its offscreen platform, behind a small PythonQt: module code reaches of a widget what it would reach
+in Slicer. What they show is that the panels are wired as meant; the behaviour of the real qMRML and CTK widgets is not
+tested here.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ def install(scene: Any, settings: Path) -> None:
     import slicer
     import slicer.util
 
-    from standins import application, ctk_widgets, mrml_widgets, qt_module, scripted, wrapper
+    from standins import application, ctk_widgets, mrml_widgets, pythonqt, qt_module, scripted, wrapper
 
     qt = qt_module.build()
-    sys.modules["qt"] = qt
-    sys.modules["ctk"] = ctk_widgets
+    sys.modules["qt"] = pythonqt.module("qt", lambda name: getattr(qt, name))
+    sys.modules["ctk"] = pythonqt.module("ctk", {kind.__name__: kind for kind in ctk_widgets.ALL}.__getitem__)
     slicer.mrmlScene = scene
     slicer.app = application.Application(qt, settings)
     slicer.modules = application.Modules(scene)
     for widget in mrml_widgets.ALL:
-        setattr(slicer, widget.__name__, widget)
+        setattr(slicer, widget.__name__, pythonqt.wrap(widget))
     application.extend_util(slicer.util)
     for name, module in {
         "slicer.ScriptedLoadableModule": scripted, "slicer.parameterNodeWrapper": wrapper, "slicer.i18n": application,

@@ -10,6 +10,8 @@ from typing import Any
 
 import slicer
 
+from standins import pythonqt
+
 UI_SIGNAL = "mrmlSceneChanged(vtkMRMLScene*)"
 
 
@@ -34,13 +36,13 @@ class Application:
         self._settings = qt.QSettings(str(settings), qt.QSettings.Format.IniFormat)
 
     def userSettings(self) -> Any:
-        return self._settings
+        return pythonqt.wrap(self._settings)
 
     def testingEnabled(self) -> bool:
         return True
 
     def clipboard(self) -> Any:
-        return self._qt.QApplication.clipboard()
+        return pythonqt.wrap(self._qt.QApplication.clipboard())
 
     def processEvents(self) -> None:
         self._qt.QApplication.processEvents()
@@ -118,8 +120,8 @@ def load_form(path: str) -> Any:
         form.mrmlSceneChanged.connect(form.findChild(QWidget, item["receiver"]).setMRMLScene)
     for kind in (ctk_widgets.ctkCollapsibleButton, ctk_widgets.ctkCollapsibleGroupBox):
         for widget in form.findChildren(kind):
-            widget.fold()
-    return form
+            widget._fold()
+    return pythonqt.wrap(form)
 
 
 @cache
@@ -141,7 +143,7 @@ def child_widgets(widget: Any) -> Any:
     from PySide6.QtWidgets import QWidget
 
     children = type("Children", (), {})()
-    for child in widget.findChildren(QWidget):
+    for child in pythonqt.unwrap(widget).findChildren(QWidget):
         if child.objectName() and not child.objectName().startswith("qt_"):
-            setattr(children, child.objectName(), child)
+            setattr(children, child.objectName(), pythonqt.wrap(child))
     return children

@@ -32,14 +32,14 @@ class ctkCollapsibleButton(QWidget):
         self._text = text
         self.update()
 
-    def setCollapsed(self, collapsed: bool) -> None:
+    def _setCollapsed(self, collapsed: bool) -> None:
         if collapsed == self._collapsed:
             return
         self._collapsed = collapsed
-        self.fold()
+        self._fold()
         self.contentsCollapsed.emit(collapsed)
 
-    def fold(self) -> None:
+    def _fold(self) -> None:
         """Hide or show the children as the state says; called again when the form is complete."""
         children = [w for w in self.children() if isinstance(w, QWidget)]
         if self._collapsed:
@@ -54,7 +54,7 @@ class ctkCollapsibleButton(QWidget):
 
     def mousePressEvent(self, event: object) -> None:
         if event.position().y() < HEADER:
-            self.setCollapsed(not self._collapsed)
+            self._setCollapsed(not self._collapsed)
 
     def paintEvent(self, event: object) -> None:
         with QPainter(self) as painter:
@@ -69,7 +69,7 @@ class ctkCollapsibleButton(QWidget):
             painter.drawText(QRect(24, 0, self.width() - 24, HEADER - 4), Qt.AlignmentFlag.AlignVCenter, self._text)
 
     text = Property(str, lambda self: self._text, setText)
-    collapsed = Property(bool, lambda self: self._collapsed, setCollapsed)
+    collapsed = Property(bool, lambda self: self._collapsed, _setCollapsed)
 
 
 class ctkCollapsibleGroupBox(QGroupBox):
@@ -80,20 +80,20 @@ class ctkCollapsibleGroupBox(QGroupBox):
         self._collapsed = False
         self.setCheckable(True)
         self.setFlat(True)
-        self.toggled.connect(lambda on: self.setCollapsed(not on))
+        self.toggled.connect(lambda on: self._setCollapsed(not on))
 
-    def setCollapsed(self, collapsed: bool) -> None:
+    def _setCollapsed(self, collapsed: bool) -> None:
         self._collapsed = collapsed
         self.setChecked(not collapsed)
-        self.fold()
+        self._fold()
 
-    def fold(self) -> None:
+    def _fold(self) -> None:
         for widget in self.children():
             if isinstance(widget, QWidget):
                 widget.setVisible(not self._collapsed)
         self.setMaximumHeight(15 if self._collapsed else 16777215)
 
-    collapsed = Property(bool, lambda self: self._collapsed, setCollapsed)
+    collapsed = Property(bool, lambda self: self._collapsed, _setCollapsed)
 
 
 class ctkSliderWidget(QWidget):

@@ -21,6 +21,7 @@ except ImportError as problem:
     raise ImportError(f"no PySide6, or a library it needs is missing: {problem}") from None
 
 import standins
+from standins import pythonqt
 from standins.stopwatch import Stopwatch
 
 MOST_SECONDS = 0.2  # no handler of an event may hold the window longer
@@ -61,7 +62,13 @@ class Desk:
 
     @property
     def ui(self) -> Any:
-        return self.widget.ui
+        """The widgets as PySide6 knows them; the module's own ``ui`` shows what PythonQt would."""
+        return pythonqt.unwrapped(self.widget.ui)
+
+    @property
+    def window(self) -> Any:
+        """The widget that holds all panels."""
+        return pythonqt.unwrap(self.widget.parent)
 
     @property
     def session(self) -> Any:
@@ -105,6 +112,7 @@ def environment(**changes: Any) -> Any:
 def make_desk(scene: Any, folder: Path) -> Desk:
     """Build the widget and open the module, without asking what this machine can compute with."""
     standins.install(scene, folder / "slicer.ini")
+    pythonqt.refused.clear()
     sys.modules.pop("AutoRegSlicer", None)
     for name in [n for n in sys.modules if n.startswith(("AutoRegSlicerLib.panels", "AutoRegSlicerLib.parameters"))]:
         del sys.modules[name]  # they hold on to the stand-ins of the scene before
@@ -131,6 +139,7 @@ def desk(scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setattr(sys, "excepthook", lambda *what: made.raised.append("".join(traceback.format_exception(*what))))
     yield made
     made.widget.cleanup()
+    assert not pythonqt.refused, pythonqt.refused
     jobs = made.session.jobs
     for status in jobs.running():
         jobs.cancel(status.folder)

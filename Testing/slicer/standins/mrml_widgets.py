@@ -43,12 +43,12 @@ class qMRMLNodeComboBox(QWidget):
     def setMRMLScene(self, scene: Any) -> None:
         self._scene = scene
         for event in SCENE_EVENTS if scene is not None else ():
-            scene.AddObserver(getattr(slicer.vtkMRMLScene, event), lambda *_: self.refresh())
-        self.refresh()
+            scene.AddObserver(getattr(slicer.vtkMRMLScene, event), lambda *_: self._refresh())
+        self._refresh()
 
     def addAttribute(self, node_type: str, name: str, value: str | None = None) -> None:
         self._attributes[node_type] = (name, value)
-        self.refresh()
+        self._refresh()
 
     def _fits(self, node: Any) -> bool:
         types = self.property("nodeTypes") or []
@@ -60,7 +60,7 @@ class qMRMLNodeComboBox(QWidget):
             return False
         return not node.GetHideFromEditors() or self.property("showHidden") is True
 
-    def refresh(self) -> None:
+    def _refresh(self) -> None:
         """Read the scene again; a node that is gone is deselected."""
         if self._scene is None:
             return
@@ -133,19 +133,19 @@ class qMRMLSubjectHierarchyTreeView(QTreeView):
     def setMRMLScene(self, scene: Any) -> None:
         self._scene = scene
         for event in SCENE_EVENTS:
-            scene.AddObserver(getattr(slicer.vtkMRMLScene, event), lambda *_: QTimer.singleShot(0, self.refresh))
-        self.refresh()
+            scene.AddObserver(getattr(slicer.vtkMRMLScene, event), lambda *_: QTimer.singleShot(0, self._refresh))
+        self._refresh()
 
     def subjectHierarchyNode(self) -> Any:
         return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self._scene)
 
     def _setNodeTypes(self, types: list[str]) -> None:
         self._types = list(types)
-        self.refresh()
+        self._refresh()
 
     nodeTypes = Property(list, lambda self: getattr(self, "_types", []), _setNodeTypes)
 
-    def refresh(self) -> None:
+    def _refresh(self) -> None:
         if getattr(self, "_busy", False) or getattr(self, "_scene", None) is None:
             return
         self._busy, self._items = True, []

@@ -9,7 +9,7 @@ from typing import Any
 import slicer
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from standins import MODULE
+from standins import MODULE, pythonqt
 
 __all__ = [
     "ScriptedLoadableModule", "ScriptedLoadableModuleLogic", "ScriptedLoadableModuleTest",
@@ -29,10 +29,10 @@ class ScriptedLoadableModule:
 
 class ScriptedLoadableModuleWidget:
     def __init__(self, parent: Any = None) -> None:
-        self.parent = parent if parent is not None else QWidget()
-        if self.parent.layout() is None:
-            QVBoxLayout(self.parent)
-        self.layout = self.parent.layout()
+        widget = pythonqt.unwrap(parent) if parent is not None else QWidget()
+        if widget.layout() is None:
+            QVBoxLayout(widget)
+        self.parent, self.layout = pythonqt.wrap(widget), pythonqt.wrap(widget.layout())
         self.moduleName = type(self).__name__.removesuffix("Widget")
 
     def setup(self) -> None:

@@ -16,6 +16,7 @@ import slicer
 import vtk
 from PySide6.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLineEdit, QSpinBox
 
+from standins import pythonqt
 from standins.ctk_widgets import ctkSliderWidget
 from standins.mrml_widgets import qMRMLNodeComboBox
 
@@ -125,7 +126,7 @@ def parameterNodeWrapper(cls: type) -> type:
 def connectGui(self: Any, ui: Any) -> int:
     """Bind every widget with the property ``SlicerParameterName``; an unknown name is an error."""
     bound = []
-    for widget in vars(ui).values():
+    for widget in map(pythonqt.unwrap, vars(ui).values()):
         name = widget.property("SlicerParameterName")
         if name:
             if name not in self.allParameters:
@@ -181,7 +182,7 @@ def _bind(wrapper: Any, parameter: Parameter, widget: Any) -> tuple[Any, Any, An
         read, write = lambda: members[widget.currentIndex()], lambda value: widget.setCurrentIndex(members.index(value))
     elif isinstance(widget, qMRMLNodeComboBox) and parameter.is_node:
         widget.setProperty("nodeTypes", [k.__name__ for k in kind])
-        widget.refresh()
+        widget._refresh()
         signal, read, write = widget.currentNodeChanged, widget.currentNode, widget.setCurrentNode
     else:
         raise RuntimeError(f"Slicer cannot bind {kind} to {type(widget).__name__} {widget.objectName()}")
