@@ -3,8 +3,8 @@
     python Testing/slicer/make_reach.py SLICER CTK      two checkouts of the public sources
 
 PythonQt finds properties, slots, signals, Q_INVOKABLE methods and decorators of a class that no wrapper was written
-for, and nothing else: a public C++ setter is out of reach, even one that writes a property. Only names are taken from the
-headers; ``base`` is the class the header derives from, followed up to the first class of Qt.
+for, and nothing else: a public C++ setter is out of reach, even one that writes a property. Only names are taken from
+the headers; ``base`` is the class the header derives from, followed up to the first class of Qt.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def test_module_code_gets_wrappers_and_tests_get_widgets(desk: Desk) -> None:
 def test_a_refusal_in_module_code_is_noted_even_when_it_was_caught(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     from AutoRegSlicerLib.panels import qtbits
 
-    source = "def reach(widget):\n    try:\n        widget.setDirectory('x')\n    except AttributeError:\n        pass\n"
+    source = "def reach(widget):\n  try:\n    widget.setDirectory('x')\n  except AttributeError:\n    pass\n"
     space: dict[str, Any] = {}
     exec(compile(source, qtbits.__file__, "exec"), space)
     space["reach"](desk.widget.ui.workspaceDirectoryButton)
