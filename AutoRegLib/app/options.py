@@ -181,7 +181,8 @@ def _add_register(verbs: Any) -> None:
         ("fixed-labels", "label map of the fixed image, for Dice and surface distances"),
         ("fixed-landmarks", "points in the fixed image (.csv in LPS mm, .fcsv, .mrk.json)"),
         ("moving-landmarks", "the corresponding points in the moving image"),
-        ("fixed-mask", "region of the fixed image in which folds and similarity are also reported"),
+        ("fixed-mask", "the only voxels of the fixed image that count in affine and refinement; reported on as well"),
+        ("moving-mask", "the only voxels of the moving image that count in affine and refinement"),
         ("initial-transform", "transform to start from, fixed to moving points"),
     ):
         parser.add_argument(f"--{name}", metavar="FILE", help=text)

@@ -198,6 +198,7 @@ def _register(arguments: RegisterArguments, device: str, monitor: Monitor) -> di
         fixed_landmarks=arguments.fixed_landmarks,
         moving_landmarks=arguments.moving_landmarks,
         fixed_mask=arguments.fixed_mask,
+        moving_mask=arguments.moving_mask,
         initial_transform=arguments.initial_transform,
         affine=arguments.affine,
         refine=arguments.refine,

@@ -63,6 +63,7 @@ class RegisterArguments(Common):
     fixed_landmarks: str | None = None
     moving_landmarks: str | None = None
     fixed_mask: str | None = None
+    moving_mask: str | None = None
     initial_transform: str | None = None
     affine: Literal["auto", "none"] = "auto"
     refine: Refine = 0
@@ -124,7 +125,7 @@ ARGUMENTS: dict[str, type[Common]] = {
 #: the arguments that name files to read; ``model`` may also be a name, ``reference`` is a file for images only
 INPUT_FILES = (
     "scenario", "recipe", "fixed", "moving", "moving_labels", "fixed_labels", "fixed_landmarks", "moving_landmarks",
-    "fixed_mask", "initial_transform", "transform", "input", "reference",
+    "fixed_mask", "moving_mask", "initial_transform", "transform", "input", "reference",
 )
 
 

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.imaging.geometry import Geometry, apply
 from AutoRegLib.imaging.preprocess import intensity_scaling, scale_intensity
-from AutoRegLib.imaging.volume import Volume, resample, to_sitk
+from AutoRegLib.imaging.volume import Volume, array_to_image, resample, to_sitk
 
 Images = tuple[sitk.Image, sitk.Image]
 Level = Literal["none", "centre", "rigid", "affine"]
@@ -42,16 +42,21 @@ class Alignment:
     metric_before: float
     metric_after: float
     warnings: tuple[str, ...] = ()
+    level: Level = "none"  # what was asked for; "none": the headers as they are
 
 
 def affine_align(
-    fixed: Volume, moving: Volume, *, level: Level = "affine", seed: int = 0, threads: int | None = None,
+    fixed: Volume, moving: Volume, *, level: Level = "affine", fixed_mask: np.ndarray | None = None,
+    moving_mask: np.ndarray | None = None, seed: int = 0, threads: int | None = None,
 ) -> Alignment:
     """Align two images linearly, robustly and repeatably.
 
     Starts from the best of: headers as they are, geometric centres, centres of mass; then rigid, then affine,
     each over a pyramid of resolutions. A stage is kept only if it raises the metric and stays plausible (scales
     between 0.5 and 2, images still overlapping); otherwise the stage before it stands, with a warning.
+
+    Only points inside both masks (bool, each on its image's grid) count in the metric. Levels of the pyramid are
+    smoothed: give images that were ``continued`` beyond their masks, else what lies outside bleeds in.
 
     ``threads`` is 1 if not given: with several, ITK adds up in the order they finish, and the bits differ
     between runs. The number is SimpleITK's global one during the call (its per-filter setting does not reach
@@ -76,16 +81,44 @@ def affine_align(
     radius = 0.5 * float(np.mean(np.array(fixed.geometry.size) * np.array(fixed.geometry.spacing)))
     fixed, moving = _in_units(fixed, radius), _in_units(moving, radius)
     pyramid = _pyramid(fixed, moving)
+    sampling = _Sampling(fixed, moving, fixed_mask, moving_mask, seed)
     with itk_threads(threads or 1):
-        return _align(fixed, moving, pyramid, radius, level=level, seed=seed)
+        return _align(fixed, moving, pyramid, radius, level=level, sampling=sampling)
+
+
+class _Sampling:
+    """Where the metric looks: inside both masks, at points that ``seed`` moves off the lattice."""
+
+    def __init__(
+        self, fixed: Volume, moving: Volume, fixed_mask: np.ndarray | None, moving_mask: np.ndarray | None, seed: int,
+    ) -> None:
+        self.fixed_mask, self.moving_mask, self.seed = fixed_mask, moving_mask, seed
+        self.part = 1.0 if fixed_mask is None else float(fixed_mask.mean())
+        self.masks = tuple(None if mask is None else array_to_image(mask.astype(np.uint8), volume.geometry)
+                           for mask, volume in ((fixed_mask, fixed), (moving_mask, moving)))
+
+    def method(self, fixed: sitk.Image) -> sitk.ImageRegistrationMethod:
+        """The metric on a level of the pyramid, whose fixed image is given."""
+        method = sitk.ImageRegistrationMethod()
+        method.SetMetricAsMattesMutualInformation(_BINS)
+        method.SetInterpolator(sitk.sitkLinear)
+        share = _SAMPLES / (fixed.GetNumberOfPixels() * self.part)
+        if share < 1:
+            method.SetMetricSamplingStrategy(method.REGULAR)
+            method.SetMetricSamplingPercentage(share, self.seed + 1)  # ITK takes 0 for "by the clock"
+        for mask, place in zip(self.masks, (method.SetMetricFixedMask, method.SetMetricMovingMask), strict=True):
+            if mask is not None:
+                place(mask)
+        return method
 
 
 def _align(
-    fixed: Volume, moving: Volume, pyramid: Sequence[tuple[Volume, Volume]], radius: float, *, level: Level, seed: int
+    fixed: Volume, moving: Volume, pyramid: Sequence[tuple[Volume, Volume]], radius: float, *, level: Level,
+    sampling: _Sampling,
 ) -> Alignment:
     levels = [(to_sitk(first), to_sitk(second)) for first, second in pyramid]
-    judge = _Judge(*levels[-1], seed=seed)
-    starts = _starts(fixed, moving)
+    judge = _Judge(*levels[-1], sampling)
+    starts = _starts(fixed, moving, sampling)
     before = judge(starts[0])
     if level == "none":
         return Alignment(sitk.AffineTransform(fixed.geometry.dims), before, before)
@@ -95,27 +128,28 @@ def _align(
     if overlap <= _OVERLAP * fixed.geometry.overlap_fraction(moving.geometry, starts[1]):
         warnings.append("the headers place the images apart; their centres were used instead")
         before, starts = 0.0, starts[1:]
-    start = _best_start(*levels[0], starts, polish=level != "centre", seed=seed)
+    start = _best_start(*levels[0], starts, polish=level != "centre", sampling=sampling)
     best, transform = max(((judge(t), t) for t in (starts[0], start)), key=lambda pair: pair[0])
     for stage in ("rigid", "affine")[: ("centre", "rigid", "affine").index(level)]:
         if stage == level:
-            found = _optimise(levels, transform, stage=stage, last_step=_LAST_STEP, seed=seed)
+            found = _optimise(levels, transform, stage=stage, last_step=_LAST_STEP, sampling=sampling)
         else:
-            found = _optimise(levels[:-1] or levels, transform, stage=stage, last_step=_ROUGH_LAST_STEP, seed=seed)
+            found = _optimise(levels[:-1] or levels, transform, stage=stage, last_step=_ROUGH_LAST_STEP,
+                              sampling=sampling)
         value = judge(found)
         problem = _problem(found, transform, fixed.geometry, moving.geometry)
         if problem:
             warnings.append(f"the {stage} alignment was dropped: {problem}")
         elif value > best:
             transform, best = found, value
-    return Alignment(_affine(transform, scale=radius), before, best, tuple(warnings))
+    return Alignment(_affine(transform, scale=radius), before, best, tuple(warnings), level)
 
 
 class _Judge:
     """The mutual information of two images under a transform; 0 where they do not overlap."""
 
-    def __init__(self, fixed: sitk.Image, moving: sitk.Image, *, seed: int) -> None:
-        self.method = _method(fixed, seed=seed)
+    def __init__(self, fixed: sitk.Image, moving: sitk.Image, sampling: _Sampling) -> None:
+        self.method = sampling.method(fixed)
         self.images = (fixed, moving)
 
     def __call__(self, transform: sitk.Transform) -> float:
@@ -126,19 +160,8 @@ class _Judge:
             return 0.0
 
 
-def _method(fixed: sitk.Image, *, seed: int) -> sitk.ImageRegistrationMethod:
-    method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsMattesMutualInformation(_BINS)
-    method.SetInterpolator(sitk.sitkLinear)
-    share = _SAMPLES / fixed.GetNumberOfPixels()
-    if share < 1:
-        method.SetMetricSamplingStrategy(method.REGULAR)
-        method.SetMetricSamplingPercentage(share, seed + 1)  # ITK takes 0 for "by the clock"
-    return method
-
-
 def _optimise(
-    levels: list[Images], start: sitk.AffineTransform, *, stage: str, last_step: float, seed: int,
+    levels: list[Images], start: sitk.AffineTransform, *, stage: str, last_step: float, sampling: _Sampling,
 ) -> sitk.AffineTransform:
     """One stage, coarse to fine, from ``start``; ``last_step`` in voxels of the level."""
     dims = start.GetDimension()
@@ -153,7 +176,7 @@ def _optimise(
         transform = sitk.AffineTransform(start)
     for fixed, moving in levels:
         voxel = max(fixed.GetSpacing())
-        method = _method(fixed, seed=seed)
+        method = sampling.method(fixed)
         method.SetOptimizerAsRegularStepGradientDescent(
             learningRate=_FIRST_STEP * voxel, minStep=last_step * voxel, numberOfIterations=_STEPS,
             relaxationFactor=0.5, gradientMagnitudeTolerance=1e-8)
@@ -166,11 +189,12 @@ def _optimise(
     return _affine(transform)
 
 
-def _starts(fixed: Volume, moving: Volume) -> list[sitk.AffineTransform]:
+def _starts(fixed: Volume, moving: Volume, sampling: _Sampling) -> list[sitk.AffineTransform]:
     """Headers as they are, geometric centres, centres of mass: shifts about a centre to turn around."""
     ours, theirs = fixed.geometry.centre, moving.geometry.centre
+    masses = (_mass(fixed, sampling.fixed_mask), _mass(moving, sampling.moving_mask))
     starts = []
-    for centre, target in ((ours, ours), (ours, theirs), (_mass(fixed), _mass(moving))):
+    for centre, target in ((ours, ours), (ours, theirs), masses):
         start = sitk.AffineTransform(fixed.geometry.dims)
         start.SetCenter(centre.tolist())
         start.SetTranslation((target - centre).tolist())
@@ -180,14 +204,14 @@ def _starts(fixed: Volume, moving: Volume) -> list[sitk.AffineTransform]:
 
 def _best_start(
     fixed: sitk.Image, moving: sitk.Image, starts: list[sitk.AffineTransform], *,
-    polish: bool, seed: int,
+    polish: bool, sampling: _Sampling,
 ) -> sitk.AffineTransform:
     """The best start on a coarse pair; ``polish`` aligns each rigidly first, as the best start is not the best end."""
     pool = list(starts)
     if polish:
-        pool += [_optimise([(fixed, moving)], s, stage="rigid", last_step=_ROUGH_LAST_STEP, seed=seed)
+        pool += [_optimise([(fixed, moving)], s, stage="rigid", last_step=_ROUGH_LAST_STEP, sampling=sampling)
                  for s in starts]
-    return max(pool, key=_Judge(fixed, moving, seed=seed))
+    return max(pool, key=_Judge(fixed, moving, sampling))
 
 
 def _problem(found: sitk.AffineTransform, start: sitk.AffineTransform, fixed: Geometry, moving: Geometry) -> str:
@@ -228,9 +252,9 @@ def _coarsen(volume: Volume, spacing: float) -> Volume:
     return resample(volume, target, outside=None, antialias=True)
 
 
-def _mass(volume: Volume) -> np.ndarray:
-    """Centre of mass. Unit: mm LPS."""
-    weight = volume.array.astype(np.float64)
+def _mass(volume: Volume, mask: np.ndarray | None) -> np.ndarray:
+    """Centre of mass, inside the mask where there is one. Unit: mm LPS."""
+    weight = volume.array.astype(np.float64) * (1 if mask is None else mask)
     total = weight.sum()
     if total <= 0:
         return volume.geometry.centre

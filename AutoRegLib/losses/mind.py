@@ -39,15 +39,20 @@ def mind_ssc(image: Tensor, *, radius: int = 2, dilation: int = 2) -> Tensor:
     return result
 
 
-def mind_loss(a: Tensor, b: Tensor, *, radius: int = 2, dilation: int = 2) -> Tensor:
-    """The mean squared difference of both images' descriptors.
+def mind_loss(a: Tensor, b: Tensor, *, radius: int = 2, dilation: int = 2, mask: Tensor | None = None) -> Tensor:
+    """The mean squared difference of both images' descriptors; ``mask``: weights of the mean over voxels.
 
-    Shape: both (B, 1, *spatial) -> scalar.
+    Shape: both (B, 1, *spatial), mask (B or 1, 1, *spatial) -> scalar.
+    By hand: where the mask is 1 on one voxel and 0 elsewhere, the mean over the channels of that voxel.
     Raises: InputError if the shapes differ.
     """
     if a.shape != b.shape:
         raise InputError("The images do not fit each other", expected=tuple(a.shape), got=tuple(b.shape))
     first, second = (mind_ssc(image, radius=radius, dilation=dilation) for image in (a, b))
+    if mask is not None:
+        weights = mask.to(first.dtype).expand_as(a)
+        weights = weights / weights.sum().clamp_min(torch.finfo(first.dtype).tiny)
+        return ((first - second).square().mean(1, keepdim=True) * weights).sum()
     difference = (first - second).flatten()
     return torch.dot(difference, difference) / difference.numel()
 

@@ -52,13 +52,18 @@ def as_weights(record: LossWeights) -> Weights:
     return asdict(record)
 
 
-def similarity(warped: Tensor, fixed: Tensor, *, mix: Tensor | float, window: int) -> Tensor:
-    """``mix * LNCC + (1 - mix) * MIND``; a part whose plain-number weight is 0 is skipped. Shape: scalar."""
+def similarity(
+    warped: Tensor, fixed: Tensor, *, mix: Tensor | float, window: int, mask: Tensor | None = None
+) -> Tensor:
+    """``mix * LNCC + (1 - mix) * MIND``; a part whose plain-number weight is 0 is skipped. Shape: scalar.
+
+    ``mask``: weights (B or 1, 1, *spatial) of the mean over voxels, in both parts.
+    """
     total = fixed.new_zeros(())
     if not isinstance(mix, float) or mix > 0.0:
-        total = total + mix * lncc_loss(fixed, warped, window=window)
+        total = total + mix * lncc_loss(fixed, warped, window=window, mask=mask)
     if not isinstance(mix, float) or mix < 1.0:
-        total = total + (1.0 - mix) * mind_loss(warped, fixed)
+        total = total + (1.0 - mix) * mind_loss(warped, fixed, mask=mask)
     return total
 
 

@@ -47,27 +47,41 @@ def working_spacing(fixed: Geometry, moving: Geometry) -> float:
     return max(finest_spacing(fixed, moving), (volume / _MOST_VOXELS[fixed.dims]) ** (1 / fixed.dims))
 
 
-def with_similarity(model: ModelBundle, fixed: Volume, moving: Volume, similarity: Similarity) -> ModelBundle:
-    """The bundle of no network with the loss for this pair; a trained model keeps its own.
+def with_similarity(
+    recipe: Recipe, fixed: Volume, moving: Volume, similarity: Similarity, *, inside: np.ndarray | None = None,
+) -> tuple[Recipe, dict[str, str]]:
+    """The recipe of no network with the loss for this pair (a trained model keeps its own), and what it compares by.
 
-    Shape: both images on one grid, affinely aligned.
+    The second value has the report's keys ``similarity`` (lncc, mind, lncc+mind) and ``similarity_reason``.
+    Shape: both images on one grid, affinely aligned; ``inside`` (bool): the voxels that count, None all.
     """
-    if model.recipe.network.name != NAME:
-        return model
-    like = alike(fixed, moving) if similarity == "auto" else similarity == "lncc"
-    return replace(model, recipe=replace(model.recipe, loss_weights=_LNCC if like else _MIND))
+    if recipe.network.name != NAME:
+        mix = recipe.loss_weights.similarity_mix
+        return recipe, {"similarity": "lncc" if mix == 1 else "mind" if mix == 0 else "lncc+mind",
+                        "similarity_reason": "the loss that the model was trained with"}
+    reason = "asked for"
+    if similarity == "auto":
+        value = correlation(fixed, moving, inside=inside)
+        similarity = "lncc" if value > _ALIKE else "mind"
+        reason = (f"the aligned images correlate by {value:.2f}: "
+                  f"{'above' if value > _ALIKE else 'not above'} {_ALIKE:g}, so of "
+                  f"{'one kind' if value > _ALIKE else 'different kinds'}")
+    weights = _LNCC if similarity == "lncc" else _MIND
+    return replace(recipe, loss_weights=weights), {"similarity": similarity, "similarity_reason": reason}
 
 
-def alike(fixed: Volume, moving: Volume) -> bool:
-    """Whether the same tissue is about as bright in both images: their correlation where either has tissue.
+def correlation(fixed: Volume, moving: Volume, *, inside: np.ndarray | None = None) -> float:
+    """How alike the brightness of the same tissue is: the correlation where either image has tissue. Unit: -1 to 1.
 
-    Shape: both images on one grid, affinely aligned. Images of one contrast compare best by local correlation,
-    others by MIND.
+    Shape: both images on one grid, affinely aligned; ``inside`` (bool): the voxels that count. Images of one contrast
+    compare best by local correlation, others by MIND. Images without contrast count as 1: nothing tells them apart.
     """
     first, second = (volume.array.astype(np.float64) for volume in (fixed, moving))
     tissue = (first > first.min()) | (second > second.min())
+    if inside is not None:
+        tissue &= inside
     if tissue.sum() < 2:
-        return True
+        return 1.0
     first, second = (values[tissue] - values[tissue].mean() for values in (first, second))
     size = math.sqrt(float((first**2).sum()) * float((second**2).sum()))
-    return size == 0 or float((first * second).sum()) / size > _ALIKE
+    return 1.0 if size == 0 else float((first * second).sum()) / size

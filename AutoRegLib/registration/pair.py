@@ -23,6 +23,7 @@ class RegisterOptions:
     fixed_landmarks: str | Path | None = None
     moving_landmarks: str | Path | None = None
     fixed_mask: str | Path | None = None
+    moving_mask: str | Path | None = None
     initial_transform: str | Path | None = None  # fixed to moving points, as every transform here
     affine: Literal["auto", "none"] = "auto"
     refine: int | Literal["auto"] = 0  # most iterations at the finest level
@@ -50,7 +51,8 @@ class PairInputs:
     moving: Volume
     fixed_labels: Volume | None = None
     moving_labels: Volume | None = None
-    mask: np.ndarray | None = None
+    mask: np.ndarray | None = None  # of the fixed image; measures are also taken inside it
+    moving_mask: np.ndarray | None = None
     landmarks: Landmarks | None = None
     initial: Any = None  # a SimpleITK transform
     files: dict[str, str] = field(default_factory=dict)  # role -> path
@@ -65,6 +67,7 @@ def read_pair(fixed: str | Path, moving: str | Path, options: RegisterOptions) -
     named = {
         "fixed": fixed, "moving": moving, "fixed_labels": options.fixed_labels,
         "moving_labels": options.moving_labels, "fixed_mask": options.fixed_mask,
+        "moving_mask": options.moving_mask,
         "fixed_landmarks": options.fixed_landmarks, "moving_landmarks": options.moving_landmarks,
         "initial_transform": options.initial_transform,
     }
@@ -77,13 +80,15 @@ def read_pair(fixed: str | Path, moving: str | Path, options: RegisterOptions) -
                          remedy="extract the matching slice, or give two volumes")
     labels = {
         role: read_labels(files[role], images[image], role=role.replace("_", " "), image_role=f"{image} image")
-        for role, image in (("fixed_labels", "fixed"), ("moving_labels", "moving"), ("fixed_mask", "fixed"))
+        for role, image in (("fixed_labels", "fixed"), ("moving_labels", "moving"), ("fixed_mask", "fixed"),
+                                 ("moving_mask", "moving"))
         if role in files
     }
-    mask = labels["fixed_mask"].array > 0 if "fixed_mask" in labels else None
-    if mask is not None and not mask.any():
-        raise InputError(f"the fixed mask {files['fixed_mask']} is empty", expected="voxels above 0",
-                         remedy="leave the mask out, or draw it")
+    masks = {role: labels[role].array > 0 for role in ("fixed_mask", "moving_mask") if role in labels}
+    for role, mask in masks.items():
+        if not mask.any():
+            raise InputError(f"the {role.replace('_', ' ')} {files[role]} is empty", expected="voxels above 0",
+                             remedy="leave the mask out, or draw it")
     initial = None
     if "initial_transform" in files:
         initial = read_transform(files["initial_transform"])
@@ -93,7 +98,7 @@ def read_pair(fixed: str | Path, moving: str | Path, options: RegisterOptions) -
                              remedy="choose the transform that belongs to these images")
     landmarks = read_landmarks(files.get("fixed_landmarks"), files.get("moving_landmarks"), dims=dims["fixed"])
     return PairInputs(images["fixed"], images["moving"], labels.get("fixed_labels"), labels.get("moving_labels"),
-                      mask, landmarks, initial, files)
+                      masks.get("fixed_mask"), masks.get("moving_mask"), landmarks, initial, files)
 
 
 def read_labels(path: str | Path, image: Volume, *, role: str, image_role: str) -> Volume:

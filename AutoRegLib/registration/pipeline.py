@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,14 +23,16 @@ from AutoRegLib.fields.prediction import Prediction, integrate
 from AutoRegLib.imaging.align import Alignment, affine_align
 from AutoRegLib.imaging.displacement import DisplacementField, compose_on
 from AutoRegLib.imaging.geometry import Geometry, working_grid
+from AutoRegLib.imaging.masks import continued, counting, mask_on
 from AutoRegLib.imaging.preprocess import to_grid
 from AutoRegLib.imaging.volume import Volume, resample
 from AutoRegLib.registration.inverse import affine_guess, refine_inverse
 from AutoRegLib.registration.no_network import NAME, Similarity, with_similarity
-from AutoRegLib.registration.refine import Iterations, Refined, check_iterations, refine_prediction
+from AutoRegLib.registration.refine import Iterations, check_iterations, refine_prediction
 
 #: the steps that are announced; finer ones are only timed
 STAGES = ("read", "align", "network", "refine", "compose", "measure", "write")
+_MASKS_UNSEEN = "the masks guided {}, since a network does not look at masks: ask for a refinement"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +77,8 @@ class Clock:
 
 def register_volumes(
     model: ModelBundle, fixed: Volume, moving: Volume, *, affine: Literal["auto", "none"] = "auto",
-    initial: Any = None, modality: str | None = None, moving_modality: str | None = None, refine: Iterations = 0,
+    initial: Any = None, fixed_mask: np.ndarray | None = None, moving_mask: np.ndarray | None = None,
+    modality: str | None = None, moving_modality: str | None = None, refine: Iterations = 0,
     similarity: Similarity = "auto", inverse: bool = False, alignment: Alignment | None = None, seed: int = 0,
     device: str = "cpu", monitor: Monitor | None = None,
 ) -> Registration:
@@ -85,6 +89,8 @@ def register_volumes(
     of the fixed image, and of the moving one unless it has its own; the recipe's when None. ``refine``: most
     iterations of the finest level that optimise this pair after the network, or "auto"; the model stays as it is.
     ``similarity``: what a registration without a network compares images by; "auto" looks at them.
+    Masks (bool, each on its image's grid) guide the affine alignment and the refinement: what lies outside them has
+    no influence on either, and the field there is only smooth. A network sees the images without masks.
     ``alignment``: what aligning these two found before; it is then not sought again.
 
     Unit/Direction: mm LPS, fixed to moving.
@@ -95,24 +101,35 @@ def register_volumes(
     modality = model.recipe.preprocessing.modality if modality is None else modality
     moving_modality = modality if moving_modality is None else moving_modality
     clock = Clock()
+    fixed_mask, moving_mask = counting(fixed_mask), counting(moving_mask)
+    masked = fixed_mask is not None or moving_mask is not None
     with clock("align", monitor):
+        compared = (continued(moving, moving_mask), continued(fixed, fixed_mask))
         level: Literal["affine", "none"] = (
             "affine" if affine == "auto" and model.recipe.preprocessing.affine == "auto" else "none"
         )
         if alignment is None:
-            alignment = affine_align(fixed, _through(initial, moving, fixed.geometry), level=level, seed=seed)
+            alignment = affine_align(
+                compared[1], _through(initial, compared[0], fixed.geometry), level=level, fixed_mask=fixed_mask,
+                moving_mask=_mask_through(initial, moving_mask, moving.geometry, fixed.geometry), seed=seed)
         outer = (alignment.transform,) if initial is None else (alignment.transform, initial)
     with clock("prepare", monitor):
         grid = working_geometry(model.recipe, fixed.geometry)
         chain = compose_on(grid, *outer).to_transform() if initial is not None else alignment.transform
-        inputs = (to_grid(moving, grid, chain, modality=moving_modality), to_grid(fixed, grid, modality=modality))
+
+        def prepared(moving: Volume, fixed: Volume) -> tuple[Volume, Volume]:
+            return to_grid(moving, grid, chain, modality=moving_modality), to_grid(fixed, grid, modality=modality)
+
+        inputs = prepared(moving, fixed)
     with clock("network", monitor), _fits(grid):
         prediction, unfolded = _predict(model, *inputs, device=device)
-    refined = None
+    refinement: dict[str, Any] = {}
     if refine != 0:
         with clock("refine", monitor), _fits(grid):
-            refined = _refine(model, prediction, *inputs, refine=refine, similarity=similarity, monitor=monitor)
-            prediction = Prediction(refined.displacement, refined.velocity)
+            masks = (mask_on(moving_mask, moving.geometry, grid, chain), mask_on(fixed_mask, fixed.geometry, grid))
+            prediction, refinement = _refine(
+                model.recipe, prediction, *(prepared(*compared) if masked else inputs), masks=masks, iterations=refine,
+                similarity=similarity, monitor=monitor)
     with clock("compose", monitor):
         there, back = _fields(prediction, grid, squarings=model.recipe.network.squarings)
         delivered = compose_on(fixed.geometry, there.to_transform(), *outer)
@@ -122,8 +139,10 @@ def register_volumes(
         with clock("inverse", monitor):
             guess = compose_on(moving.geometry, *way_back) if way_back else affine_guess(delivered, moving.geometry)
             inverted = refine_inverse(delivered, guess)
-    return Registration(delivered, inverted, alignment, way_back, clock.seconds, alignment.warnings,
-                        refined.summary() if refined else {}, unfolded)
+    unseen = (_MASKS_UNSEEN.format("the affine alignment alone" if level == "affine" else "nothing"),
+              ) if masked and refine == 0 else ()
+    return Registration(delivered, inverted, alignment, way_back, clock.seconds, (*alignment.warnings, *unseen),
+                        refinement, unfolded)
 
 
 def working_geometry(recipe: Recipe, fixed: Geometry) -> Geometry:
@@ -159,6 +178,13 @@ def _through(initial: Any, moving: Volume, geometry: Geometry) -> Volume:
     return resample(moving, geometry, initial, outside=float(moving.array.min()))
 
 
+def _mask_through(initial: Any, mask: np.ndarray | None, own: Geometry, geometry: Geometry) -> np.ndarray | None:
+    """The moving mask where ``_through`` puts the moving image."""
+    if initial is None or mask is None:
+        return mask
+    return np.asarray(resample(Volume(mask.astype(np.uint8), own, "labels"), geometry, initial, outside=None).array > 0)
+
+
 def _predict(model: ModelBundle, moving: Volume, fixed: Volume, *, device: str) -> tuple[Prediction, int]:
     """The network's answer on its grid, smoothed where it folds, and how many voxels folded."""
     with torch.inference_mode():
@@ -172,13 +198,19 @@ def _predict(model: ModelBundle, moving: Volume, fixed: Volume, *, device: str) 
 
 
 def _refine(
-    model: ModelBundle, prediction: Prediction, moving: Volume, fixed: Volume, *, refine: Iterations,
-    similarity: Similarity, monitor: Monitor,
-) -> Refined:
-    """The answer optimised for this pair with the model's own loss."""
-    recipe, device = with_similarity(model, fixed, moving, similarity).recipe, prediction.displacement.device
-    return refine_prediction(prediction, to_tensor(moving).to(device), to_tensor(fixed).to(device), recipe=recipe,
-                             iterations=refine, monitor=monitor)
+    recipe: Recipe, prediction: Prediction, moving: Volume, fixed: Volume, *,
+    masks: tuple[Volume | None, Volume | None], iterations: Iterations, similarity: Similarity, monitor: Monitor,
+) -> tuple[Prediction, dict[str, Any]]:
+    """The answer optimised for this pair with the recipe's own loss, and what was done, in the words of the report."""
+    device = prediction.displacement.device
+    given = [mask.array > 0.5 for mask in masks if mask is not None]
+    recipe, told = with_similarity(recipe, fixed, moving, similarity,
+                                   inside=np.logical_and.reduce(given) if given else None)
+    tensors = [None if volume is None else to_tensor(volume).to(device) for volume in masks]
+    refined = refine_prediction(
+        prediction, to_tensor(moving).to(device), to_tensor(fixed).to(device), recipe=recipe, iterations=iterations,
+        moving_mask=tensors[0], fixed_mask=tensors[1], monitor=monitor)
+    return Prediction(refined.displacement, refined.velocity), {**refined.summary(), **told}
 
 
 def _fields(

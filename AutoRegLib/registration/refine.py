@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,7 @@ from AutoRegLib.losses.folding import fold_penalty
 from AutoRegLib.losses.objective import similarity
 
 Iterations = int | Literal["auto"]
+Masks = tuple[Tensor | None, Tensor | None]  # of the moving and the fixed image
 
 _SHORTEST = 4  # voxels along the shortest axis of a level; on fewer there is no shape to follow
 _COARSEST = 8
@@ -84,16 +85,21 @@ class Refined:
 
 def refine_prediction(
     prediction: Prediction, moving: Tensor, fixed: Tensor, *, recipe: Recipe, iterations: Iterations = "auto",
-    monitor: Monitor | None = None,
+    moving_mask: Tensor | None = None, fixed_mask: Tensor | None = None, monitor: Monitor | None = None,
 ) -> Refined:
     """Optimise the pair's stationary velocity from the network's; the result's loss is never above the start's.
 
-    ``iterations``: the most at the finest level; "auto" leaves it to the stopping rule (and at most 30). A network
+    ``iterations``: the most at the finest level; "auto" leaves it to the stopping rule (and at most 20). A network
     without a velocity keeps its displacement: a velocity from zero is composed in front of it. Folds that the loss
     did not prevent are smoothed away. The monitor's wish to finish ends the level where it stands.
 
-    Shape: images (1, 1, *spatial), the recipe's loss on them. Unit/Direction: voxels, pull-back.
-    Raises: InputError (iterations, shapes), CancelledError.
+    The similarity is its weighted mean over voxels, weighted by the fixed mask times the warped moving one (which
+    carry no gradient): elsewhere the field is only smooth. Images that were ``continued`` beyond their masks keep
+    what lies outside out of the local windows too.
+
+    Shape: images and masks (weights, 0 to 1) (1, 1, *spatial), the recipe's loss on them.
+    Unit/Direction: voxels, pull-back.
+    Raises: InputError (iterations, shapes, masks without a common voxel), CancelledError.
     Reference: METHOD 1.3 (loss); Adam on a velocity smoothed as in FireANTs (Jena et al., 2024).
     """
     check_iterations(iterations)
@@ -104,19 +110,25 @@ def refine_prediction(
     began, monitor, shape = time.perf_counter(), monitor or Monitor(), fixed.shape[2:]
     # clones: tensors made in inference mode can never take part in a gradient
     given = prediction.displacement.clone() if prediction.velocity is None else None
-    source = moving if given is None else warp(moving, given)
     factors = level_factors(shape)
-    source, target = (_padded(image, max(4, factors[0])) for image in (source, fixed))
+
+    def prepared(image: Tensor | None, shift: Tensor | None = None) -> Tensor | None:
+        if image is None:
+            return None
+        return _padded(image if shift is None else warp(image, shift), max(4, factors[0]))
+
+    source, target = cast(Tensor, prepared(moving, given)), cast(Tensor, prepared(fixed))
+    masks = (prepared(moving_mask, given), prepared(fixed_mask))
     half = [size // 2 for size in target.shape[2:]]
     start = fixed.new_zeros(1, len(half), *half) if prediction.velocity is None else _fitted(prediction.velocity, half)
-    finest = _Problem(source, target, factors[-1], recipe)
+    finest = _Problem(source, target, factors[-1], recipe, masks)
     with torch.no_grad():
         before = float(finest.loss(start))
     velocity, levels = start, []
     for place, factor in enumerate(factors):
         last = factor == factors[-1]
         most = _MOST[last] if iterations == "auto" else iterations if last else _MOST[False]
-        problem = finest if last else _Problem(source, target, factor, recipe)
+        problem = finest if last else _Problem(source, target, factor, recipe, masks)
         velocity, level = _descend(problem, velocity, most, monitor=monitor, done=place, count=len(factors))
         levels.append(level)
     with torch.no_grad():
@@ -158,8 +170,9 @@ def converged(losses: Sequence[float], *, window: int = _WINDOW, tolerance: floa
 class _Problem:
     """The loss of one level as a function of the velocity on that level's grid (half of it at full resolution)."""
 
-    def __init__(self, moving: Tensor, fixed: Tensor, factor: int, recipe: Recipe) -> None:
+    def __init__(self, moving: Tensor, fixed: Tensor, factor: int, recipe: Recipe, masks: Masks) -> None:
         self.factor, self.recipe = factor, recipe
+        self.moving_mask, self.fixed_mask = (None if mask is None else downsample(mask, factor) for mask in masks)
         self.moving, self.fixed = downsample(moving, factor), downsample(fixed, factor)
         coarse = max(factor, 2)
         self.grid = [size // coarse for size in fixed.shape[2:]]
@@ -172,10 +185,23 @@ class _Problem:
         squarings = _squarings(velocity, most=self.recipe.network.squarings)
         coarse = exponentiate(velocity, squarings=squarings)
         displacement = resize_displacement(coarse, self.fixed.shape[2:])
-        value = similarity(warp(self.moving, displacement), self.fixed, mix=weights.similarity_mix, window=self.window)
+        value = similarity(warp(self.moving, displacement), self.fixed, mix=weights.similarity_mix, window=self.window,
+                           mask=self._counted(displacement))
         regularised = velocity if objective.regularise == "velocity" else displacement
         folds = max(objective.fold_weight, _FOLD_WEIGHT) * fold_penalty(coarse, margin=_FOLD_MARGIN)
         return value + weights.smoothness * diffusion(regularised) + folds
+
+    def _counted(self, displacement: Tensor) -> Tensor | None:
+        """How much each voxel counts under this displacement; None: all alike. Raises InputError for none at all."""
+        if self.moving_mask is None:
+            return self.fixed_mask
+        with torch.no_grad():  # a gradient would be an invitation to push what differs out of the mask
+            weights = warp(self.moving_mask, displacement)
+            weights = weights if self.fixed_mask is None else weights * self.fixed_mask
+            if not bool(weights.any()):
+                raise InputError("the masks have no voxel in common", expected="masks that overlap once aligned",
+                                 got="nothing to compare", remedy="check both masks, or leave one out")
+        return weights
 
 
 def _descend(

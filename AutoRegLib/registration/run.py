@@ -58,8 +58,9 @@ def register(
         _protect(pair, output, options)
         model = model or no_network(pair.fixed.geometry, pair.moving.geometry)
     found = register_volumes(
-        model, pair.fixed, pair.moving, affine=options.affine, initial=pair.initial, refine=options.refine,
-        similarity=options.similarity, inverse=options.inverse, seed=options.seed, device=device, monitor=monitor,
+        model, pair.fixed, pair.moving, affine=options.affine, initial=pair.initial, fixed_mask=pair.mask,
+        moving_mask=pair.moving_mask, refine=options.refine, similarity=options.similarity, inverse=options.inverse,
+        seed=options.seed, device=device, monitor=monitor,
     )
     clock.seconds.update(found.seconds)
     fields = {f"transform.{suffix}": found.field for suffix in ("nrrd", *options.transform_format)}

@@ -42,9 +42,12 @@ def test_box_sum(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_mind(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("masked", [False, True])
+def test_mind(shape: tuple[int, ...], masked: bool) -> None:
+    mask = torch.rand(1, 1, *shape, dtype=torch.float64) if masked else None
+
     def value(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return mind_loss(a, b, radius=1, dilation=1)
+        return mind_loss(a, b, radius=1, dilation=1, mask=mask)
 
     assert gradcheck(value, images(*shape))
     assert gradgradcheck(value, images(*shape), atol=1e-4)

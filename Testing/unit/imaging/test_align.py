@@ -14,6 +14,7 @@ from AutoRegLib.core.scenario import read_scenario
 from AutoRegLib.imaging.align import affine_align
 from AutoRegLib.imaging.files import read_volume
 from AutoRegLib.imaging.geometry import Geometry
+from AutoRegLib.imaging.masks import continued
 from AutoRegLib.imaging.volume import Volume, resample
 
 HEAD = lattice((40, 44, 36), (2.0, 2.0, 2.5), np.eye(3), (5.0, -10.0, 20.0))
@@ -168,3 +169,23 @@ def test_hippocampi_of_different_people(data_folder: Path) -> None:
         assert found.metric_after >= found.metric_before
     assert np.mean(before) < 0.52
     assert np.mean(after) > 0.64
+
+
+def test_masks_keep_an_object_that_stays_behind_out_of_it() -> None:
+    """The head moves, a frame around it, which is in both images, does not."""
+    true = euler((0.1, -0.1, 0.15), (6.0, 8.0, -5.0))
+    images, masks = [head(HEAD, true), head(HEAD)], []
+    for number, image in enumerate(images):
+        mask = np.ones(image.array.shape, bool)
+        mask[:, :4], mask[:, -4:], mask[:4] = False, False, False
+        frame = np.random.default_rng(8).normal(4000, 1500, mask.shape)
+        images[number] = Volume(np.where(mask, image.array, frame).astype(np.float32), HEAD, "intensity")
+        masks.append(mask)
+    misled = affine_align(*images)
+    guided = affine_align(*(continued(i, m) for i, m in zip(images, masks, strict=True)), fixed_mask=masks[0],
+                          moving_mask=masks[1])
+    assert error(misled.transform, true, INSIDE) > 4
+    assert error(guided.transform, true, INSIDE) < 1.5
+    again = affine_align(*(continued(i, m) for i, m in zip(images, masks, strict=True)), fixed_mask=masks[0],
+                         moving_mask=masks[1])
+    assert again.transform.GetParameters() == guided.transform.GetParameters()

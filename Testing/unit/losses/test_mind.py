@@ -88,3 +88,16 @@ def test_refusals() -> None:
         mind_ssc(torch.rand(1, 2, 8, 8))
     with pytest.raises(InputError, match="do not fit"):
         mind_loss(torch.rand(1, 1, 8, 8), torch.rand(1, 1, 8, 9))
+
+
+def test_a_mask_weighs_the_mean() -> None:
+    torch.manual_seed(4)
+    a, b = torch.rand(2, 1, 1, 9, 10, dtype=torch.float64)
+    by_voxel = (mind_ssc(a) - mind_ssc(b)).square().mean(1)[0]
+    one, two = torch.zeros_like(a), torch.zeros_like(a)
+    one[..., 4, 5] = 1
+    two[..., 4, 5], two[..., 2, 3] = 3, 1
+    assert mind_loss(a, b, mask=one).item() == pytest.approx(by_voxel[4, 5].item())
+    assert mind_loss(a, b, mask=two).item() == pytest.approx((3 * by_voxel[4, 5] + by_voxel[2, 3]).item() / 4)
+    assert mind_loss(a, b, mask=torch.ones_like(a)).item() == pytest.approx(mind_loss(a, b).item(), abs=1e-12)
+    assert mind_loss(a, b, mask=torch.zeros_like(a)) == 0

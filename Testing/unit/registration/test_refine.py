@@ -13,13 +13,13 @@ from torch import Tensor
 
 from AutoRegLib.core.errors import CancelledError, InputError
 from AutoRegLib.core.jobs import Monitor
-from AutoRegLib.core.recipe import LossWeights, Recipe
+from AutoRegLib.core.recipe import LossWeights, Network, Recipe
 from AutoRegLib.fields import exponentiate, folds, gaussian, jacobian_determinant, resize_displacement, warp
 from AutoRegLib.fields.prediction import Prediction, integrate
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.networks.none import NoNetwork
-from AutoRegLib.registration.no_network import alike, no_network, working_spacing
+from AutoRegLib.registration.no_network import correlation, no_network, with_similarity, working_spacing
 from AutoRegLib.registration.refine import converged, level_factors, refine_prediction
 
 SHAPES = {2: (64, 72), 3: (40, 44, 36)}
@@ -211,4 +211,51 @@ def test_images_of_another_contrast_are_told_apart() -> None:
     grid = geometry(SHAPES[2])
     first, same, other = (Volume(array.astype(np.float32), grid, "intensity")
                           for array in (image, 3 * image + 1, 1 - image))
-    assert alike(first, same) and not alike(first, other)
+    assert correlation(first, same) == pytest.approx(1) and correlation(first, other) == pytest.approx(-1)
+    recipe = recipe_for(2)
+    for moving, kind, words in ((same, "lncc", "of one kind"), (other, "mind", "of different kinds")):
+        chosen, told = with_similarity(recipe, first, moving, "auto")
+        assert told["similarity"] == kind and words in told["similarity_reason"]
+        assert chosen.loss_weights.similarity_mix == (1.0 if kind == "lncc" else 0.0)
+    assert with_similarity(recipe, first, other, "lncc")[1] == {"similarity": "lncc", "similarity_reason": "asked for"}
+    trained = replace(recipe, network=Network(), loss_weights=LossWeights(similarity_mix=0.5, smoothness=1.0))
+    chosen, told = with_similarity(trained, first, other, "auto")
+    assert chosen is trained and told["similarity"] == "lncc+mind" and "trained" in told["similarity_reason"]
+
+
+def test_full_masks_change_nothing() -> None:
+    moving, fixed, _ = scene(2)
+    full = torch.ones_like(fixed)
+    plain = refine_prediction(zero(fixed), moving, fixed, recipe=recipe_for(2), iterations=5)
+    for masks in ({"fixed_mask": full}, {"moving_mask": full}, {"fixed_mask": full, "moving_mask": full}):
+        found = refine_prediction(zero(fixed), moving, fixed, recipe=recipe_for(2), iterations=5, **masks)
+        assert float((found.displacement - plain.displacement).abs().max()) < 1e-4
+        assert found.loss_before == pytest.approx(plain.loss_before, abs=1e-6)
+
+
+@pytest.mark.parametrize("mix", [0.0, 1.0])
+@pytest.mark.parametrize("role", ["fixed", "moving"])
+def test_the_similarity_of_a_pair_is_the_mean_over_both_masks(role: str, mix: float) -> None:
+    """A voxel that does not count has no gradient of its own: only windows about voxels that do see it."""
+    moving, fixed, _ = scene(2)
+    mask = torch.zeros_like(fixed)
+    mask[..., 20:40, 20:40] = 1
+    other = (fixed if role == "fixed" else moving).clone()
+    other[..., 54:, 58:] = other[..., 54:, 58:].flip(2)  # further from the mask than any window reaches
+    images = {"fixed": fixed, "moving": moving}
+    recipe = replace(recipe_for(2), loss_weights=LossWeights(similarity_mix=mix, smoothness=1.0))
+    first, second = (
+        refine_prediction(zero(fixed), pair["moving"], pair["fixed"], recipe=recipe, iterations=1,
+                          **{f"{role}_mask": mask}).loss_before
+        for pair in (images, {**images, role: other}))
+    assert first == pytest.approx(second, abs=1e-5)
+    without = refine_prediction(zero(fixed), moving, fixed, recipe=recipe, iterations=1).loss_before
+    assert abs(first - without) > 0.005
+
+
+def test_masks_without_a_common_voxel_are_refused() -> None:
+    moving, fixed, _ = scene(2)
+    left, right = torch.zeros_like(fixed), torch.zeros_like(fixed)
+    left[..., :20], right[..., 50:] = 1, 1
+    with pytest.raises(InputError, match="no voxel in common"):
+        refine_prediction(zero(fixed), moving, fixed, recipe=recipe_for(2), fixed_mask=left, moving_mask=right)
