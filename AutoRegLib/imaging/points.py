@@ -1,4 +1,4 @@
-"""Named points (landmarks) on disk: CSV, and the two markup formats of 3D Slicer."""
+"""Named points (landmarks) on disk: tables, and the two markup formats of 3D Slicer."""
 
 from __future__ import annotations
 
@@ -7,20 +7,32 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.records import write_text
 
+_LPS = np.ones(3)
 _RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
+#: the coordinate columns of a table, and what turns them into LPS; Slicer's point tables use the last two
+_AXES = ((("x", "y", "z"), _LPS), (("l", "p", "s"), _LPS), (("r", "a", "s"), _RAS_TO_LPS))
+_MM = {"": 1.0, "mm": 1.0, "um": 1e-3, "µm": 1e-3, "nm": 1e-6, "cm": 10.0, "m": 1000.0}  # UCUM's names
+_COLUMNS = ["id", "x", "y", "z", "ow", "ox", "oy", "oz", "vis", "sel", "lock", "label", "desc", "associatedNodeID"]
+_STATUS, _DEFINED = len(_COLUMNS), "2"  # .fcsv: the column after the named ones
+_SCHEMA = ("https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
+           "markups-schema-v1.0.3.json#")
 
 
 def read_points(path: str | Path) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names and points from ``.csv`` (header label,x,y,z; LPS), ``.fcsv`` or ``.mrk.json`` (LPS or RAS, as they say).
+    """Names and points from a table, ``.fcsv`` or ``.mrk.json``, in the coordinate system and unit they say.
 
-    Shape: points (n, d), d = 2 for a CSV without z. Unit/Direction: mm LPS.
-    Raises: InputError when the file is missing, empty, or has a point that cannot be read.
+    A table (``.csv``; comma, semicolon or tab) has a header line with label,x,y,z (LPS), label,l,p,s or label,r,a,s,
+    the last two as Slicer's point tables have them.
+
+    Shape: points (n, d), d = 2 for a table without z. Unit/Direction: mm LPS.
+    Raises: InputError when the file is missing, empty, cut short, or has a point that is not placed or cannot be read.
     """
     path = Path(path)
     if not path.is_file():
@@ -28,11 +40,14 @@ def read_points(path: str | Path) -> tuple[tuple[str, ...], np.ndarray]:
                          remedy="check the path")
     text = path.read_text(encoding="utf-8-sig", errors="replace")
     if path.name.lower().endswith(".json"):
-        names, points = _markups(text, path)
+        names, points, unset = _markups(text, path)
     elif path.name.lower().endswith(".fcsv"):
-        names, points = _fiducials(text, path)
+        names, points, unset = _fiducials(text, path)
     else:
-        names, points = _table(text, path)
+        names, points, unset = _table(text, path)
+    if unset:
+        raise InputError(f"{path} has points that are not placed", expected="points with a defined position",
+                         got=", ".join(unset[:5]), remedy="place them in Slicer, or remove them from both lists")
     if not names:
         raise InputError(f"{path} has no points", expected="at least one point", remedy="check the file")
     array = np.array(points, dtype=float)
@@ -43,37 +58,64 @@ def read_points(path: str | Path) -> tuple[tuple[str, ...], np.ndarray]:
 
 
 def write_points(names: Sequence[str], points: np.ndarray, path: str | Path) -> None:
-    """Write a CSV with the header label,x,y,z. Shape: points (n, d). Unit/Direction: mm LPS. Raises DiskError."""
-    points = np.asarray(points, dtype=float)
+    """Write ``.csv`` with the header label,x,y,z, or Slicer's ``.fcsv`` or ``.mrk.json``, as the suffix says.
+
+    Shape: points (n, d); Slicer's formats take d = 3. Unit/Direction: mm LPS.
+    Raises: InputError for another suffix or shape, DiskError.
+    """
+    points, path = np.asarray(points, dtype=float), Path(path)
     if points.ndim != 2 or points.shape[1] not in (2, 3) or len(names) != len(points):
         raise InputError("points to write", expected="one name for each point of 2 or 3 coordinates",
                          got=f"{len(names)} names, points of shape {points.shape}")
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["label", *"xyz"[:points.shape[1]]])
-    writer.writerows([name, *(repr(float(v)) for v in point)] for name, point in zip(names, points, strict=True))
-    write_text(path, stream.getvalue())
+    suffix = next((s for s in _WRITERS if path.name.lower().endswith(s)), None)
+    if suffix is None:
+        raise InputError(f"cannot write points as {path.name}", expected=f"one of {', '.join(_WRITERS)}",
+                         remedy="choose another suffix")
+    if suffix != ".csv" and points.shape[1] != 3:
+        raise InputError(f"cannot write points as {path.name}", expected="3-D points", got="2-D points",
+                         remedy="write .csv instead")
+    write_text(path, _WRITERS[suffix](names, points))
 
 
-def _table(text: str, path: Path) -> tuple[list[str], list[list[float]]]:
-    rows = csv.DictReader(io.StringIO(text))
-    header = {name.strip().lower(): name for name in rows.fieldnames or ()}
-    axes = [header[a] for a in "xyz" if a in header]
-    if "x" not in header or "y" not in header:
+_Read = tuple[list[str], list[list[float]], list[str]]  # names, points in mm LPS, names of points that are not placed
+
+
+def _table(text: str, path: Path) -> _Read:
+    first = text.splitlines()[0] if text.strip() else ""
+    rows = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count))
+    header = [name.strip().lower() for name in next(rows, [])]
+    found = next(((axes, sign) for axes, sign in _AXES if set(axes[:2] if axes[0] == "x" else axes) <= {*header}), None)
+    if found is None:
         raise InputError(f"{path} is not a table of points", expected="a header line label,x,y,z (mm, LPS)",
-                         got=",".join(rows.fieldnames or ())[:80], remedy="add the header")
-    names, points = [], []
-    for number, row in enumerate(rows, start=1):
-        names.append((row.get(header.get("label", "")) or str(number)).strip())
-        points.append(_numbers([row[a] for a in axes], f"{path}, point {number}"))
-    return names, points
-
-
-def _fiducials(text: str, path: Path) -> tuple[list[str], list[list[float]]]:
-    """Slicer's older format: comment lines, then id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,..."""
-    sign, columns = _RAS_TO_LPS, ["id", "x", "y", "z"]
+                         got=",".join(header)[:80],
+                         remedy="add the header: label,x,y,z if the numbers are LPS, label,r,a,s if they are RAS")
+    axes, sign = [a for a in found[0] if a in header], found[1]
     names: list[str] = []
     points: list[list[float]] = []
+    unset: list[str] = []
+    for values in rows:
+        if not any(value.strip() for value in values):
+            continue
+        number = len(names) + 1
+        if len(values) > len(header):
+            raise InputError(f"{path}, point {number} has more values than the header", expected=len(header),
+                             got=len(values), remedy="write decimal points, and quote names that hold a comma")
+        row = dict(zip(header, values, strict=False))
+        names.append((row.get("label") or str(number)).strip())
+        position = _numbers([row.get(a) for a in axes], f"{path}, point {number}")
+        points.append((np.array(position) * sign[:len(position)]).tolist())
+        if row.get("defined", "1").strip().lower() in ("0", "false"):
+            unset.append(names[-1])
+        _check_end(text, values, header, path)
+    return names, points, unset
+
+
+def _fiducials(text: str, path: Path) -> _Read:
+    """Slicer's older format: comment lines, then id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,..."""
+    sign, columns = _RAS_TO_LPS, _COLUMNS[:4]
+    names: list[str] = []
+    points: list[list[float]] = []
+    unset: list[str] = []
     for line in text.splitlines():
         if line.startswith("#"):
             key, _, value = line[1:].partition("=")
@@ -84,28 +126,45 @@ def _fiducials(text: str, path: Path) -> tuple[list[str], list[list[float]]]:
             continue
         if not line.strip():
             continue
-        row = dict(zip(columns, next(csv.reader([line])), strict=False))
+        values = next(csv.reader([line]))
+        row = dict(zip(columns, values, strict=False))
         names.append(row.get("label") or row.get("id") or str(len(names) + 1))
         position = _numbers([row.get(a) for a in "xyz"], f"{path}, point {len(names)}")
         points.append((np.array(position) * sign).tolist())
-    return names, points
+        if values[_STATUS:_STATUS + 1] not in ([], [_DEFINED]):
+            unset.append(names[-1])
+        _check_end(text, values, columns, path)
+    return names, points, unset
 
 
-def _markups(text: str, path: Path) -> tuple[list[str], list[list[float]]]:
+def _markups(text: str, path: Path) -> _Read:
+    names: list[str] = []
+    points: list[list[float]] = []
+    unset: list[str] = []
     try:
-        markups = json.loads(text)["markups"]
-        names: list[str] = []
-        points: list[list[float]] = []
-        for markup in markups:
-            sign = _sign(str(markup.get("coordinateSystem", "LPS")), path)
+        for markup in json.loads(text)["markups"]:
+            scale = _sign(str(markup.get("coordinateSystem", "LPS")), path) * _unit(markup, path)
             for point in markup.get("controlPoints", ()):
                 names.append(str(point.get("label") or point.get("id") or len(names) + 1))
+                if point.get("positionStatus", "defined") != "defined":
+                    unset.append(names[-1])
+                    continue
                 position = _numbers(point.get("position"), f"{path}, point {names[-1]}")
-                points.append((np.array(position) * sign).tolist())
-    except (ValueError, KeyError, TypeError, AttributeError):
+                points.append((np.array(position) * scale).tolist())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(f"{path} is not a markups file", expected="3D Slicer's .mrk.json with control points",
                          remedy="save the points from Slicer again, or use a CSV label,x,y,z") from None
-    return names, points
+    return names, points, unset
+
+
+def _unit(markup: dict[str, Any], path: Path) -> float:
+    """Millimetres in the unit of the coordinates, which is a UCUM code or a coded entry that starts with one."""
+    unit = markup.get("coordinateUnits", "mm")
+    code = unit[0] if isinstance(unit, list) and unit else unit
+    if str(code) not in _MM:
+        raise InputError(f"unit of the coordinates in {path}", expected=", ".join(name for name in _MM if name),
+                         got=code, remedy="save the points in mm")
+    return _MM[str(code)]
 
 
 def _sign(system: str, path: Path) -> np.ndarray:
@@ -113,7 +172,7 @@ def _sign(system: str, path: Path) -> np.ndarray:
     if system.upper() in ("RAS", "0"):
         return _RAS_TO_LPS
     if system.upper() in ("LPS", "1"):
-        return np.ones(3)
+        return _LPS
     raise InputError(f"coordinate system of {path}", expected="LPS or RAS", got=system,
                      remedy="save the points in LPS")
 
@@ -124,6 +183,42 @@ def _numbers(values: object, where: str) -> list[float]:
     except (TypeError, ValueError):
         numbers = []
     if len(numbers) not in (2, 3):
+        comma = isinstance(values, list) and any("," in str(value) for value in values)
         raise InputError(f"{where} has no position", expected="numbers in mm", got=values,
-                         remedy="complete or remove the point")
+                         remedy="write decimal points, not commas" if comma else "complete or remove the point")
     return numbers
+
+
+def _check_end(text: str, values: Sequence[str], columns: Sequence[str], path: Path) -> None:
+    """A last line without its end and with values missing was cut off. Raises InputError."""
+    if len(values) < len(columns) and not text.endswith(("\n", "\r")) and text.endswith(values[-1]):
+        raise InputError(f"{path} is cut short", expected=f"{len(columns)} values in the last line", got=len(values),
+                         remedy="copy or export the file again")
+
+
+def _table_text(names: Sequence[str], points: np.ndarray) -> str:
+    return _lines([["label", *"xyz"[:points.shape[1]]], *([name, *map(repr, point)] for name, point in
+                                                          zip(names, points.tolist(), strict=True))])
+
+
+def _fiducials_text(names: Sequence[str], points: np.ndarray) -> str:
+    head = f"# Markups fiducial file version = 4.11\n# CoordinateSystem = LPS\n# columns = {','.join(_COLUMNS)}\n"
+    # one line a point: this format knows no line breaks in names
+    return head + _lines([[i, *map(repr, point), 0, 0, 0, 1, 1, 1, 0, " ".join(name.splitlines()), "", "", _DEFINED, 0]
+                          for i, (name, point) in enumerate(zip(names, points.tolist(), strict=True), start=1)])
+
+
+def _lines(rows: Sequence[Sequence[object]]) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    return stream.getvalue()
+
+
+def _markups_text(names: Sequence[str], points: np.ndarray) -> str:
+    placed = [{"id": str(i), "label": name, "position": point, "positionStatus": "defined"}
+              for i, (name, point) in enumerate(zip(names, points.tolist(), strict=True), start=1)]
+    markup = {"type": "Fiducial", "coordinateSystem": "LPS", "coordinateUnits": "mm", "controlPoints": placed}
+    return json.dumps({"@schema": _SCHEMA, "markups": [markup]}, indent=1, ensure_ascii=False) + "\n"
+
+
+_WRITERS = {".fcsv": _fiducials_text, ".csv": _table_text, ".json": _markups_text}

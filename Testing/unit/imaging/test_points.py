@@ -65,7 +65,104 @@ def test_a_table_without_labels_is_numbered(tmp_path: Path) -> None:
     assert points.tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
+@pytest.mark.parametrize("name", ["p.fcsv", "p.mrk.json", "P.JSON"])
+def test_the_suffix_decides_the_format(name: str, tmp_path: Path) -> None:
+    write_points(("a", 'b, "c"'), POINTS, tmp_path / name)
+    assert not (tmp_path / name).read_text().startswith("label,")
+    names, points = read_points(tmp_path / name)
+    assert names == ("a", 'b, "c"')
+    assert np.array_equal(points, POINTS)
+
+
+@pytest.mark.parametrize("name", ["p.fcsv", "p.mrk.json"])
+def test_slicer_reads_what_is_written(name: str, tmp_path: Path) -> None:
+    slicer = pytest.importorskip("slicer", reason="slicer-core, the Slicer runtime, is not installed")
+    write_points(("apex", "base, left"), POINTS, tmp_path / name)
+    node = slicer.vtkMRMLScene().AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "points")
+    kind = "Fiducial" if name == "p.fcsv" else "Json"
+    storage = getattr(slicer, f"vtkMRMLMarkups{kind}StorageNode")()
+    storage.SetFileName(str(tmp_path / name))
+    assert storage.ReadData(node)
+    assert [node.GetNthControlPointLabel(i) for i in range(2)] == ["apex", "base, left"]
+    for i, (x, y, z) in enumerate(POINTS):
+        assert node.GetNthControlPointPositionStatus(i) == node.PositionDefined
+        assert np.allclose(node.GetNthControlPointPosition(i), (-x, -y, z), atol=1e-9)
+
+
+def test_formats_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
+    for name in ("p.vtk", "p.xlsx", "p"):
+        with pytest.raises(InputError, match="cannot write points as"):
+            write_points(("a", "b"), POINTS, tmp_path / name)
+    for name in ("p.fcsv", "p.mrk.json"):
+        with pytest.raises(InputError, match="3-D points"):
+            write_points(("a", "b"), POINTS[:, :2], tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("header", "sign"), [("r,a,s", -1), ("l,p,s", 1), ("R,A,S", -1)])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_slicers_point_table(header: str, sign: int, delimiter: str, tmp_path: Path) -> None:
+    text = f"label,{header},defined,selected,visible,locked,description\n" \
+        "apex,10,20,30,1,1,1,0,\nbase,-1,2,-3,1,1,1,0,\n"
+    (tmp_path / "p.csv").write_text(text.replace(",", delimiter))
+    names, points = read_points(tmp_path / "p.csv")
+    assert names == ("apex", "base")
+    assert points.tolist() == [[sign * 10, sign * 20, 30], [sign * -1, sign * 2, -3]]
+
+
+def test_slicers_own_export_is_read(tmp_path: Path) -> None:
+    slicer = pytest.importorskip("slicer", reason="slicer-core, the Slicer runtime, is not installed")
+    if not hasattr(slicer, "vtkSlicerMarkupsLogic"):
+        pytest.skip("the Markups logic is not part of this runtime")
+    scene = slicer.vtkMRMLScene()
+    node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "points")
+    node.AddControlPoint([-10.0, -20.0, 30.0], "apex")
+    table = scene.AddNewNodeByClass("vtkMRMLTableNode", "table")
+    slicer.vtkSlicerMarkupsLogic.ExportControlPointsToTable(node, table)
+    storage = slicer.vtkMRMLTableStorageNode()
+    storage.SetFileName(str(tmp_path / "p.csv"))
+    assert storage.WriteData(table)
+    names, points = read_points(tmp_path / "p.csv")
+    assert names == ("apex",)
+    assert np.abs(points - [[10.0, 20.0, 30.0]]).max() < 1e-6
+
+
+@pytest.mark.parametrize(("unit", "mm"), [("mm", 1), ("um", 1e-3), ("m", 1000), ("cm", 10), ("", 1),
+                                          (["um", "UCUM", "micrometer"], 1e-3)])
+def test_markups_in_other_units(unit: object, mm: float, tmp_path: Path) -> None:
+    data = json.loads(markups("LPS"))
+    data["markups"][0]["coordinateUnits"] = unit
+    (tmp_path / "p.mrk.json").write_text(json.dumps(data))
+    assert np.allclose(read_points(tmp_path / "p.mrk.json")[1][0], np.array([10.0, 20.0, 30.0]) * mm, rtol=1e-15)
+
+
+@pytest.mark.parametrize("status", ["undefined", "missing", "preview"])
+def test_points_that_are_not_placed_are_refused_by_name(status: str, tmp_path: Path) -> None:
+    data = json.loads(markups("LPS"))
+    points = data["markups"][0]["controlPoints"]
+    points[0]["positionStatus"] = "defined"
+    points[1] |= {"positionStatus": status, "position": [0.0, 0.0, 0.0]}
+    (tmp_path / "p.mrk.json").write_text(json.dumps(data))
+    del points[1]["position"]
+    (tmp_path / "q.mrk.json").write_text(json.dumps(data))
+    number = {"undefined": 0, "preview": 1, "missing": 3}[status]
+    lines = FCSV.format(system="LPS").splitlines()
+    (tmp_path / "p.fcsv").write_text("\n".join([*lines[:-2], lines[-2] + ",2,0", f"{lines[-1]},{number},0"]) + "\n")
+    (tmp_path / "p.csv").write_text("label,r,a,s,defined\napex,1,2,3,1\n\"base, left\",0,0,0,0\n")
+    for name in ("p.mrk.json", "q.mrk.json", "p.fcsv", "p.csv"):
+        with pytest.raises(InputError, match="not placed") as caught:
+            read_points(tmp_path / name)
+        assert "base, left" in str(caught.value) and "apex" not in str(caught.value)
+
+
 @pytest.mark.parametrize(("name", "text", "said"), [
+    ("p.csv", "x,y,z\n1,5,2,0,3\n", "more values than the header"),
+    ("p.csv", "label;x;y;z\na;1,5;2;3\n", "decimal points, not commas"),
+    ("p.csv", "label,r,a,s,defined,selected\na,1,2,3,1,1\nb,1,2,3.1", "cut short"),
+    ("p.fcsv", FCSV.format(system="LPS")[:-22], "cut short"),
+    ("p.mrk.json", markups("LPS")[:-9], "not a markups file"),
+    ("p.mrk.json", "[" * 100000, "not a markups file"),
+    ("p.mrk.json", '{"markups": [{"coordinateUnits": "[in_i]", "controlPoints": []}]}', "unit of the coordinates"),
     ("p.csv", "1,2,3\n4,5,6\n", "not a table of points"),
     ("p.csv", "label,x,y,z\n", "no points"),
     ("p.csv", "label,x,y,z\na,1,2,three\n", "no position"),
