@@ -1,22 +1,16 @@
-"""What there is to compute with, and how to get what is missing: the door to ``probing`` and ``installing``.
+"""What there is to compute with, and how to get what is missing: the door to ``probing``, ``plans`` and ``installing``.
 
 Nothing here imports torch, starts pip or touches the network before the user consented.
 """
 
 from __future__ import annotations
 
-from AutoRegSlicerLib.installing import (
-    InstallPlan,
-    consentText,
-    constraintsText,
-    install,
-    installPlan,
-    offlineText,
-    requirements,
-)
+from AutoRegSlicerLib.installing import constraintsText, install, installSteps, pipBusy
+from AutoRegSlicerLib.plans import InstallPlan, consentText, diskNeeded, installPlan, offlineText, requirements
 from AutoRegSlicerLib.probing import Device, Environment, Probe, cleanEnvironment, describe, probe, slicerInterpreter
 
 __all__ = [
     "Device", "Environment", "InstallPlan", "Probe", "cleanEnvironment", "consentText", "constraintsText", "describe",
-    "install", "installPlan", "offlineText", "probe", "requirements", "slicerInterpreter",
+    "diskNeeded", "install", "installPlan", "installSteps", "offlineText", "pipBusy", "probe", "requirements",
+    "slicerInterpreter",
 ]

@@ -15,53 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-EnvironmentState = Literal["ready", "cpu-only", "missing", "broken"]
-OLDEST_TORCH = (2, 4)
-ANSWER_SECONDS = 60.0
-#: the line of the answer among whatever an interpreter prints when it starts
-MARK = "AUTOREG-PROBE "
+from AutoRegSlicerLib import question
 
-#: run in the interpreter asked. Only the standard library before torch, so that every Python 3 answers.
-QUESTION = r"""
-import importlib.util, json, os, platform, shutil, subprocess, sys
-told = {"python": platform.python_version(), "torch": "", "cuda": "", "devices": [], "torch_error": "", "numpy": ""}
-names = ("torch", "numpy", "SimpleITK", "safetensors", "nibabel")
-told["missing"] = [n for n in names if importlib.util.find_spec(n) is None]
-told["threads"] = os.cpu_count() or 1
-try:
-    page = os.sysconf("SC_PAGE_SIZE")
-    told["memory"] = [page * os.sysconf("SC_AVPHYS_PAGES"), page * os.sysconf("SC_PHYS_PAGES")]
-    for line in open("/proc/meminfo"):
-        if line.startswith("MemAvailable:"):
-            told["memory"][0] = int(line.split()[1]) * 1024
-except (AttributeError, OSError, ValueError):
-    told["memory"] = [0, 0]
-try:
-    rows = subprocess.run([shutil.which("nvidia-smi") or "nvidia-smi", "--query-gpu=name,memory.total",
-        "--format=csv,noheader"], capture_output=True, text=True, timeout=20).stdout.splitlines()
-    told["gpus"] = [row.strip() for row in rows if "," in row]
-except (OSError, subprocess.SubprocessError):
-    told["gpus"] = []
-if "torch" not in told["missing"]:
-    try:
-        import torch
-        told["torch"], told["cuda"] = torch.__version__, torch.version.cuda or ""
-        try:
-            told["numpy"] = "" if torch.zeros(1).numpy().size == 1 else "?"
-        except Exception as problem:
-            told["numpy"] = str(problem)
-        if torch.cuda.is_available():
-            codes = torch.cuda.get_arch_list()
-            for i in range(torch.cuda.device_count()):
-                free, total = torch.cuda.mem_get_info(i)
-                major, minor = torch.cuda.get_device_capability(i)
-                same = [c for c in codes if c.startswith("sm_%d" % major)]
-                older = [c for c in codes if c.startswith("compute_") and int(c[8:].rstrip("af")) <= 10 * major + minor]
-                told["devices"].append([torch.cuda.get_device_name(i), free, total, bool(same or older)])
-    except Exception as problem:
-        told["torch_error"] = "%s: %s" % (type(problem).__name__, problem)
-print("MARK" + json.dumps(told))
-""".replace("MARK", MARK)
+EnvironmentState = Literal["ready", "cpu-only", "missing", "broken"]
+OLDEST_TORCH, OLDEST_PYTHON = (2, 4), (3, 11)
+ANSWER_SECONDS = 60.0
+#: run by the interpreter asked
+QUESTION = Path(question.__file__).resolve()
 
 
 @dataclass(frozen=True)
@@ -78,7 +38,8 @@ class Device:
 class Environment:
     """What an interpreter can compute with.
 
-    ``state``: ready (GPU), cpu-only (works, slower), missing (packages absent), broken (it did not answer).
+    ``state``: ready (GPU), cpu-only (works, slower), missing (packages absent), broken (it did not answer, or is too
+    old a Python). ``platform`` and ``machine`` as ``sys.platform`` and ``platform.machine()`` of that interpreter.
     """
 
     state: EnvironmentState
@@ -91,6 +52,14 @@ class Environment:
     threads: int = 1
     missing: tuple[str, ...] = ()  # names for pip: "torch", "safetensors", ...
     warnings: tuple[tuple[str, str], ...] = ()  # (code, text)
+    platform: str = sys.platform
+    machine: str = ""
+    translated: bool = False  # an Intel program that Rosetta runs on Apple silicon
+    mps: bool = False  # whether PyTorch can use an Apple GPU
+
+    def warns(self, *codes: str) -> bool:
+        """Whether there is a warning of one of these codes."""
+        return any(code in codes for code, _text in self.warnings)
 
     @property
     def ready(self) -> bool:
@@ -108,7 +77,7 @@ class Environment:
             return f"CPU only, {self.threads} threads; PyTorch {self.torch}"
         if self.state == "missing":
             return f"Not installed: {', '.join(self.missing)}"
-        return "This Python does not answer"
+        return self.warnings[0][1] if self.warnings else "This Python does not answer"
 
 
 class Probe:
@@ -127,7 +96,7 @@ class Probe:
             # into a file: a pipe that nobody reads would stop a talkative interpreter
             with open(Path(self._folder) / "told", "wb") as told:
                 self._process = subprocess.Popen(
-                    [interpreter, "-c", QUESTION], stdin=subprocess.DEVNULL, stdout=told, stderr=told,
+                    [interpreter, str(QUESTION)], stdin=subprocess.DEVNULL, stdout=told, stderr=told,
                     env=dict(variables), cwd=self._folder, **hidden,
                 )
         except OSError as problem:
@@ -142,9 +111,9 @@ class Probe:
                 self._end(_broken(self.interpreter, f"no answer in {ANSWER_SECONDS:.0f} s"))
             return self._answer
         text = (Path(self._folder) / "told").read_text(encoding="utf-8", errors="replace")
-        lines = [line for line in text.splitlines() if line.startswith(MARK)]
+        lines = [line for line in text.splitlines() if line.startswith(question.MARK)]
         if lines:
-            self._end(describe(json.loads(lines[-1][len(MARK):]), interpreter=self.interpreter))
+            self._end(describe(json.loads(lines[-1][len(question.MARK):]), interpreter=self.interpreter))
         else:
             last = (text.strip().splitlines() or [f"exit code {self._process.returncode}"])[-1]
             self._end(_broken(self.interpreter, last[:200]))
@@ -172,6 +141,8 @@ def probe(interpreter: str | Path | None = None) -> Probe:
 def describe(told: Mapping[str, Any], *, interpreter: str = "") -> Environment:
     """The answer to :data:`QUESTION` as an Environment, with the warnings that follow from it."""
     missing, warnings = list(told["missing"]), []
+    if not (fits := _numbers(told["python"]) >= OLDEST_PYTHON):
+        warnings.append(("old-python", f"Python {told['python']} is too old; 3.11 or newer is needed."))
     if "nibabel" in missing:  # wanted for NIfTI displacement fields only, which Slicer's jobs never write
         missing.remove("nibabel")
     devices = tuple(Device(str(n), int(free), int(total), bool(ok)) for n, free, total, ok in told["devices"])
@@ -186,7 +157,10 @@ def describe(told: Mapping[str, Any], *, interpreter: str = "") -> Environment:
     gpus = list(told.get("gpus", ()))
     usable = tuple(device for device in devices if device.supported)
     if told["torch"] and not usable:
-        if devices:
+        if told.get("mps"):
+            warnings.append(("mps", "An Apple GPU was found. Automatic uses the CPU, since AutoReg has not been tried "
+                                    "on Apple GPUs: to try it, choose it under Advanced, Compute on."))
+        elif devices:
             warnings.append(("old-gpu", f"This PyTorch has no code for the GPU {devices[0].name}; the CPU is used."))
         elif gpus and not told["cuda"]:
             warnings.append(("cpu-build", "A GPU was found but PyTorch was built for CPU; expect 20-50x slower."))
@@ -196,11 +170,20 @@ def describe(told: Mapping[str, Any], *, interpreter: str = "") -> Environment:
         else:
             warnings.append(("no-gpu", "No GPU was found: the CPU is used. Registering works; "
                                        "searching and training take 20-50x longer."))
-    state: EnvironmentState = "missing" if missing else "ready" if usable else "cpu-only"
+    state: EnvironmentState = (
+        "broken" if not fits else "missing" if missing else "ready" if usable else "cpu-only")
     return Environment(
         state, interpreter, str(told["python"]), str(told["torch"]), str(told["cuda"]), usable,
         (int(told["memory"][0]), int(told["memory"][1])), int(told["threads"]), tuple(missing), tuple(warnings),
+        str(told.get("platform", sys.platform)), str(told.get("machine", "")), bool(told.get("translated")),
+        bool(told.get("mps")),
     )
+
+
+def isOwn(interpreter: str) -> bool:
+    """Whether this is Slicer's own Python, into which Slicer's pip installs (empty: yes)."""
+    own = {Path(path).resolve() for path in (slicerInterpreter(), sys.executable)}
+    return not interpreter or Path(interpreter).resolve() in own
 
 
 def slicerInterpreter() -> str:

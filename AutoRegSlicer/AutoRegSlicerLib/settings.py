@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 PYTHON, WORKSPACE, WHEELS = "AutoReg/Python", "AutoReg/Workspace", "AutoReg/WheelFolder"
+AGREED = "AutoReg/AgreedPackages"  # a set-up that goes on after a restart: what the user agreed to
 
 
 def application() -> Any:

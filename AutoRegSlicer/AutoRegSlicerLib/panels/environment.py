@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import qt
-import slicer.util
 from slicer.i18n import tr as _
 
 from AutoRegLib.core.records import make_folder
 from AutoRegSlicerLib import environment, logic, settings
 from AutoRegSlicerLib.jobs_ui import Jobs
 from AutoRegSlicerLib.panels import qtbits
-from AutoRegSlicerLib.panels.session import Session, describe
+from AutoRegSlicerLib.panels.session import Session
+from AutoRegSlicerLib.panels.setup import SetUp
 
 PROBE_MILLISECONDS = 250
 
@@ -29,15 +29,16 @@ class EnvironmentPanel:
     def __init__(self, session: Session) -> None:
         self.session, self.ui = session, session.ui
         self._probe: Any = None
-        self._note = ""  # shown instead of what was found: an installation that runs, a path without a Python
+        self._absent = ""  # a chosen path where there is no Python
         self._timer = qt.QTimer()
         self._timer.setInterval(PROBE_MILLISECONDS)
         qtbits.on(self._timer, "timeout", self.poll)
         self.ui.externalPythonPathEdit.setCurrentPath(settings.read(settings.PYTHON))
         self.ui.wheelFolderPathEdit.setCurrentPath(settings.read(settings.WHEELS))
         qtbits.write(self.ui.workspaceDirectoryButton, "directory", str(logic.defaultWorkspace()))
-        session.setUp = self.setUp
-        qtbits.on(self.ui.setupEnvironmentButton, "clicked", self.setUp)
+        self.setup = SetUp(session, refresh=self.refresh, check=lambda: self.check())
+        session.setUp = self.setup.ask
+        qtbits.on(self.ui.setupEnvironmentButton, "clicked", self.setup.ask)
         qtbits.on(self.ui.refreshEnvironmentButton, "clicked", self.check)
         qtbits.on(self.ui.externalPythonPathEdit, "currentPathChanged", self.interpreterChanged)
         qtbits.on(self.ui.wheelFolderPathEdit, "currentPathChanged", self.wheelFolderChanged)
@@ -60,6 +61,7 @@ class EnvironmentPanel:
             self._probe, self.session.environment = None, found
             self._timer.stop()
             self.session.changed()
+            self.setup.goOn()
 
     def stop(self) -> None:
         """Ask no more."""
@@ -69,56 +71,29 @@ class EnvironmentPanel:
             self._probe = None
 
     def refresh(self) -> None:
-        """What computes, and a button where something is missing."""
+        """What computes, what is being installed, and a button where something is missing."""
         found = self.session.environment
-        ready = found is not None and found.ready
-        improvable = found is not None and any(code == "cpu-build" for code, _text in found.warnings)
-        text = found.text if found else _("Looking for PyTorch and a GPU…")
-        if found is not None and "torch" in found.missing:
-            text = _("PyTorch is not installed (about {size}).").format(
-                size=qtbits.size(environment.installPlan(found).bytesNeeded))
-        self.ui.environmentStatusLabel.setText(self._note or text)
+        self.ui.environmentStatusLabel.setText(self.setup.text or self._absent or self._found(found))
         self.ui.environmentStatusLabel.setToolTip("\n".join(text for _code, text in found.warnings) if found else "")
-        self.ui.setupEnvironmentButton.setVisible(found is not None and (not ready or improvable))
-        qtbits.offer(self.ui.refreshEnvironmentButton, [] if found else [_("Looking already.")], _(
+        self.ui.setupEnvironmentButton.setVisible(
+            bool(self.setup.text) or (found is not None and (not found.ready or found.warns("cpu-build"))))
+        installing = [_("Being set up.")] if self.setup.text else []
+        qtbits.offer(self.ui.setupEnvironmentButton, installing, _(
+            "Install what AutoReg computes with, or choose a Python that has it. Nothing is downloaded before you "
+            "agree."))
+        qtbits.offer(self.ui.refreshEnvironmentButton, installing or ([] if found else [_("Looking already.")]), _(
             "Look again for PyTorch and a GPU."))
         names = [device.name for device in found.devices] if found else []
         self.ui.deviceComboBox.setToolTip(_("Automatic takes a GPU where there is one. Found: {what}.").format(
             what=", ".join(names) or _("CPU only")))
 
-    # ---- what is missing
-
-    def setUp(self) -> None:
-        """Install what is missing, after one question; the only place from which anything is downloaded."""
-        found = self.session.environment
-        if found is None or self.session.jobs.running():
-            self.session.say(_("Wait until the running job is done, then set up."))
-            return
-        wheels = settings.read(settings.WHEELS) or None
-        plan = environment.installPlan(found, wheelFolder=wheels)
-        if plan.route in ("none", "manual"):
-            self.session.dialogs.inform(environment.consentText(plan))
-            return
-        if not self.session.dialogs.confirm(environment.consentText(plan), _("Set up AutoReg")):
-            return
-        self._note = _("Installing. This takes some minutes…")
-        self.refresh()
-        self.session.run(
-            lambda: environment.install(plan, consented=True, log=self.session.say, wheelFolder=wheels),
-            self.installed, self.notInstalled)
-
-    def notInstalled(self, problem: Exception) -> None:
-        """Say why, and what else can be done."""
-        self._note = ""
-        self.refresh()
-        self.session.dialogs.inform("{1}\n\n{2}".format(*describe(problem)))
-
-    def installed(self, restart: bool) -> None:
-        """Installing ended well: look again, or restart."""
-        self._note = ""
-        if restart and self.session.dialogs.confirm(_("Slicer has to be restarted. Restart now?")):
-            slicer.util.restart()
-        self.check()
+    def _found(self, found: Any) -> str:
+        if found is None:
+            return str(_("Looking for PyTorch and a GPU…"))
+        if found.state == "missing" and "torch" in found.missing:
+            return str(_("PyTorch is not installed (about {size}).").format(
+                size=qtbits.size(environment.diskNeeded(found))))
+        return str(found.text)
 
     # ---- what was chosen
 
@@ -126,7 +101,7 @@ class EnvironmentPanel:
         """Another Python from the next job on; while a path is being typed nothing changes."""
         path = qtbits.read(self.ui.externalPythonPathEdit, "currentPath")
         absent = bool(path) and not Path(path).is_file()
-        self._note = _("There is no Python at {path}.").format(path=path) if absent else ""
+        self._absent = _("There is no Python at {path}.").format(path=path) if absent else ""
         self.refresh()
         if absent:
             return
