@@ -251,9 +251,12 @@ def _apply(arguments: ApplyArguments, device: str, monitor: Monitor) -> dict[str
     for given in (arguments.input, arguments.reference, arguments.transform):
         if given is not None and Path(given).resolve() == output.resolve():
             raise InputError(f"the result would overwrite an input: {given}", remedy="choose another --output")
-    return apply_transform(
+    result = apply_transform(
         arguments.transform, reference=arguments.reference, input=arguments.input, output=output, kind=arguments.kind
     )
+    for text in result["warnings"]:
+        monitor.event("warning", code="apply", text=text)
+    return result
 
 
 def _evaluate(arguments: EvaluateArguments, device: str, monitor: Monitor) -> dict[str, Any]:

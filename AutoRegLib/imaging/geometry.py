@@ -141,6 +141,14 @@ def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.asarray(points) @ matrix[:-1, :-1].T + matrix[:-1, -1]
 
 
+def within(geometry: Geometry, index: np.ndarray) -> np.ndarray:
+    """Which positions on a lattice lie in its field of view. Shape: (..., d), (x, y, z), to (...). Unit: voxels."""
+    found = np.ones(index.shape[:-1], dtype=bool)
+    for axis, count in enumerate(geometry.size):
+        found &= (index[..., axis] >= -0.5) & (index[..., axis] <= count - 0.5)
+    return found
+
+
 def lattice_points(size: Sequence[int], matrix: np.ndarray) -> np.ndarray:
     """A homogeneous matrix applied to every index of a lattice.
 

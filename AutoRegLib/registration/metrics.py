@@ -12,7 +12,7 @@ import numpy as np
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.memory import give_freed_memory_back
 from AutoRegLib.imaging.displacement import DisplacementField, compose_on
-from AutoRegLib.imaging.geometry import Geometry, apply, lattice_points
+from AutoRegLib.imaging.geometry import Geometry, apply, lattice_points, within
 from AutoRegLib.imaging.surface_distance import surface_distances, thread_count
 from AutoRegLib.imaging.volume import Volume
 
@@ -181,14 +181,6 @@ def coordinates(geometry: Geometry) -> np.ndarray:
 def inside(geometry: Geometry, points: np.ndarray) -> np.ndarray:
     """Which points lie in the field of view. Shape: (..., d) to (...). Unit: mm LPS."""
     return within(geometry, apply(geometry.physical_to_index, points))
-
-
-def within(geometry: Geometry, index: np.ndarray) -> np.ndarray:
-    """Which positions on a lattice lie in its field of view. Shape: (..., d), (x, y, z), to (...). Unit: voxels."""
-    found = np.ones(index.shape[:-1], dtype=bool)
-    for axis, count in enumerate(geometry.size):
-        found &= (index[..., axis] >= -0.5) & (index[..., axis] <= count - 0.5)
-    return found
 
 
 def with_mean(values: Mapping[int, float]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from AutoRegLib.imaging.files import (
     write_points,
     write_volume,
 )
+from AutoRegLib.imaging.reach import points_beyond, voxels_beyond
 from AutoRegLib.imaging.volume import resample
 from AutoRegLib.registration.metrics import inside
 from AutoRegLib.registration.no_network import no_network
@@ -139,7 +141,8 @@ def apply_transform(
 
     Images and labels are pulled back onto ``reference``'s grid (linear, nearest; 0 where there is no data).
     Points go through the transform as it is stored: fixed to moving; to carry moving points to the fixed image
-    give the inverse transform. Points outside ``reference``, where a field ends, are named in ``warnings``.
+    give the inverse transform. Beyond its displacement field a transform moves nothing: ``outside_field`` counts the
+    points, or the voxels of ``reference``, that lie there, and ``warnings`` says so.
 
     Unit: mm LPS. Raises: InputError, DiskError.
     """
@@ -152,15 +155,26 @@ def apply_transform(
     if kind == "points":
         names, points = read_points(input)
         write_points(names, transform_points(chain, points), output)
-        lost = [n for n, ok in zip(names, inside(grid, points), strict=True) if not ok] if grid is not None else []
+        lost = [name for name, beyond in zip(names, points_beyond(chain, points), strict=True) if beyond]
+        outside = len(lost)
         if lost:
-            warnings.append(f"{len(lost)} points lie outside the reference image: {', '.join(lost[:5])}")
+            warnings.append(f"{outside} of {len(names)} points lie outside the displacement field and were not moved: "
+                            f"{', '.join(lost[:5])}{', ...' if outside > 5 else ''}. Remove them, or register with a "
+                            "fixed image that holds them.")
+        if grid is not None and not inside(grid, points).all():
+            count = int((~inside(grid, points)).sum())
+            warnings.append(f"{count} of {len(names)} points lie outside the reference image.")
     elif kind in ("image", "labels"):
         if grid is None:
             raise InputError("a reference image is needed", expected="the image onto whose grid to resample",
                              remedy="give --reference")
         volume = read_volume(input, "labels" if kind == "labels" else "intensity")
         write_volume(resample(volume, grid, chain), output)
+        outside = voxels_beyond(chain, grid)
+        if outside:
+            share = 100 * outside / math.prod(grid.size)
+            warnings.append(f"{outside} voxels ({share:.2g} %) of the reference image lie outside the displacement "
+                            "field and were not moved. Choose the fixed image of the registration as the reference.")
     else:
         raise InputError("unknown kind of input", expected="image, labels or points", got=kind)
-    return {"output": str(output), "kind": kind, "warnings": warnings}
+    return {"output": str(output), "kind": kind, "outside_field": outside, "warnings": warnings}
