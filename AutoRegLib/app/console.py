@@ -13,6 +13,7 @@ from typing import Any
 
 from AutoRegLib.core.errors import CancelledError
 from AutoRegLib.core.jobs import Monitor, Wish
+from AutoRegLib.core.measures import MEASURES, VALIDATION
 
 QUIET_SECONDS = 2.0  # nothing shorter than this gets a progress display
 LINE_SECONDS = 10.0  # between two plain progress lines
@@ -106,7 +107,7 @@ class ConsoleMonitor(Monitor):
             warn(", ".join(part for part in parts if part))
 
     def _on_metric(self, name: str = "", value: Any = None, **more: Any) -> None:
-        if isinstance(value, (int, float)) and name in ("val_dice", "val_loss", "val_folds", "loss", "dice"):
+        if isinstance(value, (int, float)) and name in (*VALIDATION, "val_folds", "loss", "dice"):
             self._figures[name.removeprefix("val_")] = value
 
     def _on_warning(self, text: str = "", **more: Any) -> None:
@@ -169,15 +170,16 @@ def show_result(verb: str, result: Mapping[str, Any]) -> None:
 
 
 def result_lines(verb: str, result: Mapping[str, Any]) -> list[str]:
-    """The result in words: scalars a line each, figures before and after side by side."""
+    """The result in words: measures first, before and after side by side; then every other value a line."""
     lines = []
-    for name in ("dice", "hd95_mm", "tre_mm"):
-        after, before = result.get(name), result.get(f"{name.removesuffix('_mm')}_before", result.get(f"{name}_before"))
-        if _mean(after) is not None:
-            start = "" if _mean(before) is None else f"{_mean(before):.4g} -> "
-            lines.append(f"{name.replace('_', ' '):24s} {start}{_mean(after):.4g}")
+    told = {measure.before for measure in MEASURES.values()}
+    for name, measure in MEASURES.items():
+        after, before = _mean(result.get(name)), _mean(result.get(measure.before))
+        if after is not None and name not in told:
+            start = "" if before is None else f"{measure.text(before)} -> "
+            lines.append(f"{measure.title:24s} {start}{measure.text(after)}")
     for name, value in result.items():
-        if isinstance(value, bool) or value is None or name in ("tre_mm",):
+        if isinstance(value, bool) or value is None or name in MEASURES:
             continue
         if isinstance(value, float):
             lines.append(f"{name.replace('_', ' '):24s} {value:.4g}")

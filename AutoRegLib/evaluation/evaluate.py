@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from statistics import fmean, median, stdev
+from statistics import fmean, stdev
 from typing import Any, Literal
 
 from AutoRegLib.bundle import ModelBundle, table_text
 from AutoRegLib.core.errors import CancelledError, InputError
 from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.core.measures import MEASURES, over_pairs
 from AutoRegLib.core.records import make_folder, write_json, write_text
 from AutoRegLib.core.scenario import Case, Pair, Scenario, Split
 from AutoRegLib.imaging.align import Alignment
@@ -26,7 +27,6 @@ from AutoRegLib.registration.report import assemble
 _CACHED_CASES = 24  # volumes read once although a case is in many pairs; bounded, since they may be large
 #: (fixed, moving) identifiers -> what aligning them found, and its seconds
 Alignments = dict[tuple[str, str], tuple[Alignment, float]]
-_OVERLAPS = ("dice", "dice_before", "dice_affine")
 
 
 def evaluate(
@@ -89,32 +89,26 @@ def evaluate(
 
 
 def summarise(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The pairs' reports as one: means over pairs; folds are summed, time and memory are medians.
+    """The pairs' reports as one, each measure as its row in ``core.measures`` says.
 
     A measurement that no pair has, has no key.
     """
     result: dict[str, Any] = {"pairs": len(reports)}
-    for key in _OVERLAPS:
-        tables = [report[key] for report in reports if key in report]
-        if not tables:
-            continue
-        means = [table["mean"] for table in tables]
-        structures = sorted({name for table in tables for name in table} - {"mean"}, key=int)
-        # the spread is over pairs, of their mean Dice; a single pair has none
-        result[key] = {"mean": fmean(means), **({"sd": stdev(means)} if len(means) > 1 else {})}
-        result[key] |= {s: fmean(table[s] for table in tables if s in table) for s in structures}
-    for key in ("hd95_mm", "tre_before_mm", "tre_mm", "lncc_before", "lncc", "fold_fraction", "log_jacobian_std"):
-        values = [report[key] for report in reports if key in report]
-        if values:
-            result[key] = fmean(values)
-    folds = [report["folds"] for report in reports]
-    result["folds"], result["pairs_with_folds"] = sum(folds), sum(count > 0 for count in folds)
-    result["jacobian_min"] = min(report["jacobian_min"] for report in reports)
-    result["seconds"] = median(report["seconds"] for report in reports)
-    peaks = [report["peak_memory_bytes"] for report in reports if "peak_memory_bytes" in report]
-    if peaks:
-        result["peak_memory_bytes"] = round(median(peaks))
+    for key, measure in MEASURES.items():
+        tables = [report[key] for report in reports if isinstance(report.get(key), Mapping)]
+        value = _by_structure(tables) if tables else over_pairs(measure, reports)
+        if value is not None:
+            result[key] = value
+    result["pairs_with_folds"] = sum(report["folds"] > 0 for report in reports)
     return result
+
+
+def _by_structure(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Means over pairs of every structure and of the pairs' means, whose spread a single pair does not have."""
+    means = [table["mean"] for table in tables]
+    structures = sorted({name for table in tables for name in table} - {"mean"}, key=int)
+    spread = {"sd": stdev(means)} if len(means) > 1 else {}
+    return {"mean": fmean(means), **spread, **{s: fmean(t[s] for t in tables if s in t) for s in structures}}
 
 
 def _one(
@@ -164,12 +158,9 @@ def _rows(pair: Pair, report: Mapping[str, Any], scenario: Scenario) -> list[dic
     for label in structures or [""]:
         row: dict[str, Any] = {"fixed": pair.fixed.id, "moving": pair.moving.id, "structure": label}
         row["name"] = scenario.structures.get(int(label), label) if label else ""
-        for key in ("dice_before", "dice_affine", "dice"):
-            row[key] = report.get(key, {}).get(label)
-        row["hd95_mm"] = report.get("hd95_by_structure_mm", {}).get(label)
-        for key in ("tre_before_mm", "tre_mm", "lncc_before", "lncc", "folds", "fold_fraction", "jacobian_min",
-                    "log_jacobian_std", "seconds"):
-            row[key] = report.get(key)
+        for key, measure in MEASURES.items():
+            if measure.listed:
+                row[key] = report.get(measure.table, {}).get(label) if measure.table else report.get(key)
         rows.append(row)
     return rows
 

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from AutoRegLib.bundle import load_bundle
 from AutoRegLib.core.errors import AutoRegError, CancelledError, InputError
 from AutoRegLib.core.failures import explain
 from AutoRegLib.core.jobs import Monitor, Wish
+from AutoRegLib.core.measures import MEASURES
 from AutoRegLib.core.recipe import Recipe, read_recipe
 from AutoRegLib.core.records import make_folder, read_json, to_plain, write_json, write_text
 from AutoRegLib.core.scenario import Scenario
@@ -33,11 +34,6 @@ from AutoRegLib.search.search import search
 
 SCHEMA, COST, RESULT = "autoreg-study/1", "autoreg-study-cost/1", "autoreg-study-result/1"
 SEARCHES: dict[str, Callable[..., Recipe]] = {"gradient": search, "random": random_search}
-#: what a run's line takes from the summary of its evaluation as it stands
-MEASURES = (
-    "pairs", "hd95_mm", "tre_before_mm", "tre_mm", "lncc_before", "lncc", "folds", "pairs_with_folds", "fold_fraction",
-    "jacobian_min", "seconds", "parameters",
-)
 
 
 class RunMonitor(Monitor):
@@ -177,16 +173,15 @@ def as_result(
     Unit: seconds, bytes, mm; ``seconds`` is that of one registration.
     """
     result: dict[str, Any] = {"row": row.name, "seed": seed, "status": "done"}
-    for name in ("dice", "dice_before", "dice_affine"):
-        if name in summary:
+    for name in ("pairs", *MEASURES, "pairs_with_folds", "parameters"):
+        if isinstance(summary.get(name), Mapping):
             result[name] = summary[name]["mean"]
+        elif name in summary:
+            result[name] = summary[name]
     if "sd" in summary.get("dice", {}):
         result["dice_sd"] = summary["dice"]["sd"]
-    result |= {name: summary[name] for name in MEASURES if name in summary}
     for part, cost in costs.items():
         result |= {f"{part}_{name}": value for name, value in cost.items()}
-    if "peak_memory_bytes" in summary:
-        result["peak_memory_bytes"] = summary["peak_memory_bytes"]
     result |= to_plain(recipe.loss_weights)
     if row.network == "autoreg" and recipe.genotype is not None:
         result["genotype"] = " | ".join(" ".join(edges) for edges in to_plain(recipe.genotype).values())

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from AutoRegLib.bundle import table_text
 from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.core.measures import MEASURES, Measure
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.core.records import make_folder, write_text
 from AutoRegLib.core.scenario import Scenario
@@ -27,42 +27,24 @@ FIRST = (
 )
 
 
-@dataclass(frozen=True)
-class Column:
-    """One measure in the tables: how it is written, and which way is better (0: neither)."""
-
-    key: str
-    title: str
-    form: str = "{:.3f}"
-    better: int = 0
-    scale: float = 1.0
-    spread: bool = True  # the standard deviation over seeds is written too
-
-
-#: what rows are compared by, pair by pair: the first of these that was measured, and its column in ``pairs.csv``
-SCORES = (
-    (Column("dice", "Dice", better=1), "dice_mean"),
-    (Column("tre_mm", "TRE mm", "{:.2f}", better=-1), "tre_mm"),
-    (Column("lncc", "LNCC", better=1), "lncc"),
-)
-COLUMNS = (
-    Column("dice", "Dice", better=1),
-    Column("dice_sd", "sd over pairs", spread=False),
-    Column("hd95_mm", "HD95 mm", "{:.2f}", better=-1),
-    Column("tre_mm", "TRE mm", "{:.2f}", better=-1),
-    Column("lncc", "LNCC", better=1),
-    Column("folds", "folded voxels", "{:.0f}", better=-1),
-    Column("pairs_with_folds", "pairs with folds", "{:.3g}", better=-1, spread=False),
-    Column("seconds", "s a pair", "{:.2f}", spread=False),
-    Column("parameters", "parameters", "{:,.0f}", spread=False),
+#: what stands behind a measure of the table, and at its end
+_BEHIND = {
+    "dice": (Measure("dice_sd", "sd over pairs", spread=False),),
+    "folds": (Measure("pairs_with_folds", "pairs with folds", "{:.3g}", -1, spread=False),),
+    "seconds": (Measure("parameters", "parameters", "{:,.0f}", spread=False),),
+}
+COLUMNS = tuple(
+    column for measure in MEASURES.values() if measure.studied for column in (measure, *_BEHIND.get(measure.key, ()))
 )
 COSTS = (
-    Column("search_seconds", "search s", "{:.0f}", spread=False),
-    Column("train_seconds", "training s", "{:.0f}", spread=False),
-    Column("search_peak_memory_bytes", "search MiB", "{:.0f}", scale=2.0**-20, spread=False),
-    Column("train_peak_memory_bytes", "training MiB", "{:.0f}", scale=2.0**-20, spread=False),
-    Column("peak_memory_bytes", "registration MiB", "{:.0f}", scale=2.0**-20, spread=False),
+    Measure("search_seconds", "search s", "{:.0f}", spread=False),
+    Measure("train_seconds", "training s", "{:.0f}", spread=False),
+    Measure("search_peak_memory_bytes", "search MiB", "{:.0f}", scale=2.0**-20, spread=False),
+    Measure("train_peak_memory_bytes", "training MiB", "{:.0f}", scale=2.0**-20, spread=False),
+    Measure("peak_memory_bytes", "registration MiB", "{:.0f}", scale=2.0**-20, spread=False),
 )
+#: what rows are compared by, pair by pair: the first of these that was measured
+SCORES = tuple(measure for measure in MEASURES.values() if measure.compares)
 
 
 def write_report(
@@ -79,8 +61,8 @@ def write_report(
     write_text(output / "study.csv", table_text(ordered))
     done = [result for result in results if result["status"] == "done"]
     failed = [result for result in results if result["status"] != "done"]
-    scored, place = chosen_score(done)
-    scores = pair_scores(output, done, place)
+    scored = chosen_score(done)
+    scores = pair_scores(output, done, scored)
     equal = ""
     if {"autoreg", "random-search"} <= {result["row"] for result in done}:
         equal = "; the random search has the time that the whole search took"
@@ -114,7 +96,7 @@ def write_report(
 
 def table_lines(
     table: Table, results: Sequence[Result], scores: Mapping[str, Mapping[PairKey, float]],
-    scored: Column = SCORES[0][0],
+    scored: Measure = SCORES[0],
 ) -> list[str]:
     """One table in Markdown; nothing when fewer than two of its rows are finished.
 
@@ -157,16 +139,17 @@ def paired_gain(base: Mapping[PairKey, float], other: Mapping[PairKey, float]) -
     return fmean(gains), stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else None
 
 
-def chosen_score(results: Sequence[Result]) -> tuple[Column, str]:
-    """What the rows are compared by, and its column in ``pairs.csv``: overlap, else landmarks, else similarity."""
-    known = (score for score in SCORES if results and all(score[0].key in result for result in results))
+def chosen_score(results: Sequence[Result]) -> Measure:
+    """What the rows are compared by: overlap, else landmarks, else similarity."""
+    known = (score for score in SCORES if results and all(score.key in result for result in results))
     return next(known, SCORES[0])
 
 
 def pair_scores(
-    output: Path, results: Sequence[Result], place: str = SCORES[0][1]
+    output: Path, results: Sequence[Result], scored: Measure = SCORES[0]
 ) -> dict[str, dict[PairKey, float]]:
-    """For each row a measure of every test pair (a column of ``pairs.csv``), mean over seeds; empty without it."""
+    """For each row a measure of every test pair (from ``pairs.csv``), mean over seeds; empty without it."""
+    place = f"{scored.key}_mean" if scored.table == scored.key else scored.key
     found: dict[str, dict[PairKey, list[float]]] = {}
     for result in results:
         for line in _table(output, result, "pairs.csv"):
@@ -194,10 +177,10 @@ def _table(output: Path, result: Result, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def _cells(column: Column, lines: Sequence[Sequence[Result]]) -> list[str]:
+def _cells(column: Measure, lines: Sequence[Sequence[Result]]) -> list[str]:
     """The measure of every line as text, the best in bold (all that look the same as the best)."""
     values = [over_seeds(runs, column.key) for runs in lines]
-    plain = ["" if value is None else column.form.format(value[0] * column.scale) for value in values]
+    plain = ["" if value is None else column.text(value[0]) for value in values]
     best = None
     known = [(value[0] * column.better, text) for value, text in zip(values, plain, strict=True) if value]
     if column.better and len({text for _, text in known}) > 1:
@@ -206,18 +189,18 @@ def _cells(column: Column, lines: Sequence[Sequence[Result]]) -> list[str]:
     for value, text in zip(values, plain, strict=True):
         cell = text
         if value is not None and column.spread and value[1] is not None:
-            cell += " ± " + column.form.format(value[1] * column.scale)
+            cell += " ± " + column.text(value[1])
         cells.append(f"**{cell}**" if value is not None and text == best else cell)
     return cells
 
 
-def _gain_text(base: Mapping[PairKey, float], other: Mapping[PairKey, float], scored: Column) -> str:
+def _gain_text(base: Mapping[PairKey, float], other: Mapping[PairKey, float], scored: Measure) -> str:
     """The gain as text, positive where the other row is better."""
     gain = paired_gain(base, other)
     if gain is None:
         return ""
     sign = "+" if gain[0] * scored.better >= 0 else "-"
-    return sign + scored.form.format(abs(gain[0])) + ("" if gain[1] is None else f" ± {scored.form.format(gain[1])}")
+    return sign + scored.text(abs(gain[0])) + ("" if gain[1] is None else f" ± {scored.text(gain[1])}")
 
 
 def _before(results: Sequence[Result]) -> list[str]:
@@ -242,7 +225,7 @@ def _glossary(results: Sequence[Result]) -> list[str]:
     return [*lines, ""]
 
 
-def _best(results: Sequence[Result], scored: Column) -> dict[str, Any]:
+def _best(results: Sequence[Result], scored: Measure) -> dict[str, Any]:
     """The row whose mean is the best."""
     means = {name: over_seeds([r for r in results if r["row"] == name], scored.key) for name in ROWS}
     known = {name: mean[0] for name, mean in means.items() if mean is not None}
@@ -253,7 +236,7 @@ def _best(results: Sequence[Result], scored: Column) -> dict[str, Any]:
 
 
 def _draw(
-    output: Path, results: Sequence[Result], scores: Mapping[str, Mapping[PairKey, float]], scored: Column,
+    output: Path, results: Sequence[Result], scores: Mapping[str, Mapping[PairKey, float]], scored: Measure,
     monitor: Monitor,
 ) -> list[str]:
     """The pictures, and the lines that show them; a warning where matplotlib is not installed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from AutoRegLib.imaging.volume import Volume, resample
 from AutoRegLib.networks.registry import count_parameters
 from AutoRegLib.registration import metrics
 from AutoRegLib.registration.no_network import NAME, finest_spacing
-from AutoRegLib.registration.pair import Landmarks, PairInputs
+from AutoRegLib.registration.pair import PairInputs
 from AutoRegLib.registration.pipeline import Registration
 
 #: below this part of the fixed image with data from the moving one, something is probably cut off
@@ -58,14 +58,9 @@ def assemble(
         warped_labels=None if labels is None else resample(labels, grid, transform),
     )
     report: dict[str, Any] = {"version": __version__}
-    report |= overlap_measures(pair, found, volumes, structures=structures)
-    report |= landmark_measures(pair.landmarks, found)
-    report["lncc_before"] = metrics.lncc(pair.fixed, volumes.before, mask=pair.mask, device=device)
-    report["lncc"] = metrics.lncc(pair.fixed, volumes.warped, mask=pair.mask, device=device)
-    report |= metrics.fold_measures(volumes.jacobian, mask=pair.mask)
-    if way_back:
-        report |= way_back_measures(pair, found)
-    report["coverage"] = metrics.coverage(found.field, pair.moving.geometry, mask=pair.mask)
+    seen = Result(pair, found, volumes, structures=tuple(structures), way_back=way_back, device=device)
+    for measured in MEASURED:
+        report |= measured(seen)
     peak = metrics.peak_memory_bytes(device)
     if peak is not None:
         report["peak_memory_bytes"] = peak
@@ -79,14 +74,25 @@ def assemble(
     return report, volumes
 
 
-def overlap_measures(
-    pair: PairInputs, found: Registration, volumes: ResultVolumes, *, structures: Sequence[int] = ()
-) -> dict[str, Any]:
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What there is to measure of one pair. ``structures``: as in :func:`assemble`."""
+
+    pair: PairInputs
+    found: Registration
+    volumes: ResultVolumes
+    structures: tuple[int, ...] = ()
+    way_back: bool = True
+    device: str = "cpu"
+
+
+def overlap_measures(result: Result) -> dict[str, Any]:
     """Dice by headers, by the affine and by the whole field, and surface distance; empty without both label maps."""
+    pair, found, volumes = result.pair, result.found, result.volumes
     if pair.fixed_labels is None or volumes.labels_before is None or volumes.warped_labels is None:
         return {}
     common = metrics.structures_of(pair.fixed_labels, _known(pair.moving_labels))
-    structures = tuple(s for s in common if not structures or s in structures)
+    structures = tuple(s for s in common if not result.structures or s in result.structures)
     outer = (found.alignment.transform,) if pair.initial is None else (found.alignment.transform, pair.initial)
     linear = chain(*outer)
     stages = {
@@ -94,23 +100,24 @@ def overlap_measures(
         "dice_affine": resample(_known(pair.moving_labels), pair.fixed.geometry, linear),
         "dice": volumes.warped_labels,
     }
-    result: dict[str, Any] = {}
+    measures: dict[str, Any] = {}
     for key, labels in stages.items():
         values = metrics.with_mean(metrics.dice(pair.fixed_labels, labels, structures))
         if values:
-            result[key] = values
+            measures[key] = values
     distances = metrics.with_mean(metrics.hd95(pair.fixed_labels, volumes.warped_labels, structures))
     if distances:
-        result["hd95_mm"] = distances.pop("mean")
-        result["hd95_by_structure_mm"] = distances
-    return result
+        measures["hd95_mm"] = distances.pop("mean")
+        measures["hd95_by_structure_mm"] = distances
+    return measures
 
 
-def landmark_measures(landmarks: Landmarks | None, found: Registration) -> dict[str, Any]:
+def landmark_measures(result: Result) -> dict[str, Any]:
     """Mean target registration error before and after, the largest, and each; empty without landmarks."""
+    landmarks = result.pair.landmarks
     if landmarks is None:
         return {}
-    errors = metrics.tre(found.field.warp_points(landmarks.fixed), landmarks.moving)
+    errors = metrics.tre(result.found.field.warp_points(landmarks.fixed), landmarks.moving)
     return {
         "tre_before_mm": float(metrics.tre(landmarks.fixed, landmarks.moving).mean()),
         "tre_mm": float(errors.mean()),
@@ -119,11 +126,39 @@ def landmark_measures(landmarks: Landmarks | None, found: Registration) -> dict[
     }
 
 
-def way_back_measures(pair: PairInputs, found: Registration) -> dict[str, float]:
+def similarity_measures(result: Result) -> dict[str, Any]:
+    """Local correlation of the images before and after."""
+    pair, volumes = result.pair, result.volumes
+    return {
+        "lncc_before": metrics.lncc(pair.fixed, volumes.before, mask=pair.mask, device=result.device),
+        "lncc": metrics.lncc(pair.fixed, volumes.warped, mask=pair.mask, device=result.device),
+    }
+
+
+def fold_measures(result: Result) -> dict[str, Any]:
+    """Folds and the spread of volume change."""
+    return metrics.fold_measures(result.volumes.jacobian, mask=result.pair.mask)
+
+
+def way_back_measures(result: Result) -> dict[str, Any]:
     """How far points end from where they began, through the delivered inverse or else the negative velocity's."""
+    pair, found = result.pair, result.found
     back = found.way_back if found.inverse is None else (found.inverse.to_transform(),)
+    if not result.way_back or not back:
+        return {}
     return metrics.inverse_consistency(found.field, back, pair.moving.geometry, mask=pair.mask,
-                                       most_points=_SAMPLED_POINTS) if back else {}
+                                       most_points=_SAMPLED_POINTS)
+
+
+def coverage_measures(result: Result) -> dict[str, Any]:
+    """The part of the fixed image for which the moving image has data."""
+    return {"coverage": metrics.coverage(result.found.field, result.pair.moving.geometry, mask=result.pair.mask)}
+
+
+#: what measures a pair, in the order of the report; what a key means stands in ``core.measures``
+MEASURED: tuple[Callable[[Result], dict[str, Any]], ...] = (
+    overlap_measures, landmark_measures, similarity_measures, fold_measures, way_back_measures, coverage_measures,
+)
 
 
 def remarks(recipe: Recipe, pair: PairInputs, report: Mapping[str, Any]) -> list[str]:

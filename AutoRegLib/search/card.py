@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from AutoRegLib.core.genotype import CELLS, Genotype
+from AutoRegLib.core.measures import validation_measure
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.search.successive_halving import STAGE as FINALS
 
@@ -48,16 +49,15 @@ def _verdict(history: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> 
     rows = [row for row in history if row.get("stage") == FINALS]
     if not rows:
         return ["What was found has not been compared with the default: there were no finals."]
-    measure = next((m for m in ("val_dice", "val_tre_mm") if m in rows[0]), "val_loss")
-    title = {"val_dice": "Dice", "val_tre_mm": "TRE (mm)", "val_loss": "loss"}[measure]
+    measure = validation_measure(rows[0])
     text = {
         "start": "The default stays: nothing that was found beat it by more than twice the standard error of the gain.",
     }.get(facts["winner"], f"Chosen: {facts['winner']}. It beat the default on the validation pairs in equal training.")
-    table = [f"| finalist | round | steps | seconds | validation {title} | voxels with folds | parameters |",
+    table = [f"| finalist | round | steps | seconds | validation {measure.title} | voxels with folds | parameters |",
              "| --- | --- | --- | --- | --- | --- | --- |"]
     table += [
-        f"| {row['finalist']} | {row['round']} | {row['step']} | {row['seconds']:.1f} | {row[measure]:.4f} "
-        f"| {100 * row['val_fold_fraction']:.3g} % | {row['parameters']} |"
+        f"| {row['finalist']} | {row['round']} | {row['step']} | {row['seconds']:.1f} "
+        f"| {measure.text(row[measure.key])} | {100 * row['val_fold_fraction']:.3g} % | {row['parameters']} |"
         for row in rows
     ]
     return [text, "", *table]

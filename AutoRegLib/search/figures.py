@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from AutoRegLib.core.genotype import CELLS, EDGES_PER_CELL, OPERATORS
+from AutoRegLib.core.measures import validation_measure
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.core.records import make_folder, write_whole
 
@@ -78,20 +79,16 @@ def _finals(history: Sequence[dict[str, Any]], new_figure: Any) -> Any:
     rows = [row for row in history if "finalist" in row]
     if not rows:
         return None
-    measure, title = next(
-        (name, text) for name, text in (
-            ("val_dice", "Dice on validation pairs"), ("val_tre_mm", "TRE on validation pairs (mm)"),
-            ("val_loss", "loss on validation pairs"),
-        ) if name in rows[0]
-    )
+    measure = validation_measure(rows[0])
     figure = new_figure(figsize=(9.0, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     for marker, name in zip("osD^vP*X", dict.fromkeys(row["finalist"] for row in rows), strict=False):
         mine = [row for row in rows if row["finalist"] == name]
         seconds = [row["seconds"] for row in mine]
-        left.plot(seconds, [row[measure] for row in mine], marker=marker, label=name)
+        left.plot(seconds, [row[measure.key] for row in mine], marker=marker, label=name)
         right.plot(seconds, [100.0 * row["val_fold_fraction"] for row in mine], marker=marker)
-    left.set(title="Finals: trained from scratch in equal time", xlabel="seconds of training", ylabel=title)
+    left.set(title="Finals: trained from scratch in equal time", xlabel="seconds of training",
+             ylabel=f"{measure.title} on validation pairs")
     left.legend(frameon=False, fontsize=8)
     right.set(title="Folds", xlabel="seconds of training", ylabel="voxels with det J <= 0 (%)")
     right.set_ylim(bottom=0.0)

@@ -165,14 +165,14 @@ def test_without_labels_landmarks_decide(tmp_path: Path) -> None:
         {"row": "manual-medium", "seed": 0, "status": "done", "tre_mm": 3.0, "lncc": 0.3},
         {"row": "ncc", "seed": 0, "status": "done", "tre_mm": 2.0, "lncc": 0.2},
     ]
-    scored, place = chosen_score(results)
-    assert (scored.key, place) == ("tre_mm", "tre_mm")
-    assert chosen_score([{"lncc": 0.3}])[0].key == "lncc" and chosen_score([])[0].key == "dice"
+    scored = chosen_score(results)
+    assert scored.key == "tre_mm"
+    assert chosen_score([{"lncc": 0.3}]).key == "lncc" and chosen_score([]).key == "dice"
     for result, errors in zip(results, ((2.0, 4.0), (1.5, 2.5)), strict=True):
         folder = tmp_path / str(result["row"]) / "0" / "evaluation"
         folder.mkdir(parents=True)
         (folder / "pairs.csv").write_text(f"fixed,moving,tre_mm\na,b,{errors[0]}\nb,a,{errors[1]}\n")
-    scores = pair_scores(tmp_path, results, place)
+    scores = pair_scores(tmp_path, results, scored)
     table = Table("Two", (("unified", "manual-medium"), ("LNCC", "ncc")))
     # gains 0.5 and 1.5 mm: mean 1, sd 0.7071, standard error 0.5; a smaller error is a gain
     assert table_lines(table, results, scores, scored)[2:6] == [
