@@ -73,6 +73,8 @@ def _spoken(parser: Any) -> None:
 def _refinement(parser: Any) -> None:
     parser.add_argument("--refine", type=_iterations, metavar="N", help="optimise each pair further after the network: "
                         "most iterations of the finest level, or auto (default 0: not at all)")
+    parser.add_argument("--similarity", choices=get_args(known.Similarity),
+                        help="what --model none compares images by (default auto: lncc for images that look alike)")
 
 
 def _iterations(text: str) -> int | str:
@@ -188,8 +190,6 @@ def _add_register(verbs: Any) -> None:
         parser.add_argument(f"--{name}", metavar="FILE", help=text)
     parser.add_argument("--affine", choices=("auto", "none"), help="affine alignment before the network (default auto)")
     _refinement(parser)
-    parser.add_argument("--similarity", choices=("auto", "lncc", "mind"),
-                        help="what --model none compares images by (default auto: lncc for images that look alike)")
     parser.add_argument("--inverse", action="store_true", help="also write inverse_transform.nrrd")
     parser.add_argument(
         "--transform-format",

@@ -49,7 +49,8 @@ RESULTS: dict[str, tuple[str, ...]] = {
     ),
     "register": (
         "transform.nrrd", "transform.nii.gz", "transform.h5", "transform.tfm", "warped.nii.gz",
-        "warped_labels.nii.gz", "jacobian.nii.gz", "inverse_transform.nrrd", "report.json", "report.png",
+        "warped_labels.nii.gz", "jacobian.nii.gz", "inverse_transform.nrrd", "affine.tfm", "report.json",
+        "report.png",
     ),
     "evaluate": ("metrics.csv", "pairs.csv", "summary.json"),
     "study": ("study.json", "study.csv", "study.md", *ROWS),
@@ -272,6 +273,7 @@ def _evaluate(arguments: EvaluateArguments, device: str, monitor: Monitor) -> di
         split=arguments.split,
         limit=arguments.limit,
         refine=arguments.refine,
+        similarity=arguments.similarity,
         device=device,
         seed=arguments.seed,
         monitor=monitor,

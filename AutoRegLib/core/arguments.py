@@ -16,6 +16,7 @@ from AutoRegLib.core.study_rows import choose_rows
 Device = Literal["auto", "cpu", "cuda"]
 Preset = Literal["quick", "standard", "thorough"]
 Split = Literal["train", "val", "test"]
+Similarity = Literal["auto", "lncc", "mind"]  # without a model only; a model has its own loss
 Refine = int | Literal["auto"]
 
 
@@ -67,7 +68,7 @@ class RegisterArguments(Common):
     initial_transform: str | None = None
     affine: Literal["auto", "none"] = "auto"
     refine: Refine = 0
-    similarity: Literal["auto", "lncc", "mind"] = "auto"
+    similarity: Similarity = "auto"
     inverse: bool = False
     transform_format: tuple[Literal["nrrd", "nii.gz", "h5", "tfm"], ...] = ("nrrd",)
     compress: bool = True  # transform.nrrd; front ends that read it back at once do without
@@ -89,6 +90,7 @@ class EvaluateArguments(Common):
     split: Split = "test"
     limit: int | None = 100
     refine: Refine = 0
+    similarity: Similarity = "auto"
     seed: int = 0
 
 

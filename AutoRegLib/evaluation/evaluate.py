@@ -11,6 +11,7 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from AutoRegLib.bundle import ModelBundle, table_text
+from AutoRegLib.core.arguments import Similarity
 from AutoRegLib.core.errors import CancelledError, InputError
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.measures import MEASURES, over_pairs
@@ -31,12 +32,13 @@ Alignments = dict[tuple[str, str], tuple[Alignment, float]]
 
 def evaluate(
     bundle: ModelBundle | None, scenario: Scenario, *, output: str | Path, split: Split = "test",
-    limit: int | None = 100, refine: int | Literal["auto"] = 0, alignments: Alignments | None = None,
+    limit: int | None = 100, refine: int | Literal["auto"] = 0, similarity: Similarity = "auto",
+    alignments: Alignments | None = None,
     device: str = "cpu", seed: int = 0, monitor: Monitor | None = None,
 ) -> dict[str, Any]:
     """Write ``metrics.csv`` (a row per pair and structure), ``pairs.csv``, ``summary.json``, ``figures/``.
 
-    ``bundle`` None: no network. ``refine``: as in ``register_volumes``.
+    ``bundle`` None: no network. ``refine``, ``similarity``: as in ``register_volumes``.
     ``limit``: at most so many pairs, drawn by ``seed``. A pair without labels has one row without a structure.
     ``seconds`` of a pair is the registration alone: alignment, network, refinement, composition.
     ``alignments``: of an earlier evaluation on these pairs by a model with the same preprocessing; their time counts
@@ -65,7 +67,8 @@ def evaluate(
             raise CancelledError(f"stopped after {done - 1} of {len(pairs)} pairs")
         if monitor.wish() == "finish" and reports:
             break
-        report = _one(bundle, scenario, pair, read, refine=refine, alignments=alignments, device=device, seed=seed)
+        report = _one(bundle, scenario, pair, read, refine=refine, similarity=similarity, alignments=alignments,
+                      device=device, seed=seed)
         reports.append(report)
         rows += _rows(pair, report, scenario)
         for text in report["warnings"]:
@@ -113,7 +116,7 @@ def _by_structure(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def _one(
     bundle: ModelBundle | None, scenario: Scenario, pair: Pair, read: Callable[[Case], PairInputs], *,
-    refine: int | Literal["auto"], alignments: Alignments, device: str, seed: int,
+    refine: int | Literal["auto"], similarity: Similarity, alignments: Alignments, device: str, seed: int,
 ) -> dict[str, Any]:
     """The report of one pair of cases."""
     names = (pair.fixed.id, pair.moving.id)
@@ -125,8 +128,8 @@ def _one(
     bundle = bundle or no_network(inputs.fixed.geometry, inputs.moving.geometry)
     began = time.perf_counter()
     found = register_volumes(bundle, inputs.fixed, inputs.moving, modality=pair.fixed.modality or None,
-                             moving_modality=pair.moving.modality or None, refine=refine, alignment=aligned, seed=seed,
-                             device=device)
+                             moving_modality=pair.moving.modality or None, refine=refine, similarity=similarity,
+                             alignment=aligned, seed=seed, device=device)
     seconds = time.perf_counter() - began + spent
     alignments.setdefault(names, (found.alignment, found.seconds["align"]))
     report, _ = assemble(bundle, inputs, found, structures=tuple(scenario.structures), way_back=False, device=device)

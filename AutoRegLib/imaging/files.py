@@ -117,6 +117,15 @@ def read_displacement(path: str | Path) -> DisplacementField:
     return DisplacementField(image_to_array(image).astype(np.float32), geometry_of(image))
 
 
+def write_linear(transform: sitk.AffineTransform, path: str | Path) -> None:
+    """Write a linear transform as ``.tfm`` or ``.h5``: ITK's affine, which Slicer reads as from-parent.
+
+    Unit/Direction: mm LPS, fixed to moving. Raises: DiskError when it cannot be written.
+    """
+    _write_checked(Path(path), 2**12, lambda name: sitk.WriteTransform(transform, name),
+                   lambda name: sitk.ReadTransform(name).GetParameters() == transform.GetParameters())
+
+
 def write_displacement(field: DisplacementField, path: str | Path, *, compress: bool = True) -> None:
     """Write a displacement field so that SimpleITK and Slicer move points alike; the suffix decides the format.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from AutoRegLib.bundle import ModelBundle
+from AutoRegLib.core.arguments import Similarity
 from AutoRegLib.core.recipe import LossWeights, Network, Objective, Preprocessing, Recipe
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.volume import Volume
@@ -17,7 +17,6 @@ from AutoRegLib.networks.none import NoNetwork
 
 #: the name that ``--model`` takes for it
 NAME = "none"
-Similarity = Literal["auto", "lncc", "mind"]
 
 _MOST_VOXELS = {2: 2048**2, 3: 256**3}  # of the working grid; about 3 GB while a brain of that size is refined
 _ALIKE = 0.3  # correlation of aligned images of one kind: 0.6 and more; T1 with T2: below 0

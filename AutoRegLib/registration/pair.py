@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from AutoRegLib.core.arguments import Similarity
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.imaging.files import file_sha256, read_points, read_transform, read_volume
 from AutoRegLib.imaging.volume import Volume
@@ -27,7 +28,7 @@ class RegisterOptions:
     initial_transform: str | Path | None = None  # fixed to moving points, as every transform here
     affine: Literal["auto", "none"] = "auto"
     refine: int | Literal["auto"] = 0  # most iterations at the finest level
-    similarity: Literal["auto", "lncc", "mind"] = "auto"  # without a network only
+    similarity: Similarity = "auto"  # without a network only
     inverse: bool = False
     transform_format: tuple[str, ...] = ("nrrd",)
     compress: bool = True  # displacement fields in .nrrd

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from AutoRegLib.bridge import displacement_to_field, to_tensor
 from AutoRegLib.bundle import ModelBundle
+from AutoRegLib.core.arguments import Similarity
 from AutoRegLib.core.errors import CancelledError, InputError, OutOfMemoryProblem
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import Recipe
@@ -27,7 +28,7 @@ from AutoRegLib.imaging.masks import continued, counting, mask_on
 from AutoRegLib.imaging.preprocess import to_grid
 from AutoRegLib.imaging.volume import Volume, resample
 from AutoRegLib.registration.inverse import affine_guess, refine_inverse
-from AutoRegLib.registration.no_network import NAME, Similarity, with_similarity
+from AutoRegLib.registration.no_network import NAME, with_similarity
 from AutoRegLib.registration.refine import Iterations, check_iterations, refine_prediction
 
 #: the steps that are announced; finer ones are only timed
@@ -154,7 +155,7 @@ def working_geometry(recipe: Recipe, fixed: Geometry) -> Geometry:
 
 def _check(recipe: Recipe, fixed: Volume, moving: Volume, *, refine: Iterations, similarity: Similarity) -> None:
     check_iterations(refine)
-    if similarity not in ("auto", "lncc", "mind"):
+    if similarity not in get_args(Similarity):
         raise InputError("unknown similarity", expected="auto, lncc or mind", got=similarity)
     if similarity != "auto" and recipe.network.name != NAME:
         raise InputError("a model compares images by the loss it was trained with",

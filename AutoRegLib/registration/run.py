@@ -21,6 +21,7 @@ from AutoRegLib.imaging.files import (
     read_transform,
     read_volume,
     write_displacement,
+    write_linear,
     write_points,
     write_volume,
 )
@@ -37,7 +38,7 @@ __all__ = ["RegisterOptions", "Registration", "apply_transform", "register", "re
 #: every file a registration may leave (DESIGN); what this run does not make must not stay from an earlier one
 OUTPUTS = (
     "transform.nrrd", "transform.nii.gz", "transform.h5", "transform.tfm", "inverse_transform.nrrd", "warped.nii.gz",
-    "warped_labels.nii.gz", "jacobian.nii.gz", "report.json", "report.png",
+    "warped_labels.nii.gz", "jacobian.nii.gz", "affine.tfm", "report.json", "report.png",
 )
 
 
@@ -78,6 +79,8 @@ def register(
             report, volumes = assemble(model, pair, found, device=device)
         with clock("write", monitor):
             images = {"warped.nii.gz": volumes.warped, "jacobian.nii.gz": volumes.jacobian}
+            if found.alignment.level != "none":  # the affine alone; an initial transform follows it
+                writing["affine.tfm"] = writers.submit(write_linear, found.alignment.transform, output / "affine.tfm")
             if volumes.warped_labels is not None:
                 images["warped_labels.nii.gz"] = volumes.warped_labels
             writing |= {name: writers.submit(write_volume, image, output / name) for name, image in images.items()}

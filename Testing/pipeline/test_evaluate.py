@@ -113,6 +113,15 @@ def test_only_the_scenarios_structures_count(tmp_path: Path) -> None:
     assert set(summary["dice"]) == {"mean", "2"}  # and no spread of a single pair
 
 
+def test_without_a_model_the_similarity_can_be_chosen(tmp_path: Path) -> None:
+    cases = scenario(tmp_path)
+    first, second = (evaluate(None, cases, output=tmp_path / kind, limit=1, refine=2, similarity=kind)  # type: ignore[arg-type]
+                     for kind in ("lncc", "mind"))
+    assert first["lncc"] != second["lncc"]
+    with pytest.raises(InputError, match="a model compares images by the loss it was trained with"):
+        evaluate(known_model(3, 0.0), cases, output=tmp_path / "model", similarity="mind")
+
+
 def test_what_cannot_be_evaluated_is_refused(tmp_path: Path) -> None:
     cases = scenario(tmp_path)
     with pytest.raises(InputError, match="no pairs"):

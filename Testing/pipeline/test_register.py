@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from pipeline.synthetic import (
     FIXED_GRID,
@@ -25,7 +26,7 @@ from pipeline.synthetic import (
 from AutoRegLib.core.errors import CancelledError, InputError, OutOfMemoryProblem
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import Preprocessing
-from AutoRegLib.imaging.files import write_points, write_volume
+from AutoRegLib.imaging.files import read_displacement, write_points, write_volume
 from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.registration.run import RegisterOptions, register
 
@@ -170,8 +171,6 @@ def test_a_ct_given_to_an_mr_model_is_noticed(pair: Path) -> None:
     ({"initial_transform": "plane.tfm"}, "another dimension"),
 ])
 def test_bad_requests_say_what_to_do(pair: Path, options: dict[str, Any], message: str) -> None:
-    import SimpleITK as sitk
-
     write_points(["a"], np.zeros((1, 3)), pair / "f.csv")
     write_volume(Volume(np.zeros(FIXED_GRID.shape, np.uint8), FIXED_GRID, "labels"), pair / "empty.nii.gz")
     sitk.WriteTransform(sitk.AffineTransform(2), str(pair / "plane.tfm"))
@@ -212,6 +211,19 @@ def test_without_a_network_the_pair_alone_is_enough(tmp_path: Path, grids: Any) 
     assert (tmp_path / "out/inverse_transform.nrrd").exists() and (tmp_path / "out/report.png").exists()
     text = register(None, tmp_path / "fixed.nii.gz", tmp_path / "moving.nii.gz", output=tmp_path / "out")["warnings"]
     assert any("no refinement" in line for line in text)
+
+
+def test_the_affine_part_is_a_file_of_its_own(pair: Path) -> None:
+    """Without network and refinement it is the whole transform; without an affine there is none, also of before."""
+    found = register(None, pair / "fixed.nii.gz", pair / "moving.nii.gz", output=pair / "out")
+    assert "affine.tfm" in found["outputs"]
+    affine = sitk.ReadTransform(str(pair / "out/affine.tfm"))
+    whole = read_displacement(pair / "out/transform.nrrd")
+    points = FIXED_GRID.centre + np.random.default_rng(0).uniform(-8, 8, (20, 3))
+    moved = np.array([affine.TransformPoint(point) for point in points.tolist()])
+    assert affine.IsLinear() and np.abs(moved - points).max() > 0.5
+    assert np.abs(moved - whole.warp_points(points)).max() < 1e-4
+    assert "affine.tfm" not in run(pair, affine="none")["outputs"] and not (pair / "out/affine.tfm").exists()
 
 
 def test_other_dimensions_are_refused(pair: Path) -> None:
