@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import re
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from AutoRegSlicerLib.exports import Steps, finish
 from AutoRegSlicerLib.lattices import ownLattice
 from AutoRegSlicerLib.nodes import isMadeByAutoReg
 from AutoRegSlicerLib.values import CaseRow, Message, Node
+from AutoRegSlicerLib.wording import counted
+from AutoRegSlicerLib.wording import tr as _
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 PAIRINGS = ("all", "within-subject", "atlas")
@@ -55,16 +58,19 @@ def checkCases(
 ) -> tuple[str, list[Message]]:
     """Summary like "24 cases, 6 structures, 342 training and 20 validation pairs", and the messages.
 
+    Reads no voxels: label maps count once :func:`searchLabelsSteps` has been through them.
     A search needs 4 usable cases, 2 training subjects and 1 validation pair. Codes that block: too-few-cases,
-    too-few-subjects, no-validation-pair, subject-in-two-splits, no-image, own-result, missing-file, mixed-case,
-    no-template.
+    too-few-subjects, no-validation-pair, subject-in-two-splits, no-image, own-result, no-label-map, missing-file,
+    mixed-case, no-template.
     Remarks: no-labels, some-labels.
     """
     used = [row for row in rows if row.use]
     messages = [message for row in used for message in _checkRow(row)]
     assigned = splits(rows, validationPercent)
     if len(used) < 4:
-        messages.append(Message("too-few-cases", f"{len(used)} cases are in use; a search needs at least 4.", "add"))
+        messages.append(Message("too-few-cases", counted(
+            len(used), _("{n} case is in use; a search needs at least 4."),
+            _("{n} cases are in use; a search needs at least 4.")), "add"))
     home: dict[str, str] = {}
     for row, split in zip(used, assigned, strict=True):
         if home.setdefault(row.subject, split) != split:
@@ -77,7 +83,9 @@ def checkCases(
     training = {row.subject for row, split in zip(used, assigned, strict=True) if split == "train"}
     if len(used) >= 4:
         if len(training) < 2 and pairing == "all":
-            messages.append(Message("too-few-subjects", f"{len(training)} training subjects; a search needs 2."))
+            messages.append(Message("too-few-subjects", counted(
+                len(training), _("{n} training subject; a search needs 2."),
+                _("{n} training subjects; a search needs 2."))))
         elif not counts["train"]:
             messages.append(Message("too-few-subjects", "There is no pair to train on with this pairing.", "pairing"))
         if not counts["val"]:
@@ -88,26 +96,42 @@ def checkCases(
         messages.append(Message("no-labels", "No case has labels: networks are judged by image similarity alone.",
                                 blocking=False))
     elif labeled < len(used):
-        messages.append(Message("some-labels", f"{labeled} of {len(used)} cases have labels; the others take part "
-                                "in training only by their images.", blocking=False))
+        messages.append(Message("some-labels", counted(
+            labeled, _("{n} of {all} cases has labels; the others take part in training only by their images."),
+            _("{n} of {all} cases have labels; the others take part in training only by their images."),
+            all=len(used)), blocking=False))
     return _summary(used, counts), messages
 
 
 def _summary(used: Sequence[CaseRow], counts: dict[str, int]) -> str:
     subjects = len({row.subject for row in used})
-    names = {name for row in used if isNode(row.labels) for name in _safeNames(row.labels)}
-    parts = [f"{len(used)} cases of {subjects} subjects"]
+    names = {name for row in used if isNode(row.labels) for name in _knownNames(row.labels)}
+    parts = [_("{cases} of {subjects}").format(
+        cases=counted(len(used), _("{n} case"), _("{n} cases")),
+        subjects=counted(subjects, _("{n} subject"), _("{n} subjects")))]
     if names:
-        parts.append(f"{len(names)} structures")
-    parts.append(f"{counts['train']} training and {counts['val']} validation pairs"
-                 + (f", {counts['test']} test pairs" if counts["test"] else ""))
+        parts.append(counted(len(names), _("{n} structure"), _("{n} structures")))
+    parts.append(counted(counts["val"], _("{train} training and {n} validation pair"),
+                         _("{train} training and {n} validation pairs"), train=counts["train"]))
+    if counts["test"]:
+        parts.append(counted(counts["test"], _("{n} test pair"), _("{n} test pairs")))
     return ", ".join(parts)
 
 
-def _safeNames(labels: Node) -> list[str]:
-    if labels.IsA("vtkMRMLVolumeNode") and labels.GetImageData() is None:
+def _knownNames(labels: Node) -> list[str]:
+    try:
+        return segmentations.segmentNames(labels) if segmentations.isSearched(labels) else []
+    except InputError:  # said by the check of its row
         return []
-    return segmentations.segmentNames(labels)
+
+
+def searchLabelsSteps(rows: Sequence[CaseRow]) -> Steps:
+    """Search the label maps that :func:`checkCases` does not know yet, one at a time; yields their names."""
+    for row in rows:
+        if isNode(row.labels) and not segmentations.isSearched(row.labels):
+            with contextlib.suppress(InputError):  # said by the check of its row
+                segmentations.labelValues(row.labels)
+            yield row.labels.GetName()
 
 
 def _pairCount(rows: Sequence[CaseRow], pairing: str) -> int:
@@ -126,6 +150,11 @@ def _checkRow(row: CaseRow) -> list[Message]:
         image = row.volume.GetImageData()
         if image is None or min(image.GetDimensions()) < 4 or image.GetNumberOfScalarComponents() != 1:
             found.append(Message("no-image", f"'{row.volume.GetName()}' is not a 3-D image with one value a voxel."))
+    if isNode(row.labels) and segmentations.isSearched(row.labels):
+        try:
+            segmentations.segmentNames(row.labels)
+        except InputError as problem:
+            found.append(Message("no-label-map", f"Subject '{row.subject}': {problem.what}."))
     for cell in (row.volume, row.labels, row.landmarks):
         if cell is not None and not isNode(cell) and not Path(cell).is_file():
             found.append(Message("missing-file", f"Subject '{row.subject}': no such file: {cell}"))

@@ -5,13 +5,21 @@ Functions named ``...Steps`` are generators that do the same one node at a time,
 """
 
 from AutoRegSlicerLib.apply import alignCenters, applyToNodes, previewOn
-from AutoRegSlicerLib.cases import checkCases, exportScenario, exportScenarioSteps, labeledTraining, readCaseTable
+from AutoRegSlicerLib.cases import (
+    checkCases,
+    exportScenario,
+    exportScenarioSteps,
+    labeledTraining,
+    readCaseTable,
+    searchLabelsSteps,
+)
 from AutoRegSlicerLib.checks import checkRegistration, require
 from AutoRegSlicerLib.exports import exportRegistration, exportRegistrationSteps
 from AutoRegSlicerLib.metrics import computeMetrics, computeMetricsSteps
 from AutoRegSlicerLib.plots import updateSearchPlots, updateTrainingPlots
 from AutoRegSlicerLib.results import importRegistration, importRegistrationSteps, restoreResults
 from AutoRegSlicerLib.scripting import defaultWorkspace, registerCases, registerVolumes
+from AutoRegSlicerLib.segmentations import isSearched
 from AutoRegSlicerLib.tables import exportTable
 from AutoRegSlicerLib.values import (
     CaseRow,
@@ -25,6 +33,7 @@ __all__ = [
     "CaseRow", "Message", "RegistrationInputs", "RegistrationOutputs", "RegistrationResult", "alignCenters",
     "applyToNodes", "checkCases", "checkRegistration", "computeMetrics", "computeMetricsSteps", "defaultWorkspace",
     "exportRegistration", "exportRegistrationSteps", "exportScenario", "exportScenarioSteps", "exportTable",
-    "importRegistration", "importRegistrationSteps", "labeledTraining", "previewOn", "readCaseTable", "registerCases",
-    "registerVolumes", "require", "restoreResults", "updateSearchPlots", "updateTrainingPlots",
+    "importRegistration", "importRegistrationSteps", "isSearched", "labeledTraining", "previewOn", "readCaseTable",
+    "registerCases", "registerVolumes", "require", "restoreResults", "searchLabelsSteps", "updateSearchPlots",
+    "updateTrainingPlots",
 ]

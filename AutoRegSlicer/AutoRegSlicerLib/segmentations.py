@@ -23,6 +23,8 @@ from AutoRegSlicerLib.values import Node
 
 _LABELMAP = "Binary labelmap"
 _REFERENCE = "Reference image geometry"
+_MOST_KEPT = 512  # label images whose values are remembered
+_values: dict[tuple[str, int], tuple[int, ...] | None] = {}  # by image and its state; None: not whole numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +57,46 @@ def structuresOf(node: Node, ids: Sequence[str] | None = None, geometry: Lattice
     return _ofSegmentation(node, ids, geometry) if isSegmentation(node) else _ofLabelmap(node, ids)
 
 
+def isSearched(node: Node) -> bool:
+    """Whether the names of the node's segments are known without looking at its voxels."""
+    return isSegmentation(node) or node.GetImageData() is None or _state(node) in _values
+
+
+def labelValues(node: Node) -> tuple[int, ...]:
+    """The values of a label map but 0, ascending; the voxels are searched once for each state they are in.
+
+    Raises InputError for a label map without voxels, or with values that are not whole numbers.
+    """
+    if node.GetImageData() is None:
+        raise InputError(f"the label map '{node.GetName()}' has no voxels", remedy="choose another label map")
+    state = _state(node)
+    if state not in _values:
+        while len(_values) >= _MOST_KEPT:
+            del _values[next(iter(_values))]
+        _values[state] = _search(volumes.voxelsOf(node))
+    found = _values[state]
+    if found is None:
+        raise InputError(f"'{node.GetName()}' is no label map", expected="whole numbers", remedy="choose a label map")
+    return found
+
+
+def _state(node: Node) -> tuple[str, int]:
+    """An image in one state: VTK counts every change of any object by one clock."""
+    image = node.GetImageData()
+    return image.GetAddressAsString(""), image.GetMTime()
+
+
+def _search(voxels: np.ndarray) -> tuple[int, ...] | None:
+    """The values but 0; only where a voxel differs from the one before it can a value be new."""
+    flat = voxels.reshape(-1)
+    found = np.unique(np.append(flat[1:][flat[1:] != flat[:-1]], flat[:1]))
+    if found.dtype.kind == "f" and not np.array_equal(found, np.rint(found)):
+        return None
+    return tuple(found[found != 0].astype(int).tolist())
+
+
 def segmentNames(node: Node, ids: Sequence[str] | None = None) -> list[str]:
-    """Names of the chosen segments (cheap for segmentations: no voxel is read)."""
+    """Names of the chosen segments (cheap: voxels of segmentations are not read, those of label maps once)."""
     if not isSegmentation(node):
         return [structure.name for structure in _ofLabelmap(node, ids)]
     segmentation = node.GetSegmentation()
@@ -109,17 +149,13 @@ def _voxelized(node: Node, name: str, geometry: Lattice | None) -> Any:
 
 
 def _ofLabelmap(node: Node, ids: Sequence[str] | None) -> list[Structure]:
-    if node.GetImageData() is None:
-        raise InputError(f"the label map '{node.GetName()}' has no voxels", remedy="choose another label map")
-    voxels = volumes.voxelsOf(node)
-    if voxels.dtype.kind == "f" and np.any(voxels != np.rint(voxels)):
-        raise InputError(f"'{node.GetName()}' is no label map", expected="whole numbers", remedy="choose a label map")
+    values = labelValues(node)
     image = slicer.vtkOrientedImageData()
     image.ShallowCopy(node.GetImageData())
     image.SetImageToWorldMatrix(vtkMatrix(ownLattice(node).ijkToRAS))
     colors = node.GetDisplayNode().GetColorNode() if node.GetDisplayNode() is not None else None
     result = []
-    for value in np.unique(voxels[voxels != 0]).astype(int).tolist():
+    for value in values:
         name, color = str(value), (0.5, 0.7, 0.5)
         if colors is not None and 0 <= value < colors.GetNumberOfColors():
             rgba = [0.0] * 4

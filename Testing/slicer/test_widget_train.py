@@ -31,7 +31,7 @@ def data(desk: Desk) -> Desk:
 
 
 def rows(desk: Desk) -> list[Any]:
-    return desk.widget.trainPanel.cases.rows
+    return desk.widget.trainPanel.data.cases.rows
 
 
 def test_without_data_the_search_says_what_it_needs(desk: Desk) -> None:
@@ -46,8 +46,8 @@ def test_without_data_the_search_says_what_it_needs(desk: Desk) -> None:
 def test_add_from_scene_finds_the_labels_that_belong(data: Desk) -> None:
     assert [row.subject for row in rows(data)] == [f"case {i}" for i in range(6)]
     assert [row.labels.GetName() for row in rows(data)] == [f"case {i} labels" for i in range(6)]
-    model = data.widget.trainPanel.cases.model
-    assert [model.item(0, c).text() for c in (2, 5, 6)] == ["case 0", "16 × 16 × 16", "3 × 3 × 3"]
+    model = data.widget.trainPanel.data.cases.model
+    assert model.item(0, 1).text() == "case 0"
     assert "6 cases" in data.ui.datasetSummaryLabel.text()
     assert why(data.ui.autoSearchButton) == ""
     data.ui.addFromSceneButton.click()
@@ -55,43 +55,102 @@ def test_add_from_scene_finds_the_labels_that_belong(data: Desk) -> None:
 
 
 def test_check_data_says_row_by_row_what_is_wrong(data: Desk) -> None:
-    cases = data.widget.trainPanel.cases
+    cases = data.widget.trainPanel.data.cases
     cases.rows[3].volume.SetAndObserveImageData(None)
     cases.rows[5].use = False
     data.ui.checkDataButton.click()
     data.settle()
-    remarks = [cases.model.item(row, 8).text() for row in range(6)]
-    assert [r for i, r in enumerate(remarks) if i not in (3, 5)] == ["OK"] * 4
-    assert "case 3" in remarks[3] and remarks[5] == "Not used"
+    remarks = [cases.model.item(row, 1).toolTip() for row in range(6)]
+    assert [r for i, r in enumerate(remarks) if i not in (3, 5)] == ["Checked: nothing is missing."] * 4
+    assert "case 3" in remarks[3] and remarks[5] == "Not used."
+    assert [row for row in range(6) if "⚠" in cases.model.item(row, 1).text()] == [3]
+    assert "case 3" in data.ui.caseInfoLabel.text()  # the first fault is selected and said
     assert "case 3" in why(data.ui.autoSearchButton)
 
 
-def test_rows_can_be_switched_off_renamed_given_a_role_and_removed(data: Desk) -> None:
+def select(desk: Desk, *numbers: int) -> None:
+    from PySide6.QtCore import QItemSelectionModel
+
+    view = desk.ui.casesTableView
+    view.clearSelection()
+    for number in numbers:
+        view.selectionModel().select(view.model().index(number, 0), QItemSelectionModel.SelectionFlag.Select
+                                     | QItemSelectionModel.SelectionFlag.Rows)
+    desk.settle()
+
+
+def test_rows_can_be_switched_off_given_labels_and_removed(data: Desk) -> None:
     from PySide6.QtCore import Qt
 
-    cases = data.widget.trainPanel.cases
-    cases.model.item(1, 1).setText("somebody")
-    assert rows(data)[1].subject == "somebody"
-    cases.view.indexWidget(cases.model.index(2, 7)).setCurrentIndex(2)
-    assert rows(data)[2].role == "val"
-    cases.view.indexWidget(cases.model.index(2, 3)).setCurrentIndex(0)
+    cases = data.widget.trainPanel.data.cases
+    cases.view.indexWidget(cases.model.index(2, 2)).setCurrentIndex(0)
     assert rows(data)[2].labels is None
     for row in (3, 4, 5):
         cases.model.item(row, 0).setCheckState(Qt.CheckState.Unchecked)
     data.settle()
     assert "3 cases" in why(data.ui.autoSearchButton)
     assert "Select the rows" in why(data.ui.removeCasesButton)
-    cases.view.selectRow(0)
-    data.settle()
+    select(data, 0)
     data.ui.removeCasesButton.click()
-    assert [row.subject for row in rows(data)] == ["somebody", "case 2", "case 3", "case 4", "case 5"]
+    data.settle()
+    assert [row.subject for row in rows(data)] == [f"case {number}" for number in range(1, 6)]
+
+
+def test_the_table_fits_a_narrow_panel_and_the_rest_stands_below_it(data: Desk) -> None:
+    """At the width of an ordinary module panel everything that is edited in the table is in sight."""
+    ui = data.ui
+    window = data.widget.parent
+    window.show()
+    window.resize(480, 900)
+    data.settle()
+    assert window.width() == 480
+    header = ui.casesTableView.horizontalHeader()
+    assert [header.model().headerData(i, header.orientation()) for i in range(header.count())] == [
+        "Use", "Volume", "Labels"]
+    assert header.length() <= ui.casesTableView.viewport().width() and min(
+        header.sectionSize(i) for i in (1, 2)) > 150
+    assert "Select one or more rows" in why(ui.caseSubjectLineEdit) and "Select a row" in ui.caseInfoLabel.text()
+
+    points = scenes.addPoints(data.scene, "marks", scenes.CENTER[None])
+    select(data, 1)
+    assert why(ui.caseSubjectLineEdit) == "" and ui.caseSubjectLineEdit.text() == "case 1"
+    assert ui.caseInfoLabel.text() == "16 × 16 × 16 voxels of 3 × 3 × 3 mm."
+    ui.caseLandmarksComboBox.setCurrentIndex(1)
+    assert rows(data)[1].landmarks is points
+    select(data, 1, 2)  # two scans of one person
+    assert ui.caseSubjectLineEdit.text() == "" and "2 rows" in ui.caseInfoLabel.text()
+    assert "Select one row" in why(ui.caseLandmarksComboBox)
+    ui.caseSubjectLineEdit.setText("somebody")
+    ui.caseSubjectLineEdit.editingFinished.emit()
+    ui.caseRoleComboBox.setCurrentIndex(2)
+    data.settle()
+    assert [(row.subject, row.role) for row in rows(data)[1:3]] == [("somebody", "val")] * 2
+    assert "6 cases of 5 subjects" in ui.datasetSummaryLabel.text()
+    assert [item["subject"] for item in json.loads(data.parameters.cases)][:4] == [
+        "case 0", "somebody", "somebody", "case 3"]
+    select(data, 0)
+    assert ui.caseSubjectLineEdit.text() == "case 0" and ui.caseRoleComboBox.currentText() == "Automatic"
+
+
+def test_one_is_not_said_like_many(data: Desk) -> None:
+    data.widget.trainPanel.data.cases.rows = rows(data)[:1]
+    data.widget.trainPanel.data.cases.fill()
+    data.settle()
+    assert "1 case of 1 subject," in data.ui.datasetSummaryLabel.text()
+    assert why(data.ui.autoSearchButton).startswith("1 case is in use")
+
+
+def test_training_is_folded_until_there_is_something_to_train(desk: Desk) -> None:
+    assert desk.ui.trainingCollapsibleButton.property("collapsed")
+    assert "run Auto-search first" in desk.ui.trainingRecipeComboBox.currentText()
+    assert why(desk.ui.trainingRecipeComboBox)
 
 
 def test_cases_are_kept_with_the_scene_and_forgotten_with_their_nodes(data: Desk) -> None:
     text = data.parameters.cases
     assert len(json.loads(text)) == 6
     panel = data.widget.trainPanel
-    panel.cases.rows = []
+    panel.data.cases.rows = []
     panel.parametersChanged()
     assert [row.labels.GetName() for row in rows(data)] == [f"case {i} labels" for i in range(6)]
     data.scene.RemoveNode(rows(data)[0].volume)
@@ -140,7 +199,7 @@ def test_labels_can_be_learnt_from_where_training_cases_have_them(data: Desk) ->
     assert why(data.ui.learnFromLabelsCheckBox) == "" and not data.ui.learnFromLabelsCheckBox.isChecked()
     for row in rows(data)[1:]:
         row.labels = None
-    data.widget.trainPanel.casesChanged()
+    data.widget.trainPanel.data.casesChanged()
     data.settle()
     assert "Two training cases with labels" in why(data.ui.learnFromLabelsCheckBox)
 
@@ -150,21 +209,22 @@ def test_one_click_searches_to_done_and_what_it_found_is_trained_and_used(data: 
     from AutoRegSlicerLib.panels.choices import SearchPreset
 
     ui, p = data.ui, data.parameters
-    p.searchPreset, p.searchMinutes = SearchPreset.Custom, 0.1
+    p.searchPreset, p.searchMinutes = SearchPreset.Custom, 0.3
     ui.learnFromLabelsCheckBox.click()
     data.settle()
     assert p.learnFromLabels
     ui.autoSearchButton.click()
     data.wait(lambda: data.state() == "Running", 30)
     data.wait(lambda: why(ui.finishSearchButton) == "", 5)
+    assert ui.dataCollapsibleButton.property("collapsed")
     assert ui.autoSearchButton.text() == "Queue auto-search"
-    data.wait(lambda: data.state() in ("Done", "Failed"), 60)
+    data.wait(lambda: data.state() in ("Done", "Failed"), 120)
     data.settle()
     assert data.state() == "Done", data.session.statuses[-1].error
     status = data.session.statuses[-1]
     assert json.loads((status.folder / "out" / "recipe.json").read_text())["objective"]["label_weight"] == 1.0
-    assert status.metrics and data.widget.trainPanel.trialsModel.rowCount() == 1
-    assert data.widget.trainPanel.trialsModel.item(0, 2).text() == "Done"
+    assert status.metrics and data.widget.trainPanel.searches.trialsModel.rowCount() == 1
+    assert data.widget.trainPanel.searches.trialsModel.item(0, 2).text() == "Done"
     assert not ui.searchPlotView.isHidden() and any(points for _, points, _ in ui.searchPlotView.curves())
 
     assert "Select one finished search" in why(ui.trainSelectedTrialButton)
@@ -174,6 +234,8 @@ def test_one_click_searches_to_done_and_what_it_found_is_trained_and_used(data: 
     ui.copyTrialSettingsButton.click()
     assert json.loads(slicer.app.clipboard().text())["schema"].startswith("autoreg-recipe/")
 
+    assert not ui.trainingCollapsibleButton.property("collapsed")
+    assert ui.trainingRecipeComboBox.currentText().startswith("Last search")
     assert "Enter a name" in why(ui.startTrainingButton)
     ui.modelNameLineEdit.setText("my/model")
     data.settle()
@@ -183,7 +245,7 @@ def test_one_click_searches_to_done_and_what_it_found_is_trained_and_used(data: 
     data.settle()
     assert why(ui.startTrainingButton) == ""
     ui.startTrainingButton.click()
-    data.wait(lambda: data.session.statuses[-1].verb == "train" and data.state() in ("Done", "Failed"), 60)
+    data.wait(lambda: data.session.statuses[-1].verb == "train" and data.state() in ("Done", "Failed"), 120)
     data.settle()
     assert data.state() == "Done", data.session.statuses[-1].error
     assert p.model == "my model" and ui.modelComboBox.currentText() == "my model"
@@ -236,7 +298,49 @@ def test_what_autoreg_made_is_never_proposed_as_data(full_desk: Desk) -> None:
 
     kept = json.loads(p.cases)  # a scene saved before results were told apart
     kept.append({**kept[0], "volume": {"node": p.outputVolume.GetID()}, "subject": "x", "labels": None})
-    desk.widget.trainPanel.cases.restore(json.dumps(kept))
+    desk.widget.trainPanel.data.cases.restore(json.dumps(kept))
     desk.settle()
     desk.ui.checkDataButton.click()
     assert "made by AutoReg" in rows(desk)[2].remark
+
+
+def test_voxels_of_label_maps_are_read_once_and_again_only_when_they_change(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The panel looks twice a second: with 24 label maps it must not search 24 images each time."""
+    import numpy as np
+
+    from AutoRegSlicerLib import volumes
+
+    on = scenes.lattice((8,) * 3, (3.0,) * 3)
+    read: list[str] = []
+    original = volumes.voxelsOf
+    monkeypatch.setattr(volumes, "voxelsOf", lambda node: read.append(node.GetName()) or original(node))
+    for number in range(24):
+        scenes.addVolume(desk.scene, f"case {number:02d}", on, np.zeros((8,) * 3, np.float32))
+        drawn = np.zeros((8,) * 3, np.uint8)
+        drawn[2:4, 2:6], drawn[5] = 3, 7
+        scenes.addVolume(desk.scene, f"case {number:02d} labels", on, drawn, labelMap=True)
+    desk.ui.addFromSceneButton.click()
+    desk.wait(lambda: "2 structures" in desk.ui.datasetSummaryLabel.text() and len(read) > 23)
+    assert sorted(read) == [f"case {number:02d} labels" for number in range(24)]
+    for _ in range(5):
+        desk.session.poll()
+        desk.session.refresh()
+        desk.settle()
+    assert len(read) == 24
+
+    changed = rows(desk)[3].labels
+    original(changed)[0, 0, 0] = 9
+    changed.GetImageData().GetPointData().GetScalars().Modified()
+    desk.session.changed()
+    desk.wait(lambda: "3 structures" in desk.ui.datasetSummaryLabel.text())
+    assert read[24:] == ["case 03 labels"]
+
+    rows(desk)[5].labels.SetAndObserveImageData(rows(desk)[5].volume.GetImageData())
+    original(rows(desk)[5].volume)[:] = 0.5
+    rows(desk)[5].volume.GetImageData().GetPointData().GetScalars().Modified()
+    desk.session.changed()
+    desk.wait(lambda: "is no label map" in why(desk.ui.autoSearchButton))
+    desk.settle()
+    assert read[25:] == ["case 05 labels"] and "case 05" in why(desk.ui.autoSearchButton)

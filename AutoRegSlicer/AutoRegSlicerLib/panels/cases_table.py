@@ -15,11 +15,10 @@ from AutoRegSlicerLib.logic import CaseRow
 from AutoRegSlicerLib.nodes import isMadeByAutoReg
 from AutoRegSlicerLib.panels import qtbits
 
-ROLES = ("", "train", "val", "test")
 LABEL_NODES = ("vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode")
 POINT_NODES = ("vtkMRMLMarkupsFiducialNode",)
 AT_ONCE = 40  # rows whose combo boxes are made in one go; more would hold up the window
-USE, SUBJECT, VOLUME, LABELS, LANDMARKS, SIZE, SPACING, ROLE, CHECK = range(9)
+USE, VOLUME, LABELS = range(3)
 
 
 @dataclass
@@ -32,25 +31,27 @@ class Row:
     landmarks: Any = None
     role: str = ""
     use: bool = True
-    remark: str = ""
+    remark: str = ""  # of the last check
+    faulty: bool = False  # the remark is a fault
 
     def case(self) -> CaseRow:
         return CaseRow(self.subject, self.volume, self.labels, self.landmarks, self.role, self.use)
 
 
 class CasesTable:
-    """Rows behind ``casesTableView``. ``changed`` is called after every change by the user."""
+    """Rows behind ``casesTableView``: what is used, and with which labels; the rest stands in ``CaseDetails``.
+
+    ``changed`` is called after every change by the user.
+    """
 
     def __init__(self, view: Any, scene: Any, changed: Callable[[], Any]) -> None:
         self.view, self.scene, self.changed = view, scene, changed
         self.rows: list[Row] = []
-        self.model = qtbits.make_table(view, [
-            _("Use"), _("Subject"), _("Volume"), _("Labels"), _("Landmarks"), _("Size"), _("Spacing (mm)"), _("Role"),
-            _("Check"),
-        ])
+        self.model = qtbits.make_table(view, [_("Use"), _("Volume"), _("Labels")])
+        for column, mode in ((USE, qt.QHeaderView.ResizeToContents), (VOLUME, qt.QHeaderView.Stretch),
+                             (LABELS, qt.QHeaderView.Stretch)):
+            view.horizontalHeader().setSectionResizeMode(column, mode)
         self._widgets: list[Any] = []  # PythonQt needs the cells' widgets to be held
-        self._lists: dict[int, Any] = {}  # column: the choices of all its combo boxes
-        self._widths: dict[int, int] = {}  # of the columns that hold them
         self._filling = False
         self._fills = 0
         qtbits.on(self.model, "itemChanged", self._edited)
@@ -75,6 +76,9 @@ class CasesTable:
         labels, points = (companions(volumes, _given(self.scene, kinds)) for kinds in (LABEL_NODES, POINT_NODES))
         self.add([CaseRow(v.GetName(), v, labels.get(v.GetID()), points.get(v.GetID())) for v in volumes])
 
+    def selected(self) -> list[Row]:
+        return [self.rows[number] for number in qtbits.selected_rows(self.view) if number < len(self.rows)]
+
     def removeSelected(self) -> None:
         gone = set(qtbits.selected_rows(self.view))
         self.rows = [row for i, row in enumerate(self.rows) if i not in gone]
@@ -97,20 +101,21 @@ class CasesTable:
     # ---- showing
 
     def fill(self) -> None:
-        """Show the rows as they are now."""
-        self._filling = True
+        """Show the rows as they are now; what was selected stays so."""
+        self._filling, selected = True, self.selected()
         self.model.removeRows(0, self.model.rowCount())
-        self._widgets, self._widths = [], {}
-        self._lists = {}
+        self._widgets = []
         for row in self.rows:
-            dims, spacing = geometry(row.volume)
+            name = title(row.volume)
+            path = "" if hasattr(row.volume, "GetID") else f"{row.volume}\n"
             self.model.appendRow([
-                qtbits.cell("", checked=row.use, tip=_("Use this row.")), qtbits.cell(row.subject, editable=True),
-                qtbits.cell(title(row.volume), tip=str(row.volume) if isinstance(row.volume, (str, Path)) else ""),
-                qtbits.cell(title(row.labels)), qtbits.cell(title(row.landmarks)), qtbits.cell(dims),
-                qtbits.cell(spacing), qtbits.cell(""), qtbits.cell(row.remark),
+                qtbits.cell("", checked=row.use, tip=_("Use this row.")),
+                qtbits.cell(f"⚠ {name}" if row.faulty else name, tip=f"{path}{row.remark}" or name),
+                qtbits.cell(title(row.labels)),
             ])
-        self.view.resizeColumnsToContents()
+        for number, row in enumerate(self.rows):
+            if any(row is other for other in selected):
+                qtbits.select_row(self.view, self.model.index(number, USE))
         self._fills += 1
         self._dress(0, self._fills)
         self._filling = False
@@ -120,46 +125,39 @@ class CasesTable:
         """Give the rows from ``start`` on their combo boxes, some now and the others when Qt is idle."""
         if fill != self._fills:  # the table was filled anew meanwhile
             return
-        labels, points = ([None, *_nodes(self.scene, kinds)] for kinds in (LABEL_NODES, POINT_NODES))
+        if start == 0:
+            self._labels = [None, *nodesOf(self.scene, LABEL_NODES)]
+            self._texts = qt.QStandardItemModel()  # one list for all rows: hundreds of cases are many combo boxes
+            for node in self._labels:
+                self._texts.appendRow(qt.QStandardItem(title(node) or _("None")))
         stop = min(start + AT_ONCE, len(self.rows))
         for number, row in enumerate(self.rows[start:stop], start=start):
-            self._choice(number, ROLE, [_("Automatic"), _("Training"), _("Validation"), _("Test")], list(ROLES), "role")
             if hasattr(row.volume, "GetID"):
-                for column, name, nodes in ((LABELS, "labels", labels), (LANDMARKS, "landmarks", points)):
-                    self._choice(number, column, [title(n) or _("None") for n in nodes], nodes, name)
-        for column, width in self._widths.items():
-            self.view.setColumnWidth(column, max(width, self.view.horizontalHeader().sectionSizeHint(column)))
+                self._choice(number, row)
         if stop < len(self.rows):
             qtbits.soon(lambda: self._dress(stop, fill))
 
-    def _choice(self, number: int, column: int, texts: list[str], values: list[Any], name: str) -> None:
-        """A combo box in a cell that sets one attribute of the row."""
-        row, combo = self.rows[number], qt.QComboBox()
-        present = getattr(row, name)
-        if column not in self._lists:  # one list for all rows: hundreds of cases are many combo boxes
-            self._lists[column] = qt.QStandardItemModel()
-            for text in texts:
-                self._lists[column].appendRow(qt.QStandardItem(text))
-        combo.setModel(self._lists[column])
+    def _choice(self, number: int, row: Row) -> None:
+        """The combo box of a row's labels."""
+        combo, nodes = qt.QComboBox(), self._labels
+        combo.setModel(self._texts)
         combo.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
-        combo.setMinimumContentsLength(min(24, max(map(len, texts))))
-        combo.setCurrentIndex(values.index(present) if present in values else 0)
+        combo.setToolTip(_("The labels drawn on this volume."))
+        combo.setCurrentIndex(nodes.index(row.labels) if row.labels in nodes else 0)
 
         def chosen() -> None:
-            setattr(row, name, values[int(qtbits.read(combo, "currentIndex"))])
+            row.labels = nodes[int(qtbits.read(combo, "currentIndex"))]
             self.changed()
 
         qtbits.on(combo, "currentIndexChanged", chosen)
-        self.view.setIndexWidget(self.model.index(number, column), combo)
+        self.view.setIndexWidget(self.model.index(number, LABELS), combo)
         self._widgets.append(combo)
-        self._widths[column] = max(self._widths.get(column, 0), qtbits.read(combo, "sizeHint").width() + 6)
 
     def _edited(self) -> None:
         if self._filling:
             return
         for number, row in enumerate(self.rows):
             row.use = qtbits.is_checked(self.model.item(number, USE))
-            row.subject = self.model.item(number, SUBJECT).text().strip() or row.subject
         self.changed()
 
     # ---- keeping in the scene
@@ -210,20 +208,12 @@ def title(value: Any) -> str:
     return value.GetName() if hasattr(value, "GetName") else Path(value).name
 
 
-def geometry(volume: Any) -> tuple[str, str]:
-    """Size in voxels and spacing in mm of a node; files are not opened for this."""
-    image = volume.GetImageData() if hasattr(volume, "GetImageData") else None
-    if image is None:
-        return "", ""
-    return " × ".join(map(str, image.GetDimensions())), " × ".join(f"{s:.3g}" for s in volume.GetSpacing())
-
-
 def _given(scene: Any, kinds: tuple[str, ...]) -> list[Any]:
     """Those of exactly these classes that AutoReg did not make."""
-    return [node for node in _nodes(scene, kinds) if not isMadeByAutoReg(node)]
+    return [node for node in nodesOf(scene, kinds) if not isMadeByAutoReg(node)]
 
 
-def _nodes(scene: Any, kinds: tuple[str, ...]) -> list[Any]:
+def nodesOf(scene: Any, kinds: tuple[str, ...]) -> list[Any]:
     found = [scene.GetNthNode(i) for i in range(scene.GetNumberOfNodes())]
     return [node for node in found if node.GetClassName() in kinds and not node.GetHideFromEditors()]
 

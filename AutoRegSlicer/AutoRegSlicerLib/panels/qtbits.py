@@ -89,6 +89,12 @@ def selected_rows(view: Any) -> list[int]:
     return sorted(index.row() for index in view.selectionModel().selectedRows())
 
 
+def select_row(view: Any, index: Any) -> None:
+    """Add the row of this cell to what is selected."""
+    flags = qt.QItemSelectionModel
+    view.selectionModel().select(index, flags.Select | flags.Rows)
+
+
 def soon(action: Callable[[], Any], milliseconds: int = 0) -> None:
     """Call when the events that wait now are done."""
     qt.QTimer.singleShot(milliseconds, action)
