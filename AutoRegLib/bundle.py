@@ -199,7 +199,6 @@ def _card(name: str, recipe: Recipe, metrics: Mapping[str, Any], facts: Mapping[
     """The model in words: what it was trained on, how it did, what it is not for."""
     validation = metrics.get("validation", {})
     genotype = recipe.genotype
-    weights = recipe.loss_weights
     lines = [
         f"# {name}", "",
         f"A `{recipe.network.name}` network for {recipe.spatial_dims}-D registration, trained on the scenario "
@@ -208,8 +207,7 @@ def _card(name: str, recipe: Recipe, metrics: Mapping[str, Any], facts: Mapping[
         f"- Working grid: {' x '.join(f'{s:g}' for s in recipe.preprocessing.spacing) or 'as the image'} mm; "
         f"affine alignment first: {recipe.preprocessing.affine}.",
         f"- Labels in training: {'yes' if recipe.objective.label_weight > 0 else 'no'}.",
-        f"- Loss weights: LNCC share {weights.similarity_mix:.3g}, smoothness {weights.smoothness:.3g}, "
-        f"half scale {weights.half_scale:.3g}, quarter scale {weights.quarter_scale:.3g}.",
+        f"- Loss weights: {recipe.loss_weights.words()}.",
     ]
     if genotype is not None and recipe.network.name == "autoreg":
         lines += ["", "| cell | edge 1 | edge 2 | edge 3 |", "|---|---|---|---|"]

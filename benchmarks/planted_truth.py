@@ -140,7 +140,7 @@ def true_losses(seeds: Sequence[int], grid: Sequence[float], *, steps: int) -> d
 
 def with_smoothness(seed: int, smoothness: float) -> Recipe:
     """LNCC at full resolution and smoothness alone, so that one number decides."""
-    weights = LossWeights(similarity_mix=1.0, smoothness=smoothness, half_scale=0.0, quarter_scale=0.0)
+    weights = LossWeights(similarity_mix=1.0, smoothness=smoothness).at_full_scale()
     return replace(BASE, seed=seed, loss_weights=weights)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.genotype import Genotype
@@ -13,21 +15,44 @@ from AutoRegLib.core.records import from_plain, read_json, write_json
 SCHEMA = "autoreg-recipe/1"
 
 
+def _weight(default: float, title: str, *, free: Literal["log", "logit"] = "log", coarse: bool = False) -> Any:
+    """A searched weight. ``free``: what its unconstrained form is, which also says its range (0 and more, or 0 to 1);
+    ``coarse``: it weighs a comparison at a coarser scale.
+    """
+    return field(default=default, metadata={"title": title, "free": free, "coarse": coarse})
+
+
 @dataclass(frozen=True)
 class LossWeights:
-    """lambda of METHOD 1.3, constrained values; the start is the paper's (Sec. III-C)."""
+    """lambda of METHOD 1.3, constrained values; the start is the paper's (Sec. III-C).
 
-    similarity_mix: float = 0.5  # lambda_1: 1 = LNCC alone, 0 = MIND-SSC alone
-    smoothness: float = 1.5  # lambda_2
-    half_scale: float = 0.32  # lambda_3
-    quarter_scale: float = 0.08  # lambda_4
+    The one place that names the searched weights: a new one is a field here and a term of
+    :data:`AutoRegLib.losses.objective.TERMS`.
+    """
+
+    similarity_mix: float = _weight(0.5, "LNCC share", free="logit")  # lambda_1: 1 = LNCC alone, 0 = MIND-SSC alone
+    smoothness: float = _weight(1.5, "smoothness")  # lambda_2
+    half_scale: float = _weight(0.32, "half scale", coarse=True)  # lambda_3
+    quarter_scale: float = _weight(0.08, "quarter scale", coarse=True)  # lambda_4
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.similarity_mix <= 1.0:
-            raise InputError("similarity_mix is out of range", expected="0 to 1", got=self.similarity_mix)
-        for name in ("smoothness", "half_scale", "quarter_scale"):
-            if not getattr(self, name) >= 0.0:
-                raise InputError(f"loss weight {name} is negative", expected=">= 0", got=getattr(self, name))
+        for name, facts in WEIGHTS.items():
+            value, share = getattr(self, name), facts["free"] == "logit"
+            if not 0.0 <= value <= (1.0 if share else math.inf):
+                raise InputError(f"loss weight {name} is {'out of range' if share else 'negative'}",
+                                 expected="0 to 1" if share else ">= 0", got=value)
+
+    def at_full_scale(self) -> LossWeights:
+        """The same without the comparisons at coarser scales, which are then not computed at all."""
+        return replace(self, **{name: 0.0 for name, facts in WEIGHTS.items() if facts["coarse"]})
+
+    def words(self) -> str:
+        """The weights for people, as in a card."""
+        return ", ".join(f"{facts['title']} {getattr(self, name):.3g}" for name, facts in WEIGHTS.items())
+
+
+#: name of every searched weight -> its facts (see :func:`_weight`)
+WEIGHTS: dict[str, Mapping[str, Any]] = {f.name: f.metadata for f in fields(LossWeights)}
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ Reference: METHOD 1.3; AutoReg paper, Eq. 1 to 4.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from AutoRegLib.core.recipe import LossWeights, Objective
+from AutoRegLib.core.recipe import WEIGHTS, LossWeights, Objective
 from AutoRegLib.fields.prediction import Prediction
 from AutoRegLib.fields.resample import downsample
 from AutoRegLib.fields.warp import sample_at, warp
@@ -29,17 +30,29 @@ _SMALLEST = 1e-4  # a weight of zero has no logarithm; below this it does nothin
 
 
 def to_free(weights: LossWeights) -> dict[str, Tensor]:
-    """Unconstrained lambda: logit of the mix, logarithm of the others, so that every step is relative."""
-    mix = min(max(weights.similarity_mix, _SMALLEST), 1.0 - _SMALLEST)
-    free = {"similarity_mix": torch.tensor(math.log(mix / (1.0 - mix)))}
-    for name in ("smoothness", "half_scale", "quarter_scale"):
-        free[name] = torch.tensor(math.log(max(getattr(weights, name), _SMALLEST)))
+    """Unconstrained lambda: logit of a share, logarithm of the others, so that every step is relative."""
+    free = {}
+    for name, facts in WEIGHTS.items():
+        value = max(getattr(weights, name), _SMALLEST)
+        if facts["free"] == "logit":
+            value = min(value, 1.0 - _SMALLEST)
+            value /= 1.0 - value
+        free[name] = torch.tensor(math.log(value))
     return free
 
 
 def to_constrained(free: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Lambda as the loss uses it, differentiable: sigmoid for the mix, exponential for the others."""
-    return {name: torch.sigmoid(v) if name == "similarity_mix" else torch.exp(v) for name, v in free.items()}
+    """Lambda as the loss uses it, differentiable: sigmoid for a share, exponential for the others."""
+    return {n: torch.sigmoid(v) if WEIGHTS[n]["free"] == "logit" else torch.exp(v) for n, v in free.items()}
+
+
+def whole_weight(weights: Mapping[str, Tensor]) -> Tensor:
+    """What all terms weigh together; that of the similarity at full scale is 1. Shape: scalar."""
+    total: Any = 1.0
+    for name, value in weights.items():
+        if WEIGHTS[name]["free"] != "logit":
+            total = total + value
+    return total
 
 
 def to_record(free: Mapping[str, Tensor]) -> LossWeights:
@@ -67,6 +80,47 @@ def similarity(
     return total
 
 
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """What the terms of the loss see: the answer, its images ``(B, 1, *spatial)``, the similarity's mix."""
+
+    prediction: Prediction
+    moving: Tensor
+    fixed: Tensor
+    mix: Tensor | float
+    objective: Objective
+
+
+def _similarity_at(scale: int) -> Callable[[Compared], Tensor | None]:
+    """The similarity at 1/2^scale: average-pooled images, that scale's own field; None where the answer has none."""
+
+    def term(seen: Compared) -> Tensor | None:
+        displacements = (seen.prediction.displacement, *seen.prediction.scales)
+        if scale >= len(displacements):
+            return None
+        displacement, moving, fixed = displacements[scale], seen.moving, seen.fixed
+        if scale > 0:
+            moving, fixed = (_pooled(image, displacement, 2**scale) for image in (moving, fixed))
+        window = seen.objective.windows[scale]
+        return similarity(warp(moving, displacement), fixed, mix=seen.mix, window=window)
+
+    return term
+
+
+def _smoothness(seen: Compared) -> Tensor:
+    velocity = seen.prediction.velocity if seen.objective.regularise == "velocity" else None
+    return diffusion(seen.prediction.displacement if velocity is None else velocity)
+
+
+#: the terms of L_reg by the name of their weight (a term without one weighs 1); None: the answer has nothing for it
+TERMS: dict[str, Callable[[Compared], Tensor | None]] = {
+    "similarity": _similarity_at(0),
+    "half_scale": _similarity_at(1),
+    "quarter_scale": _similarity_at(2),
+    "smoothness": _smoothness,
+}
+
+
 def registration_loss(
     prediction: Prediction,
     moving: Tensor,
@@ -77,29 +131,23 @@ def registration_loss(
     labels: Labels | None = None,
     structures: Sequence[int] = (),
 ) -> dict[str, Tensor]:
-    """L_reg with its parts: ``sim_1 + l2 smooth + l3 sim_1/2 + l4 sim_1/4`` (+ folds, + labels where asked).
+    """L_reg with its parts: every term of :data:`TERMS` times its weight (+ folds, + labels where asked).
 
+    A term whose weight is the plain number 0 is not computed.
     Shape: images ``(B, 1, *spatial)``; every returned value is a scalar tensor, ``total`` the loss.
     Reference: METHOD 1.3.
     """
-    mix = weights["similarity_mix"]
-    names = ("similarity", "half_scale", "quarter_scale")
-    fields = (prediction.displacement, *prediction.scales)
+    seen = Compared(prediction, moving, fixed, weights["similarity_mix"], objective)
     terms: dict[str, Tensor] = {}
     total = fixed.new_zeros(())
-    for i, (name, displacement, window) in enumerate(zip(names, fields, objective.windows, strict=False)):
-        weight = 1.0 if i == 0 else weights[name]
+    for name, term in TERMS.items():
+        weight = weights.get(name, 1.0)
         if isinstance(weight, float) and weight == 0.0:
             continue
-        if i > 0:  # the warped image at 1/2 and 1/4: average-pooled moving, that scale's own field
-            moving_here, fixed_here = _pooled(moving, displacement, 2**i), _pooled(fixed, displacement, 2**i)
-        else:
-            moving_here, fixed_here = moving, fixed
-        terms[name] = similarity(warp(moving_here, displacement), fixed_here, mix=mix, window=window)
-        total = total + weight * terms[name]
-    on_velocity = objective.regularise == "velocity" and prediction.velocity is not None
-    terms["smoothness"] = diffusion(prediction.velocity if on_velocity else prediction.displacement)  # type: ignore[arg-type]
-    total = total + weights["smoothness"] * terms["smoothness"]
+        value = term(seen)
+        if value is not None:
+            terms[name] = value
+            total = total + weight * value
     if objective.fold_weight > 0.0:
         terms["folds"] = fold_penalty(prediction.displacement)
         total = total + objective.fold_weight * terms["folds"]

@@ -22,8 +22,8 @@ _MOST_VOXELS = {2: 2048**2, 3: 256**3}  # of the working grid; about 3 GB while 
 _ALIKE = 0.3  # correlation of aligned images of one kind: 0.6 and more; T1 with T2: below 0
 # on the velocity, which cannot fold: on the displacement the same Dice came with thousands of folds
 _OBJECTIVE = Objective(windows=(9, 7, 7), regularise="velocity", fold_weight=1.0)
-_LNCC = LossWeights(similarity_mix=1.0, smoothness=1.0, half_scale=0.0, quarter_scale=0.0)
-_MIND = LossWeights(similarity_mix=0.0, smoothness=1.0, half_scale=0.0, quarter_scale=0.0)
+_LNCC = LossWeights(similarity_mix=1.0, smoothness=1.0).at_full_scale()
+_MIND = LossWeights(similarity_mix=0.0, smoothness=1.0).at_full_scale()
 
 
 def no_network(fixed: Geometry, moving: Geometry) -> ModelBundle:

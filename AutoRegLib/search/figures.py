@@ -8,7 +8,7 @@ from typing import Any
 
 from AutoRegLib.core.genotype import CELLS, EDGES_PER_CELL, OPERATORS
 from AutoRegLib.core.measures import validation_measure
-from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.core.recipe import WEIGHTS, Recipe
 from AutoRegLib.core.records import make_folder, write_whole
 
 
@@ -64,8 +64,8 @@ def _weights(history: Sequence[dict[str, Any]], new_figure: Any) -> Any:
     figure = new_figure(figsize=(9.0, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     steps = [row["step"] for row in rows]
-    for name in ("similarity_mix", "smoothness", "half_scale", "quarter_scale"):
-        left.plot(steps, [row[name] for row in rows], marker=".", label=name.replace("_", " "))
+    for name, facts in WEIGHTS.items():
+        left.plot(steps, [row[name] for row in rows], marker=".", label=facts["title"])
     left.set(title="Loss weights", xlabel="step", ylabel="value")
     left.legend(frameon=False)
     known = [(row["step"], row["upper_loss"]) for row in rows if "upper_loss" in row]

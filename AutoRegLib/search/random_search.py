@@ -14,7 +14,7 @@ from typing import Any
 from AutoRegLib.bundle import table_text
 from AutoRegLib.core.genotype import CELLS, Genotype
 from AutoRegLib.core.jobs import Monitor
-from AutoRegLib.core.recipe import LossWeights, Recipe, write_recipe
+from AutoRegLib.core.recipe import WEIGHTS, LossWeights, Recipe, write_recipe
 from AutoRegLib.core.records import make_folder, write_json, write_text
 from AutoRegLib.core.scenario import Scenario
 from AutoRegLib.learning.budget import Clock
@@ -113,9 +113,11 @@ def draw_candidates(recipe: Recipe, uppers: set[str], *, count: int) -> list[tup
 
 
 def random_weights(start: LossWeights, rng: Random) -> LossWeights:
-    """The mix uniform from 0 to 1, the others log-uniform within ``FACTOR`` of the start."""
+    """A share uniform from 0 to 1, the others log-uniform within ``FACTOR`` of the start."""
 
-    def near(value: float) -> float:
-        return value * math.exp(rng.uniform(-1.0, 1.0) * math.log(FACTOR))
+    def drawn(name: str) -> float:
+        if WEIGHTS[name]["free"] == "logit":
+            return rng.random()
+        return float(getattr(start, name)) * math.exp(rng.uniform(-1.0, 1.0) * math.log(FACTOR))
 
-    return LossWeights(rng.random(), near(start.smoothness), near(start.half_scale), near(start.quarter_scale))
+    return LossWeights(**{name: drawn(name) for name in WEIGHTS})

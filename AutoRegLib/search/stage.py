@@ -22,6 +22,7 @@ from AutoRegLib.losses.objective import (
     registration_loss,
     segmentation_loss,
     unsupervised_loss,
+    whole_weight,
 )
 from AutoRegLib.networks.registry import build_network
 from AutoRegLib.search.best_response import nudge, respond, with_response
@@ -173,7 +174,7 @@ def build_problem(
             structures=cohort.structures,
         )["total"]
         if moved:  # weights far apart: undivided, the heaviest would rule the network
-            loss = loss / (1.0 + lambdas["smoothness"] + lambdas["half_scale"] + lambdas["quarter_scale"])
+            loss = loss / whole_weight(lambdas)
         return loss
 
     def judged(weights: Mapping[str, Tensor], upper: Mapping[str, Tensor], drawn: Draw) -> Tensor:

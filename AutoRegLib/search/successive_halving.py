@@ -65,9 +65,9 @@ def nominate(
     """
     here, there = start.genotype or Genotype(), found.genotype or Genotype()
     one, plain = _on_one(found.loss_weights), _on_one(start.loss_weights)
-    plainest = replace(plain, half_scale=0.0, quarter_scale=0.0)
     candidates = [("start", start)]
-    candidates += [(n, replace(start, loss_weights=w)) for n, w in zip(PLAINER, (plain, plainest), strict=True)]
+    for name, weights in zip(PLAINER, (plain, plain.at_full_scale()), strict=True):
+        candidates.append((name, replace(start, loss_weights=weights)))
     candidates.append(("found loss weights on one similarity", replace(start, loss_weights=one)))
     if shares and work is not None:
         lean = fastest_choice({**choice_shares(there), **shares}, work, most=LEAN * work.total(here))
