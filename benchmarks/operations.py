@@ -34,7 +34,7 @@ from AutoRegLib.imaging.align import affine_align
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.losses import diffusion, lncc_loss, mind_loss
-from AutoRegLib.networks.operators import OPERATORS
+from AutoRegLib.networks.operators import CONSTRUCTORS
 from benchmarks.tables import Row, conditions, markdown, spread, write_tables
 
 Run = Callable[[], Any]
@@ -119,7 +119,7 @@ def candidates(features: Tensor) -> list[Contender]:
     result = []
     for name in sorted(CANDIDATES, key=lambda name: name != "conv3"):
         torch.manual_seed(0)
-        operator: nn.Module = OPERATORS[name](dims, _CHANNELS, _CHANNELS, 1)
+        operator: nn.Module = CONSTRUCTORS[name](dims, _CHANNELS, _CHANNELS, 1)
         weights = [module.weight for module in operator.modules() if isinstance(module, nn.Conv2d | nn.Conv3d)]
         result.append(Contender(
             name, lambda operator=operator: operator(features), [features, *operator.parameters()],  # type: ignore[misc]

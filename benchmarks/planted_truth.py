@@ -30,7 +30,6 @@ from AutoRegLib.learning.data import Cohort
 from AutoRegLib.learning.train import train_step, update_average
 from AutoRegLib.losses.objective import label_overlap, segmentation_loss
 from AutoRegLib.networks.registry import build_network
-from AutoRegLib.search.card import REACH
 from AutoRegLib.search.stage import run_stage
 from AutoRegLib.search.upper_variables import UPPERS
 from benchmarks.planted_scenes import cluttered, shifted
@@ -78,8 +77,7 @@ def trained(recipe: Recipe, cohort: Cohort, *, steps: int) -> tuple[float, float
 
 def reach_of(genotype: Genotype) -> int:
     """How far the deformation cells and their heads (3 wide) see along an axis: voxels of the image from the centre."""
-    quarter, half = genotype.deformation_quarter, genotype.deformation_half
-    return 4 * (1 + sum(REACH[n] for n in quarter)) + 2 * (1 + sum(REACH[n] for n in half))
+    return 4 * (1 + genotype.reach("deformation_quarter")) + 2 * (1 + genotype.reach("deformation_half"))
 
 
 def wide(*, share: float = 0.2, draws: int = 10_000) -> int:

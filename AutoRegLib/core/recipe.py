@@ -125,6 +125,12 @@ class Stage:
     warm: bool = False  # start from the weights of the stage before
     decay: bool = False  # let the upper rate fall to zero over the stage
 
+    def __post_init__(self) -> None:
+        # the answer is linear in single numbers; an architecture's logits are matrices
+        if self.spread > 0.0 and self.upper != "lambda":
+            raise InputError(f"stage '{self.name}' cannot have a spread", expected="0 for an architecture",
+                             got=self.spread, remedy="set spread to 0, or search lambda in this stage")
+
 
 @dataclass(frozen=True)
 class Search:

@@ -18,6 +18,10 @@ from AutoRegLib.imaging.volume import Volume, array_to_image, resample, to_sitk
 Images = tuple[sitk.Image, sitk.Image]
 Level = Literal["none", "centre", "rigid", "affine"]
 
+#: raised with every change to this module, to ``preprocess`` or to ``volume.resample`` that moves an alignment, since
+#: alignments are remembered under this number
+METHOD_VERSION = 1
+
 _FINEST = {2: 128**2, 3: 80**3}  # voxels of the finest level: more did not improve the alignment
 _COARSEST = {2: 24**2, 3: 10**3}  # fewer leave too little for a histogram
 _SAMPLES = 12_000  # points per metric value; 20 % of a hippocampus crop did as well as all of it

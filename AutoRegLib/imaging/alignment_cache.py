@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
+from AutoRegLib.core.errors import DiskError, InputError
 from AutoRegLib.core.records import digest, read_json, write_json
 from AutoRegLib.imaging import align
 from AutoRegLib.imaging.files import file_sha256
@@ -17,20 +20,23 @@ SCHEMA = "autoreg-alignment/1"
 
 def cached_alignment(reference: Volume, image: Volume, files: tuple[str, str]) -> sitk.Transform:
     """Affine from reference to image points, remembered between runs by the files' contents."""
-    method = file_sha256(align.__file__)  # another version of the method is another alignment
-    key = digest([SCHEMA, sitk.Version_VersionString(), method, *(file_sha256(f) for f in files)])
+    key = digest([SCHEMA, sitk.Version_VersionString(), align.METHOD_VERSION, *(file_sha256(f) for f in files)])
     path = cache_folder() / f"{key}.json"
     dims = reference.geometry.dims
     transform = sitk.AffineTransform(dims)
     if path.is_file():
-        stored = read_json(path, schema=SCHEMA)
-        transform.SetParameters(stored["parameters"])
-        transform.SetFixedParameters(stored["centre"])
-        return transform
+        # a damaged entry is made again
+        with suppress(InputError, KeyError, TypeError, ValueError, OverflowError, RecursionError, RuntimeError):
+            stored = read_json(path, schema=SCHEMA)
+            if np.isfinite([*stored["parameters"], *stored["centre"]]).all():
+                transform.SetParameters(stored["parameters"])
+                transform.SetFixedParameters(stored["centre"])
+                return transform
     found = align.affine_align(reference, image, threads=1).transform
     stored = {"parameters": list(found.GetParameters()), "centre": list(found.GetFixedParameters())}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, stored, schema=SCHEMA)
+    with suppress(OSError, DiskError):  # what cannot be remembered is found again
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, stored, schema=SCHEMA)
     return found
 
 

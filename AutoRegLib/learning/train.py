@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from AutoRegLib.bundle import ModelBundle, load_bundle, save_bundle
 from AutoRegLib.core.errors import DivergedError
+from AutoRegLib.core.folds import folded
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.core.records import make_folder
@@ -186,10 +187,10 @@ def judge_pairs(recipe: Recipe, cohort: Cohort, state: Mapping[str, Tensor]) -> 
             terms = registration_loss(
                 prediction, batch.moving, batch.fixed, as_weights(recipe.loss_weights), objective=recipe.objective
             )
-            folded = jacobian_determinant(prediction.displacement) <= 0
+            turned = folded(jacobian_determinant(prediction.displacement))
             row = {
                 "val_loss": float(terms["total"]), "val_similarity": float(terms["similarity"]),
-                "val_folds": float(folded.sum()), "val_fold_fraction": float(folded.float().mean()),
+                "val_folds": float(turned.sum()), "val_fold_fraction": float(turned.float().mean()),
             }
             row["score"] = -row["val_loss"]
             if batch.labels is not None:

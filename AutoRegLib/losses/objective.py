@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.recipe import WEIGHTS, LossWeights, Objective
 from AutoRegLib.fields.prediction import Prediction
 from AutoRegLib.fields.resample import downsample
@@ -135,8 +136,13 @@ def registration_loss(
 
     A term whose weight is the plain number 0 is not computed.
     Shape: images ``(B, 1, *spatial)``; every returned value is a scalar tensor, ``total`` the loss.
+    Raises: InputError for a network with more scales than there are weights.
     Reference: METHOD 1.3.
     """
+    given, known = len(prediction.scales), len(objective.windows) - 1
+    if given > known:
+        raise InputError("the loss has no weight for every scale of the network", expected=f"{known} coarse scales",
+                         got=f"{given} coarse scales", remedy="let the network return fewer scales")
     seen = Compared(prediction, moving, fixed, weights["similarity_mix"], objective)
     terms: dict[str, Tensor] = {}
     total = fixed.new_zeros(())

@@ -10,7 +10,7 @@ from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.networks.operators import OPERATORS
+from AutoRegLib.networks.operators import CONSTRUCTORS
 
 
 class Edge(nn.Module):
@@ -19,9 +19,9 @@ class Edge(nn.Module):
     def __init__(self, names: Sequence[str], dims: int, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         for name in names:
-            if name not in OPERATORS:
-                raise InputError(f"unknown operator '{name}'", expected=", ".join(OPERATORS), got=name)
-        self.candidates = nn.ModuleDict({n: OPERATORS[n](dims, inputs, outputs, stride) for n in names})
+            if name not in CONSTRUCTORS:
+                raise InputError(f"unknown operator '{name}'", expected=", ".join(CONSTRUCTORS), got=name)
+        self.candidates = nn.ModuleDict({n: CONSTRUCTORS[n](dims, inputs, outputs, stride) for n in names})
         self.recompute = False  # keep no activations of the candidates: compute them again in the backward pass
 
     def forward(self, x: Tensor, mixture: Tensor | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""The candidates of the search: a table of named constructors (METHOD 1.2).
+"""The candidates of the search: what builds each entry of the operator table (METHOD 1.2).
 
 Each operator maps ``(B, in, *spatial)`` to ``(B, out, *spatial / stride)`` and ends in LeakyReLU(0.2);
 there are no normalisation layers. Reference: AutoReg paper, Sec. III-B and Fig. 2.
@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from AutoRegLib.core.genotype import OPERATOR_TABLE
 from AutoRegLib.networks.depthwise import depthwise_convolution
 
 SLOPE = 0.2
@@ -136,15 +137,11 @@ def _full_separable(kernel: int) -> Constructor:
     return build
 
 
-OPERATORS: dict[str, Constructor] = {
-    "conv1": _regular(1),
-    "conv3": _regular(3),
-    "conv5": _regular(5),
-    "sep3": _separable(3),
-    "sep5": _separable(5),
-    "dil3": _regular(3, dilation=2),
-    "dil5": _regular(5, dilation=2),
-    "dil7": _regular(7, dilation=2),
-    "fullsep3": _full_separable(3),  # not among the default eight
-    "fullsep5": _full_separable(5),
+_KINDS: dict[str, Callable[[int, int], Constructor]] = {
+    "convolution": _regular,
+    "separable": lambda kernel, dilation: _separable(kernel),
+    "full separable": lambda kernel, dilation: _full_separable(kernel),
+}
+CONSTRUCTORS: dict[str, Constructor] = {
+    name: _KINDS[operator.kind](operator.kernel, operator.dilation) for name, operator in OPERATOR_TABLE.items()
 }

@@ -14,6 +14,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap, LogNorm, Normalize
 from matplotlib.patheffects import withStroke
 
+from AutoRegLib.core.folds import folded
 from AutoRegLib.figure_style import AFFINE, AFTER, BACKGROUND, BEFORE, CAUTION, FAINT, FOLD, TEXT, Sheet
 from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.imaging.geometry import lattice_points
@@ -176,9 +177,9 @@ def _draw(panel: Axes, kind: str, shown: _Pictures, plane: Plane) -> None:
     else:
         determinant = cut(shown.volumes.jacobian.array)
         picture(np.clip(determinant, *_CHANGE), cmap=_VOLUME_CHANGE, norm=LogNorm(*_CHANGE), vmin=None, vmax=None)
-        folded = determinant <= 0
-        if folded.any():
-            panel.imshow(np.ma.masked_equal(folded, 0), cmap=ListedColormap([FOLD]), **sharp)
+        turned = folded(determinant)
+        if turned.any():
+            panel.imshow(np.ma.masked_equal(turned, 0), cmap=ListedColormap([FOLD]), **sharp)
     panel.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[], aspect="equal")
     if kind == "fixed":
         _letters(panel, plane)

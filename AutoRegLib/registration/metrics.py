@@ -1,4 +1,4 @@
-"""How good a registration is: the measures of METHOD section 6, each a pure function."""
+"""How good a registration is: its measures as pure functions, and the most memory that it took."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.folds import folded
 from AutoRegLib.core.memory import give_freed_memory_back
 from AutoRegLib.imaging.displacement import DisplacementField, compose_on
 from AutoRegLib.imaging.geometry import Geometry, apply, lattice_points, within
@@ -111,7 +112,7 @@ def lncc(fixed: Volume, warped: Volume, *, mask: np.ndarray | None = None, devic
 
 
 def fold_measures(jacobian: Volume, *, mask: np.ndarray | None = None) -> dict[str, float | int]:
-    """Folds (determinant 0 or less), smallest determinant, spread of its logarithm.
+    """Folds (as ``folded`` counts them), smallest determinant, spread of its logarithm.
 
     ``log_jacobian_std`` is taken over the voxels that do not fold: a logarithm of a fold does not exist.
     With a mask the counts inside it come in addition, under ``..._in_mask``.
@@ -125,12 +126,13 @@ def fold_measures(jacobian: Volume, *, mask: np.ndarray | None = None) -> dict[s
     if mask is not None and mask.any():
         regions["_in_mask"] = determinant[mask.astype(bool)]
     for suffix, values in regions.items():
-        folded = values <= 0
-        result["folds" + suffix] = int(np.count_nonzero(folded))
-        result["fold_fraction" + suffix] = float(folded.mean())
-        result["jacobian_min" + suffix] = float(values.min())
-        if not folded.all():
-            result["log_jacobian_std" + suffix] = float(np.log(values[~folded]).std())
+        turned = folded(values)
+        result["folds" + suffix] = int(np.count_nonzero(turned))
+        result["fold_fraction" + suffix] = float(turned.mean())
+        if not np.isnan(values).all():
+            result["jacobian_min" + suffix] = float(np.nanmin(values))
+        if not turned.all():
+            result["log_jacobian_std" + suffix] = float(np.log(values[~turned]).std())
     return result
 
 

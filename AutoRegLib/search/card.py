@@ -11,9 +11,6 @@ from AutoRegLib.core.measures import validation_measure
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.search.successive_halving import STAGE as FINALS
 
-#: how far an operator sees (voxels of its scale, from the centre), for the words about it
-REACH = {"conv1": 0, "conv3": 1, "conv5": 2, "sep3": 1, "sep5": 2, "dil3": 2, "dil5": 4, "dil7": 6}
-
 
 def search_card(
     start: Recipe, found: Recipe, history: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]
@@ -71,12 +68,12 @@ def _architecture(start: Genotype | None, found: Genotype | None) -> list[str]:
              "| --- | --- | --- | --- | --- | --- |"]
     for cell in CELLS:
         names = found.cell(cell)
-        reach, before = (sum(REACH.get(n, 1) for n in genotype.cell(cell)) for genotype in (found, start))
-        lines.append(f"| {cell.replace('_', ' ')} | {' | '.join(names)} | {reach} | {before} |")
+        reach = f"{found.reach(cell)} | {start.reach(cell)}"
+        lines.append(f"| {cell.replace('_', ' ')} | {' | '.join(names)} | {reach} |")
     changed = [cell for cell in CELLS if found.cell(cell) != start.cell(cell)]
     if not changed:
         return [*lines, "", "Every edge is the default."]
-    wide, plain = (sum(REACH.get(n, 1) for c in CELLS for n in g.cell(c)) for g in (found, start))
+    wide, plain = found.reach(*CELLS), start.reach(*CELLS)
     text = "sees further than" if wide > plain else "sees less far than" if wide < plain else "sees as far as"
     return [
         *lines, "", f"Changed cells: {', '.join(c.replace('_', ' ') for c in changed)}. The found network {text} the "

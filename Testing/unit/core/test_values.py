@@ -14,7 +14,7 @@ import pytest
 from AutoRegLib.core.errors import DiskError, InputError
 from AutoRegLib.core.genotype import OPERATORS, Genotype
 from AutoRegLib.core.presets import SCALES, preset_recipe
-from AutoRegLib.core.recipe import LossWeights, Network, Recipe, read_recipe, write_recipe
+from AutoRegLib.core.recipe import LossWeights, Network, Recipe, Stage, read_recipe, write_recipe
 from AutoRegLib.core.records import write_whole
 from AutoRegLib.core.scenario import read_scenario
 
@@ -161,3 +161,11 @@ def test_presets_follow_the_scenario(tmp_path: Path) -> None:
     assert budgets == sorted(set(budgets))
     mixed = replace(scenario, cases=(replace(scenario.cases[0], modality="T2"), *scenario.cases[1:]))
     assert preset_recipe(mixed).loss_weights.similarity_mix < preset_recipe(scenario).loss_weights.similarity_mix
+
+
+@pytest.mark.parametrize("upper", ["feature", "deformation"])
+def test_a_spread_belongs_to_the_loss_weights(upper: str) -> None:
+    Stage("loss weights", "lambda", "auto", 10, 1e-2, spread=3.0)
+    with pytest.raises(InputError, match="cannot have a spread") as caught:
+        Stage("architecture", upper, "registration", 10, 1e-2, spread=3.0)  # type: ignore[arg-type]
+    assert "spread to 0" in caught.value.remedy

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.core.genotype import CELLS, OPERATORS, Genotype
+from AutoRegLib.core.genotype import CELLS, OPERATOR_TABLE, OPERATORS, Genotype
 from AutoRegLib.core.recipe import Network, Recipe
 from AutoRegLib.networks.autoreg import AutoRegNet, searched_cells
-from AutoRegLib.networks.operators import OPERATORS as CONSTRUCTORS
+from AutoRegLib.networks.operators import CONSTRUCTORS
 from AutoRegLib.networks.registry import NETWORKS, build_network, count_parameters
 
 SMALL = Network(features=(4, 6), decoder=(8, 6, 4))
@@ -165,3 +165,18 @@ def test_an_operator_without_gradients_gives_what_it_gives_with_them(name: str, 
     if name == "conv1":
         expected = torch.nn.functional.leaky_relu(convolve(image, operator[0].weight, operator[0].bias), 0.2)
         assert (recorded - expected).abs().max() < 1e-12
+
+
+def test_every_operator_sees_as_far_as_its_table_says() -> None:
+    """Voxels of the input that change the middle voxel of the output: the reach, without any table."""
+    assert set(CONSTRUCTORS) == set(OPERATOR_TABLE)
+    assert OPERATORS == ("conv1", "conv3", "conv5", "sep3", "sep5", "dil3", "dil5", "dil7")
+    for name, build in CONSTRUCTORS.items():
+        torch.manual_seed(0)
+        image = torch.randn(1, 2, 21, 21, requires_grad=True)
+        build(2, 2, 3, 1)(image)[0, :, 10, 10].sum().backward()
+        touched = image.grad[0].abs().sum(0).nonzero()  # type: ignore[index]
+        assert int((touched - 10).abs().max()) == OPERATOR_TABLE[name].reach, name
+        assert Genotype.uniform(name).reach(*CELLS) == 12 * OPERATOR_TABLE[name].reach
+    with pytest.raises(InputError, match="unknown operator"):
+        Genotype.uniform("conv9").reach("feature_half")
