@@ -40,8 +40,10 @@ from AutoRegSlicerLib.panels.environment import EnvironmentPanel, chosenInterpre
 from AutoRegSlicerLib.panels.evaluate import EvaluatePanel
 from AutoRegSlicerLib.panels.footer import JobFooter
 from AutoRegSlicerLib.panels.models import ModelsPanel
+from AutoRegSlicerLib.panels.proposal import Proposal
 from AutoRegSlicerLib.panels.register import RegisterPanel
 from AutoRegSlicerLib.panels.session import Session
+from AutoRegSlicerLib.panels.slices import SlicesPanel
 from AutoRegSlicerLib.panels.train import TrainPanel
 from AutoRegSlicerLib.parameters import AutoRegSlicerParameterNode
 from AutoRegSlicerLib.scripting import waitFor
@@ -97,6 +99,7 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.session: Session | None = None
         self._parameterNode: Any = None
         self._parameterNodeGuiTag: Any = None
+        self._chosenSet = ""  # ID of the parameter set that was shown last
         self._attached = False
 
     def setup(self) -> None:
@@ -113,6 +116,7 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             forms.append(form)
         self.ui = slicer.util.childWidgetVariables(top)
         self.ui.parameterNodeSelector.addAttribute("vtkMRMLScriptedModuleNode", "ModuleName", self.moduleName)
+        self.ui.parameterNodeSelector.setNodeTypeLabel(_("AutoReg settings"), "vtkMRMLScriptedModuleNode")
         for form in forms:
             form.setMRMLScene(slicer.mrmlScene)
         self._forms = forms  # PythonQt keeps no reference of its own
@@ -122,10 +126,12 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                                qtbits.Dialogs(top))
         self.environmentPanel = EnvironmentPanel(self.session)
         self.registerPanel, self.trainPanel = RegisterPanel(self.session), TrainPanel(self.session)
-        self.evaluatePanel, self.modelsPanel = EvaluatePanel(self.session), ModelsPanel(self.session)
+        self.slicesPanel, self.evaluatePanel = SlicesPanel(self.session), EvaluatePanel(self.session)
+        self.modelsPanel = ModelsPanel(self.session)
         self.applyToPanel, self.footer = ApplyToPanel(self.session), JobFooter(self.session)
-        self.session.panels = [self.environmentPanel, self.registerPanel, self.trainPanel, self.evaluatePanel,
-                               self.applyToPanel, self.modelsPanel, self.footer]
+        self.proposal = Proposal(self.session)
+        self.session.panels = [self.proposal, self.environmentPanel, self.registerPanel, self.trainPanel,
+                               self.slicesPanel, self.evaluatePanel, self.applyToPanel, self.modelsPanel, self.footer]
 
         qtbits.on(self.ui.parameterNodeSelector, "currentNodeChanged", self.parameterNodeChosen)
 
@@ -139,17 +145,19 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             slicer.app.aboutToQuit.connect(self.onQuit)
 
         scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartSaveEvent, lambda *_: self.session.leave("saving"))
+        self.addObserver(scene, scene.EndSaveEvent, lambda *_: self.session.comeBack("saving"))
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
-        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
+        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent):
             self.addObserver(scene, event, self.onNodesChanged)
 
     def cleanup(self) -> None:
         """The module is going away: jobs go on."""
         self._timer.stop()
         self.environmentPanel.stop()
-        self.evaluatePanel.stop()
+        self.session.leave("module")
         self.removeObservers()
 
     def enter(self) -> None:
@@ -161,11 +169,12 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.session.modelsChanged()
             self.environmentPanel.check()
             self._timer.start()
+        self.session.comeBack("module")
         self.session.poll()
 
     def exit(self) -> None:
-        """Another module is shown; jobs are still looked after."""
-        self.evaluatePanel.stop()
+        """Another module is shown: the scene and the views are as the user had them; jobs are still looked after."""
+        self.session.leave("module")
         self.unbind()
 
     def onQuit(self) -> None:
@@ -186,17 +195,21 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # ---- scene and parameters
 
     def onSceneStartClose(self, caller: Any, event: Any) -> None:
+        self.session.leave("closing")
         self.setParameterNode(None)
         self.session.sceneClosed()
-        for panel in (self.registerPanel, self.evaluatePanel, self.applyToPanel):
+        for panel in (self.registerPanel, self.slicesPanel, self.evaluatePanel, self.applyToPanel):
             panel.sceneClosed()
 
     def onSceneEndClose(self, caller: Any, event: Any) -> None:
+        self.session.comeBack("closing")
         if self._attached and not slicer.mrmlScene.IsImporting():
             self.initializeParameterNode()
 
     def onSceneEndImport(self, caller: Any, event: Any) -> None:
+        self.session.leave("loading")
         logic.restoreResults(slicer.mrmlScene)
+        self.session.comeBack("loading")
         if self._attached:
             self.initializeParameterNode()
 
@@ -205,14 +218,11 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.session.changed()
 
     def initializeParameterNode(self) -> None:
-        """Take the scene's parameter node, made where there is none; two volumes are proposed at once."""
-        self.setParameterNode(self.logic.getParameterNode())
-        p, scene = self._parameterNode, slicer.mrmlScene
-        count = scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
-        if count == 2 and p.fixedVolume is None and p.movingVolume is None:
-            volumes = [scene.GetNthNodeByClass(i, "vtkMRMLScalarVolumeNode") for i in range(count)]
-            if all(volume.GetClassName() == "vtkMRMLScalarVolumeNode" for volume in volumes):
-                p.fixedVolume, p.movingVolume = volumes
+        """Take the parameter set that was chosen last, else the scene's first, made where there is none."""
+        chosen = slicer.mrmlScene.GetNodeByID(self._chosenSet)
+        own = chosen is not None and chosen.GetAttribute("ModuleName") == self.moduleName
+        self.setParameterNode(AutoRegSlicerParameterNode(chosen) if own else self.logic.getParameterNode())
+        self.proposal.refresh()
 
     def parameterNodeChosen(self) -> None:
         node = self.ui.parameterNodeSelector.currentNode()
@@ -226,9 +236,9 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if parameters is not None:
             self._parameterNodeGuiTag = parameters.connectGui(self.ui)
             self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
+            self._chosenSet = parameters.parameterNode.GetID()
             self.ui.parameterNodeSelector.setCurrentNode(parameters.parameterNode)
-            self.ui.jacobianRangeWidget.setMinimumValue(parameters.jacobianMinimum)
-            self.ui.jacobianRangeWidget.setMaximumValue(parameters.jacobianMaximum)
+            self.slicesPanel.parametersChanged()
             self.trainPanel.parametersChanged()
             self.session.changed()
 

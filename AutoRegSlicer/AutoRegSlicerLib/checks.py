@@ -12,6 +12,7 @@ from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.recipe import Recipe, read_recipe
 from AutoRegSlicerLib import landmarks, segmentations, transforms
 from AutoRegSlicerLib.lattices import ownLattice
+from AutoRegSlicerLib.previews import ownTransform
 from AutoRegSlicerLib.values import Message, Node, RegistrationInputs, RegistrationOutputs
 
 
@@ -85,7 +86,8 @@ def _pair(fixed: Node, moving: Node, inputs: RegistrationInputs) -> list[Message
         else:
             found.append(Message("no-overlap", text, "align-centers"))
     for role, node in (("fixed", fixed), ("moving", moving)):
-        if not transforms.isLinearlyPlaced(node):
+        own = ownTransform(node)
+        if own is not None and not own.IsTransformToWorldLinear():
             found.append(Message(f"nonlinear-{role}", f"{role.capitalize()} volume is under a non-linear transform; "
                                  "it will be treated as resampled.", blocking=False))
     return found
@@ -138,10 +140,9 @@ def _outputs(inputs: RegistrationInputs, outputs: RegistrationOutputs) -> list[M
 
 
 def _parents(node: Node) -> list[Node]:
-    """The transforms above a node, the nearest first."""
+    """The transforms above a node, the nearest first; a preview is none."""
     found = []
-    while node is not None and node.GetParentTransformNode() is not None:
-        node = node.GetParentTransformNode()
+    while node is not None and (node := ownTransform(node)) is not None:
         found.append(node)
     return found
 

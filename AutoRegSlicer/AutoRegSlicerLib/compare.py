@@ -9,7 +9,7 @@ import slicer
 
 from AutoRegSlicerLib import transforms, volumes
 from AutoRegSlicerLib.apply import worldLattice
-from AutoRegSlicerLib.colors import EDGE_COLOR, showInOneColor
+from AutoRegSlicerLib.colors import EDGE_COLOR, showAsFolds, showInOneColor
 from AutoRegSlicerLib.lattices import Lattice, ownLattice, vtkMatrix
 from AutoRegSlicerLib.nodes import helper
 from AutoRegSlicerLib.values import Node
@@ -78,6 +78,16 @@ def edges(scene: Any, other: Node, fixed: Node, variant: str = "") -> Node:
     crest &= steepness > _STEEP * float(steepness.max())
     volumes.fill(node, lattice, crest.astype(np.uint8))
     showInOneColor(node, "AutoReg edges", "edge", EDGE_COLOR)
+    return node
+
+
+def folds(scene: Any, jacobian: Node) -> Node:
+    """Label map of the voxels of a Jacobian map that fold, where the map lies."""
+    node = helper(scene, "folds", "vtkMRMLLabelMapVolumeNode")
+    if _outdated(node, jacobian):
+        volumes.fill(node, ownLattice(jacobian), (volumes.voxelsOf(jacobian) <= 0).astype(np.uint8))
+        showAsFolds(node)
+    node.SetAndObserveTransformNodeID(jacobian.GetTransformNodeID())
     return node
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from AutoRegLib.core.errors import InputError
-from AutoRegSlicerLib import colors, compare, transforms, volumes
+from AutoRegSlicerLib import colors, compare, transforms, views, volumes
 from AutoRegSlicerLib.checks import worldCorners
 from AutoRegSlicerLib.lattices import ownLattice
-from AutoRegSlicerLib.nodes import HELPER, helper, nodesOfClass
+from AutoRegSlicerLib.nodes import nodesOfClass
 from AutoRegSlicerLib.results import FIXED
 from AutoRegSlicerLib.values import Node
 
@@ -19,19 +19,19 @@ TRANSFORM_MODES = ("none", "grid", "glyphs", "contours")
 
 _RED, _CYAN = "vtkMRMLColorTableNodeRed", "vtkMRMLColorTableNodeCyan"
 _ALPHA, _ADD = 0, 2  # vtkMRMLSliceCompositeNode: Alpha, ReverseAlpha, Add, Subtract
-_BEFORE_JACOBIAN = "AutoReg.ForegroundBefore"
 _GRID_LINES = 20  # over the longest side: enough to see a bend, not so many that the image is covered
 
 
 def setCompareMode(
     scene: Any, mode: str, fixed: Node, warped: Node, moving: Node = None, *, opacity: float = 0.5,
-    before: bool = False, tiles: int = 8, sliceNodes: list[Node] | None = None,
+    before: bool = False, tiles: int = 8, linked: bool | None = None, sliceNodes: list[Node] | None = None,
 ) -> list[Node]:
     """Show ``fixed`` against ``warped`` (``before``: against ``moving`` as it was) in the slice views.
 
     ``opacity``: of the warped volume in "fade". "side-by-side" shows the fixed volume in the first, third, ...
-    view and the warped one in the others, at the same slice. Volumes keep their own display; what a mode needs is
-    made in hidden nodes, which are returned, reused from call to call and not saved.
+    view and the warped one in the others, at the same slice. ``linked``: whether the views move together; None: as
+    they are. Volumes keep their own display, views their label layer; what a mode needs is made in hidden nodes,
+    which are returned, reused from call to call and not saved. ``views.giveBack`` undoes all of it.
     Raises InputError for an unknown mode or a missing volume.
     """
     if mode not in COMPARE_MODES:
@@ -58,47 +58,66 @@ def setCompareMode(
         label, foreground = compare.edges(scene, other, fixed, variant), None
         made = [label]
     for index, node in enumerate(nodes):
-        composite = compositeOf(scene, node)
+        composite = views.compositeOf(scene, node)
         if composite is None:
             continue
         if mode == "side-by-side":
             background, foreground = (other if index % 2 else fixed), None
-            if index % 2:
-                _sameSlice(node, nodes[index - 1])
-        composite.SetBackgroundVolumeID(background.GetID())
-        composite.SetForegroundVolumeID(None if foreground is None else foreground.GetID())
-        composite.SetForegroundOpacity(share if foreground is not None else 0.0)
-        composite.SetCompositing(compositing)
-        composite.SetLabelVolumeID(None if label is None else label.GetID())
-        composite.SetLabelOpacity(1.0)
+        if mode == "side-by-side" and index % 2:
+            views.turn(node, nodes[index - 1])
+        else:
+            views.turnBack(node)
+        modified = composite.StartModify()
+        views.restore(composite)
+        values = {"BackgroundVolumeID": background.GetID(), "Compositing": compositing,
+                  "ForegroundVolumeID": None if foreground is None else foreground.GetID(),
+                  "ForegroundOpacity": share if foreground is not None else 0.0}
+        if linked is not None:
+            values["LinkedControl"] = linked
+        if label is not None:
+            values |= _labelLayer(composite, label)
+        views.change(composite, views.COMPARE, **values)
+        composite.EndModify(modified)
     return made
 
 
-def compositeOf(scene: Any, sliceNode: Node) -> Node:
-    """The slice composite node of a slice view, or None."""
-    for composite in nodesOfClass(scene, "vtkMRMLSliceCompositeNode"):
-        if composite.GetLayoutName() == sliceNode.GetLayoutName():
-            return composite
-    return None
+def _labelLayer(composite: Node, label: Node) -> dict[str, Any]:
+    """Where a label map of ours goes: into the label layer, or over the others where the user's labels are in it."""
+    if composite.GetLabelVolumeID():
+        return {"ForegroundVolumeID": label.GetID(), "ForegroundOpacity": 1.0, "Compositing": _ALPHA}
+    return {"LabelVolumeID": label.GetID(), "LabelOpacity": 1.0}
+
+
+def showResult(scene: Any, fixed: Node, warped: Node, sliceNodes: list[Node] | None = None) -> None:
+    """Show a result once: the fixed volume and the warped one over it, half transparent, both whole in the views."""
+    for node in _sliceNodes(scene, sliceNodes):
+        composite = views.compositeOf(scene, node)
+        if composite is not None:
+            composite.SetBackgroundVolumeID(fixed.GetID())
+            composite.SetForegroundVolumeID(warped.GetID())
+            composite.SetForegroundOpacity(0.5)
+            composite.SetCompositing(_ALPHA)
+    fitSlices(scene, fixed, sliceNodes)
 
 
 def setTransformDisplay(
     transformNode: Node, mode: str = "grid", spacingMm: float | None = None, region: Node = None,
     visible3D: bool = False,
 ) -> None:
-    """Draw the warp as grid, glyphs or contours, or not at all.
+    """Draw the warp in the slice views as grid, glyphs or contours, or not at all.
 
-    ``spacingMm`` None: about 20 lines across the fixed volume. ``region``: the volume in which it is drawn in 3-D,
-    by default the fixed one. Raises InputError for an unknown mode.
+    ``spacingMm`` None: about 20 lines across the fixed volume. ``visible3D``: in the 3-D views as well, there as a
+    grid where ``mode`` is "none". ``region``: the volume in which it is drawn in 3-D, by default the fixed one.
+    Raises InputError for an unknown mode.
     """
     if mode not in TRANSFORM_MODES:
         raise InputError(f"no transform display '{mode}'", expected=", ".join(TRANSFORM_MODES), got=mode)
     if transformNode.GetDisplayNode() is None:
-        if mode == "none":
+        if mode == "none" and not visible3D:
             return
         transformNode.CreateDefaultDisplayNodes()
     display = transformNode.GetDisplayNode()
-    visible = mode != "none"
+    visible = mode != "none" or visible3D
     modified = display.StartModify()
     region = region or transformNode.GetNodeReference(FIXED)
     if visible:
@@ -111,12 +130,12 @@ def setTransformDisplay(
         display.SetContourResolutionMm(max(spacing / 4, 0.5))
         display.SetVisualizationMode({
             "grid": display.VIS_MODE_GRID, "glyphs": display.VIS_MODE_GLYPH, "contours": display.VIS_MODE_CONTOUR,
-        }[mode])
+        }.get(mode, display.VIS_MODE_GRID))
         if mode == "contours":
             display.SetContourLevelsMmFromString(_contourLevels(transformNode))
     display.SetVisibility(visible)
-    display.SetVisibility2D(visible)
-    display.SetVisibility3D(visible and visible3D)
+    display.SetVisibility2D(mode != "none")
+    display.SetVisibility3D(visible3D)
     display.EndModify(modified)
 
 
@@ -147,41 +166,17 @@ def showJacobian(
         colors.showAsJacobian(jacobian, lower, upper)
     folds = None
     if visible and foldsOnly:
-        folds = helper(scene, "folds", "vtkMRMLLabelMapVolumeNode")
-        volumes.fill(folds, ownLattice(jacobian), (volumes.voxelsOf(jacobian) <= 0).astype(np.uint8))
-        folds.SetAndObserveTransformNodeID(jacobian.GetTransformNodeID())
-        colors.showAsFolds(folds)
+        folds = compare.folds(scene, jacobian)
     for node in _sliceNodes(scene, sliceNodes):
-        composite = compositeOf(scene, node)
+        composite = views.compositeOf(scene, node)
         if composite is None:
             continue
-        _forget(composite)
-        if not visible:
-            continue
-        if folds is not None:
-            composite.SetLabelVolumeID(folds.GetID())
-            composite.SetLabelOpacity(1.0)
-            continue
-        state = (composite.GetForegroundVolumeID() or "", repr(composite.GetForegroundOpacity()),
-                 str(composite.GetCompositing()))
-        composite.SetAttribute(_BEFORE_JACOBIAN, "|".join(state))
-        composite.SetForegroundVolumeID(jacobian.GetID())
-        composite.SetForegroundOpacity(opacity)
-        composite.SetCompositing(_ALPHA)
-
-
-def _forget(composite: Node) -> None:
-    """Take the Jacobian off a view."""
-    state = composite.GetAttribute(_BEFORE_JACOBIAN)
-    if state:
-        volume, opacity, compositing = state.split("|")
-        composite.SetForegroundVolumeID(volume or None)
-        composite.SetForegroundOpacity(float(opacity))
-        composite.SetCompositing(int(compositing))
-        composite.RemoveAttribute(_BEFORE_JACOBIAN)
-    label = composite.GetScene().GetNodeByID(composite.GetLabelVolumeID() or "")
-    if label is not None and label.GetAttribute(HELPER) == "folds":
-        composite.SetLabelVolumeID(None)
+        modified = composite.StartModify()
+        views.restore(composite, views.OVERLAY)
+        if visible:
+            views.change(composite, views.OVERLAY, **(_labelLayer(composite, folds) if folds is not None else {
+                "ForegroundVolumeID": jacobian.GetID(), "ForegroundOpacity": opacity, "Compositing": _ALPHA}))
+        composite.EndModify(modified)
 
 
 def foldCenters(jacobianNode: Node) -> list[tuple[float, float, float]]:
@@ -233,12 +228,6 @@ def fitSlices(scene: Any, volume: Node, sliceNodes: list[Node] | None = None) ->
         wide, high = np.abs(axes).T @ size
         scale = max(wide / max(width, 1), high / max(height, 1)) * 1.05
         node.SetFieldOfView(scale * width, scale * height, node.GetFieldOfView()[2])
-
-
-def _sameSlice(node: Node, like: Node) -> None:
-    node.GetSliceToRAS().DeepCopy(like.GetSliceToRAS())
-    node.UpdateMatrices()
-    node.SetFieldOfView(*like.GetFieldOfView())
 
 
 def _sliceNodes(scene: Any, given: list[Node] | None) -> list[Node]:

@@ -17,7 +17,9 @@ def isMadeByAutoReg(node: Node) -> bool:
 
 def nodesOfClass(scene: Any, className: str) -> list[Node]:
     """All nodes of a class, in the order of the scene."""
-    return [scene.GetNthNodeByClass(index, className) for index in range(scene.GetNumberOfNodesByClass(className))]
+    found = scene.GetNodesByClass(className)
+    found.UnRegister(None)  # the collection is new and already has an owner here
+    return [found.GetItemAsObject(index) for index in range(found.GetNumberOfItems())]
 
 
 def helper(scene: Any, role: str, className: str) -> Node:

@@ -48,6 +48,7 @@ class AutoRegSlicerParameterNode:
     createJacobian: bool = True
     outputJacobian: vtkMRMLScalarVolumeNode
     previewOnMoving: bool
+    showResult: bool = True
 
     initialAlignment: InitialAlignment = InitialAlignment.Affine
     initialTransform: vtkMRMLTransformNode
@@ -73,6 +74,7 @@ class AutoRegSlicerParameterNode:
     gridSpacing: Annotated[float, WithinRange(1, 100)] = 10.0
     jacobianOverlay: bool
     foldsOnly: bool
+    show3D: bool
     jacobianMinimum: float = 0.5
     jacobianMaximum: float = 2.0
     direction: Direction = Direction.MovingToFixed

@@ -10,10 +10,11 @@ import numpy as np
 import slicer
 
 from AutoRegLib.core.errors import InputError
-from AutoRegSlicerLib import colors, landmarks, segmentations, tables, transforms, volumes
+from AutoRegSlicerLib import colors, landmarks, segmentations, tables, transforms, views, volumes
 from AutoRegSlicerLib.exports import Steps, finish, nodesOfNote, readNote
 from AutoRegSlicerLib.lattices import ownLattice
 from AutoRegSlicerLib.nodes import JOB, nodesOfClass, placeBeside
+from AutoRegSlicerLib.previews import takeOffAll
 from AutoRegSlicerLib.values import Node, RegistrationInputs, RegistrationOutputs, RegistrationResult
 
 FIXED, MOVING = "spatialRegistrationFixed", "spatialRegistrationMoving"
@@ -163,9 +164,12 @@ def _foldMap(scene: Any, jacobian: Node) -> Node:
 def restoreResults(scene: Any) -> int:
     """After a scene was loaded: AutoReg's transforms are linear between their grid points again, as computed.
 
-    No transform file tells the interpolation, and Slicer reads every one as cubic. Call it at the end of an import.
+    No transform file tells the interpolation, and Slicer reads every one as cubic. What was shown for a moment when
+    the scene was saved, previews and compared views, is taken off. Call it at the end of an import.
     Returns how many transforms there are.
     """
+    takeOffAll(scene)
+    views.giveBack(scene)
     count = 0
     for node in nodesOfClass(scene, "vtkMRMLTransformNode"):
         if node.GetAttribute(transforms.GRID_MARK):

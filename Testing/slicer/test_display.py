@@ -15,7 +15,7 @@ pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core
 import scenes
 
 from AutoRegLib.core.errors import InputError
-from AutoRegSlicerLib import colors, display, volumes
+from AutoRegSlicerLib import colors, display, views, volumes
 from AutoRegSlicerLib import compare as compareVolumes
 from AutoRegSlicerLib.lattices import ownLattice
 
@@ -135,7 +135,7 @@ def test_edges_lie_on_the_step(scene: Any, stage: dict[str, Any], monkeypatch: p
 def test_side_by_side_shows_the_same_slice(scene: Any, stage: dict[str, Any]) -> None:
     display.setCompareMode(scene, "side-by-side", stage["fixedVolume"], stage["movingVolume"])
     red, yellow = stage["views"].nodes[:2]
-    ids = [display.compositeOf(scene, node).GetBackgroundVolumeID() for node in (red, yellow)]
+    ids = [views.compositeOf(scene, node).GetBackgroundVolumeID() for node in (red, yellow)]
     assert ids == [stage["fixedVolume"].GetID(), stage["movingVolume"].GetID()]
     for i in range(4):
         assert [red.GetSliceToRAS().GetElement(i, j) for j in range(4)] == [

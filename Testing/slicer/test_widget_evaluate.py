@@ -105,15 +105,17 @@ def test_seeing_measuring_and_carrying_along(result: Desk, tmp_path: Path) -> No
     ui.beforeAfterButton.click()
     result.settle()
     assert p.movingVolume.GetID() in {composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()}
-    assert ui.beforeAfterButton.text() == "Show after"
+    assert ui.beforeAfterButton.text() == "Before / after" and ui.beforeAfterLabel.text().startswith("Before: moving,")
     ui.beforeAfterButton.click()
+    result.settle()
+    assert ui.beforeAfterLabel.text() == "After: moving registered to fixed."
     ui.flickerCheckBox.click()
-    result.widget.evaluatePanel.animate()
+    result.widget.slicesPanel.animate()
     assert p.fade == 1.0
     ui.rockCheckBox.click()
     assert not ui.flickerCheckBox.isChecked()
     result.widget.exit()
-    assert not result.widget.evaluatePanel._timer.isActive()
+    assert not result.widget.slicesPanel._timer.isActive() and p.fade == 0.25  # the user's own
     result.widget.enter()
 
     # deformation

@@ -27,7 +27,8 @@ registerTab trainTab evaluateTab modelsTab jobFrame inputsCollapsibleButton fixe
 swapVolumesButton modelComboBox modelInfoButton compatibilityLabel optionalInputsCollapsibleButton fixedMaskSelector
 fixedSegmentationSelector movingSegmentationSelector fixedLandmarksSelector movingLandmarksSelector
 outputsCollapsibleButton outputTransformSelector outputVolumeSelector outputSegmentationSelector
-outputInverseTransformSelector outputJacobianSelector previewOnMovingCheckBox advancedCollapsibleButton
+outputInverseTransformSelector outputJacobianSelector previewOnMovingCheckBox showResultCheckBox
+advancedCollapsibleButton
 initialAlignmentComboBox initialTransformSelector refinementStepsSpinBox deviceComboBox externalPythonPathEdit
 workspaceDirectoryButton keepJobFilesCheckBox applyButton dataCollapsibleButton casesTableView addFromSceneButton
 addFolderButton importCsvButton removeCasesButton pairingComboBox templateVolumeSelector
@@ -37,7 +38,8 @@ learnFromLabelsCheckBox randomSeedSpinBox autoSearchButton
 finishSearchButton searchPlotView trialsTableView trainSelectedTrialButton copyTrialSettingsButton
 trainingCollapsibleButton trainingRecipeComboBox
 modelNameLineEdit startTrainingButton trainingPlotView compareModeComboBox fadeSliderWidget beforeAfterButton
-rockCheckBox flickerCheckBox linkViewsCheckBox transformDisplayComboBox gridSpacingDisplaySliderWidget
+beforeAfterLabel show3DCheckBox rockCheckBox flickerCheckBox linkViewsCheckBox transformDisplayComboBox
+gridSpacingDisplaySliderWidget
 jacobianOverlayCheckBox jacobianRangeWidget foldsOnlyCheckBox nextFoldButton foldSummaryLabel computeMetricsButton
 metricsTableView landmarksTableView metricsSummaryLabel exportMetricsButton applyTargetsTreeView directionComboBox
 previewApplyButton hardenCopiesButton modelFilterLineEdit modelsTableView modelCardTextBrowser importModelButton
@@ -95,7 +97,8 @@ def test_wording_of_the_forms() -> None:
         for widget in root.iter("widget"):
             for name in ("text", "title"):
                 words = re.findall(r"[A-Za-z/]+", text_of(widget, name))
-                odd = [w for w in words[1:] if w[0].isupper() and w not in ("PyTorch", "GPU", "CPU", "CSV", "Python")]
+                known = ("PyTorch", "GPU", "CPU", "CSV", "Python", "D")
+                odd = [w for w in words[1:] if w[0].isupper() and w not in known]
                 assert not odd, (path.name, text_of(widget, name))
             if widget.get("class") not in silent and widget.get("name") not in set_in_code:
                 assert text_of(widget, "toolTip"), (path.name, widget.get("name"))

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from AutoRegSlicerLib import logic
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.choices import Direction
-from AutoRegSlicerLib.panels.session import Session, describe
+from AutoRegSlicerLib.panels.session import Session
 
 TARGETS = ["vtkMRMLVolumeNode", "vtkMRMLSegmentationNode", "vtkMRMLModelNode", "vtkMRMLMarkupsNode"]
 
@@ -20,7 +20,6 @@ class ApplyToPanel:
 
     def __init__(self, session: Session) -> None:
         self.session, self.ui = session, session.ui
-        self._previewed: list[tuple[str, str | None]] = []  # node IDs and the transforms they were under
         qtbits.write(self.ui.applyTargetsTreeView, "nodeTypes", TARGETS)
         qtbits.on(self.ui.applyTargetsTreeView, "currentItemsChanged", self.session.changed)
         qtbits.on(self.ui.previewApplyButton, "toggled", self.preview)
@@ -48,16 +47,10 @@ class ApplyToPanel:
 
     def preview(self) -> None:
         """Selected nodes under the transform; the second press puts every one back under what it was under."""
-        p, scene = self.session.parameters, self.session.scene
         if qtbits.read(self.ui.previewApplyButton, "checked"):
-            for node in self.targets():
-                self._previewed.append((node.GetID(), node.GetTransformNodeID()))
-                logic.previewOn(node, p.outputTransform)
+            self.session.previews.show("apply to", self.targets(), self.session.parameters.outputTransform)
         else:
-            for identifier, before in self._previewed:
-                if scene.GetNodeByID(identifier) is not None:
-                    scene.GetNodeByID(identifier).SetAndObserveTransformNodeID(before)
-            self._previewed = []
+            self.session.previews.hide("apply to")
         self.session.changed()
 
     def copies(self) -> None:
@@ -72,15 +65,11 @@ class ApplyToPanel:
                 yield node.GetName()
             return made
 
-        self.session.run(work, self.done, self.fail)
+        self.session.run(work, self.done, lambda problem: self.session.explain(self.ui.evaluateMessageLabel, problem))
 
     def done(self, made: list[Any]) -> None:
         names = ", ".join(node.GetName() for node in made)
         qtbits.show(self.ui.evaluateMessageLabel, _("Made: {names}.").format(names=names))
 
-    def fail(self, problem: Exception) -> None:
-        _code, text, hint = describe(problem)
-        qtbits.show(self.ui.evaluateMessageLabel, f"{text} {hint}".strip())
-
     def sceneClosed(self) -> None:
-        self._previewed = []
+        self.ui.previewApplyButton.setChecked(False)

@@ -7,7 +7,8 @@ of reach, even where it is what writes a property. Those are written by ``write`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +51,22 @@ def show(label: Any, text: str) -> None:
     label.setVisible(bool(text))
 
 
+@contextmanager
+def quiet(widget: Any) -> Iterator[None]:
+    """What is done to the widget is not told to anybody."""
+    before = widget.blockSignals(True)
+    try:
+        yield
+    finally:
+        widget.blockSignals(before)
+
+
 def fill(combo: Any, texts: Sequence[str], current: int = 0) -> None:
     """New items without telling anybody."""
-    before = combo.blockSignals(True)
-    combo.clear()
-    combo.addItems(list(texts))
-    combo.setCurrentIndex(current if texts else -1)
-    combo.blockSignals(before)
+    with quiet(combo):
+        combo.clear()
+        combo.addItems(list(texts))
+        combo.setCurrentIndex(current if texts else -1)
 
 
 def make_table(view: Any, headers: Sequence[str]) -> Any:
@@ -98,6 +108,17 @@ def select_row(view: Any, index: Any) -> None:
 def soon(action: Callable[[], Any], milliseconds: int = 0) -> None:
     """Call when the events that wait now are done."""
     qt.QTimer.singleShot(milliseconds, action)
+
+
+def modal() -> Any:
+    """The dialog that waits for an answer, or None."""
+    return qt.QApplication.activeModalWidget()
+
+
+def saving() -> bool:
+    """Whether Slicer's dialog for saving is open; the scene's own event for saving is declared, but never sent."""
+    dialog = modal()
+    return dialog is not None and read(dialog, "objectName") == "qSlicerSaveDataDialog"
 
 
 def open_folder(path: str | Path) -> None:

@@ -35,7 +35,6 @@ class RegisterPanel:
         self.listed: list[Bundle] = []
         self.action = ""
         self.summary, self.summarized = "", ()
-        self.former: Any = None  # what the moving volume was under before it was shown under the result
         session.importers["register"] = self.take
         qtbits.on(self.ui.applyButton, "clicked", self.apply)
         qtbits.on(self.ui.swapVolumesButton, "clicked", self.swap)
@@ -223,22 +222,21 @@ class RegisterPanel:
         self.session.showTables((result.metricsTable, result.landmarksTable))
         self.summary, self.summarized = summarize(result.report), self._choice()
         self.preview()
+        self.session.showResult()
 
     def preview(self) -> None:
         """The moving volume under the output transform, or not: the one change to an input, at the user's wish."""
         p = self.session.parameters
         if p is None or p.movingVolume is None or p.outputTransform is None:
             return
-        under = p.movingVolume.GetTransformNodeID() == p.outputTransform.GetID()
-        if p.previewOnMoving and not under:
-            self.former = logic.previewOn(p.movingVolume, p.outputTransform)
-        elif under and not p.previewOnMoving:
-            logic.previewOn(p.movingVolume, self.former)
-            self.former = None
+        if p.previewOnMoving:
+            self.session.previews.show("register", [p.movingVolume], p.outputTransform)
+        else:
+            self.session.previews.hide("register")
 
     def sceneClosed(self) -> None:
         self.requests.clear()
-        self.own, self.summary, self.former = None, "", None
+        self.own, self.summary = None, ""
 
 
 def compatibility(bundle: Bundle) -> str:

@@ -16,6 +16,7 @@ from slicer.i18n import tr as _
 from AutoRegLib.core.errors import AutoRegError
 from AutoRegSlicerLib.jobs_ui import JobRequest, Jobs, JobState, JobStatus
 from AutoRegSlicerLib.panels import bundles, qtbits
+from AutoRegSlicerLib.previews import Previews
 
 Steps = Generator[Any, None, Any]
 
@@ -26,6 +27,8 @@ class Session:
     def __init__(self, ui: Any, scene: Any, jobs: Jobs, dialogs: qtbits.Dialogs) -> None:
         self.ui, self.scene, self.jobs, self.dialogs = ui, scene, jobs, dialogs
         self.parameters: Any = None
+        self.previews = Previews(scene)
+        self.away: set[str] = set()  # why nothing of ours is shown at present: another module, saving
         self.environment: Any = None  # of AutoRegSlicerLib.environment; None: not known yet
         self.setUp: Callable[[], Any] = lambda: None  # starts the installation
         self.panels: list[Any] = []
@@ -33,10 +36,33 @@ class Session:
         self.models: list[bundles.Bundle] = []
         self.modelProblems: list[str] = []
         self.showTables: Callable[[tuple[Any, Any]], Any] = lambda tables: None  # of structures and of landmarks
+        self.showResult: Callable[[], Any] = lambda: None  # of a registration, in the slice views
         self.importers: dict[str, Callable[[JobStatus], Any]] = {}  # verb: take the results
         self.ours: set[Path] = set()  # jobs whose inputs are in this scene
         self._taking: set[Path] = set()
         self._waiting = False
+
+    # ---- what is shown for a moment
+
+    def leave(self, reason: str) -> None:
+        """Previews and comparisons are taken off the scene, as long as there is a reason."""
+        self.previews.rest(reason)
+        if not self.away:
+            self._each("putAway")
+        self.away.add(reason)
+
+    def comeBack(self, reason: str) -> None:
+        """The reason is gone; after the last one everything is shown again."""
+        self.previews.resume(reason)
+        if self.away == {reason}:
+            self.away.clear()
+            self._each("showAgain")
+        self.away.discard(reason)
+
+    def _each(self, name: str) -> None:
+        for panel in self.panels:
+            if hasattr(panel, name):
+                getattr(panel, name)()
 
     # ---- telling
 
@@ -65,6 +91,20 @@ class Session:
             self.say(f"{text} {hint}".strip())
             return False
         return True
+
+    def attemptAt(self, label: Any, action: Callable[[], Any]) -> None:
+        """Do it; when it cannot be done, say why in the label, which is empty otherwise."""
+        try:
+            action()
+        except Exception as problem:
+            self.explain(label, problem)
+        else:
+            qtbits.show(label, "")
+
+    def explain(self, label: Any, problem: Exception) -> None:
+        """A failure and the next step, in a label."""
+        _code, text, hint = describe(problem)
+        qtbits.show(label, f"{text} {hint}".strip())
 
     def modelsChanged(self) -> None:
         """Read the model folders again."""
@@ -117,20 +157,29 @@ class Session:
     def run(
         self, work: Callable[[], Steps | Any], done: Callable[[Any], Any], failed: Callable[[Exception], Any]
     ) -> None:
-        """Do ``work`` without freezing the window: a generator advances one step each time Qt is idle."""
+        """Do ``work`` without freezing the window: a generator advances one step each time Qt is idle.
+
+        Meanwhile nothing is previewed: what is computed with, or written, is what the nodes are.
+        """
+        self.previews.rest(work)
 
         def guarded(action: Callable[[], Any]) -> None:
             try:
                 action()
             except Exception as problem:
                 logging.debug("AutoReg: %s", problem, exc_info=not isinstance(problem, AutoRegError))
+                self.previews.resume(work)
                 failed(problem)
+
+        def finish(result: Any) -> None:
+            self.previews.resume(work)
+            done(result)
 
         def advance(steps: Steps) -> None:
             try:
                 next(steps)
             except StopIteration as end:
-                done(end.value)
+                finish(end.value)
             else:
                 qtbits.soon(lambda: guarded(lambda: advance(steps)))
 
@@ -139,20 +188,29 @@ class Session:
             if isinstance(result, Generator):
                 advance(result)
             else:
-                done(result)
+                finish(result)
 
         qtbits.soon(lambda: guarded(begin))
 
     def poll(self) -> None:
         """Look at the jobs, take what is ready, tell the panels. Called by a timer."""
         self.statuses = self.jobs.poll()
-        for status in self.statuses:
-            if status.state is JobState.Importing and status.folder not in self._taking:
-                self._take(status)
+        if qtbits.saving():
+            self.leave("saving")
+        elif qtbits.modal() is None:  # what saving asks stands over its dialog
+            self.comeBack("saving")
+        if not self._occupied():
+            for status in self.statuses:
+                if status.state is JobState.Importing and status.folder not in self._taking:
+                    self._take(status)
         for panel in self.panels:
             if hasattr(panel, "follow"):
                 panel.follow(self.statuses)
         self.changed()
+
+    def _occupied(self) -> bool:
+        """Whether the scene is being loaded or closed, or a dialog waits for an answer: results wait as well."""
+        return bool(self.scene.IsBatchProcessing()) or qtbits.modal() is not None
 
     def _take(self, status: JobStatus) -> None:
         """Results are complete: bring them into the scene, or keep them until the user asks for them."""
@@ -191,6 +249,7 @@ class Session:
     def sceneClosed(self) -> None:
         """Jobs go on; their results are offered instead of loaded, since their inputs are gone."""
         self.ours.clear()
+        self.previews.clear()
 
 
 def describe(problem: Exception) -> tuple[str, str, str]:

@@ -150,6 +150,8 @@ class ctkRangeWidget(QWidget):
     """Two numbers, the lower and the upper one."""
 
     valuesChanged = Signal(float, float)
+    minimumValueChanged = Signal(float)
+    maximumValueChanged = Signal(float)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -159,12 +161,18 @@ class ctkRangeWidget(QWidget):
         for box in (self._low, self._high):
             layout.addWidget(box, 1)
             box.valueChanged.connect(lambda *_: self.valuesChanged.emit(self._low.value(), self._high.value()))
+        self._low.valueChanged.connect(self.minimumValueChanged)
+        self._high.valueChanged.connect(self.maximumValueChanged)
 
     def setMinimumValue(self, value: float) -> None:
         self._low.setValue(value)
 
     def setMaximumValue(self, value: float) -> None:
         self._high.setValue(value)
+
+    def setValues(self, low: float, high: float) -> None:
+        self.setMinimumValue(low)
+        self.setMaximumValue(high)
 
     def _limit(self, which: str, value: float) -> None:
         for box in (self._low, self._high):

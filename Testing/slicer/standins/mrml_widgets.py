@@ -50,6 +50,12 @@ class qMRMLNodeComboBox(QWidget):
         self._attributes[node_type] = (name, value)
         self._refresh()
 
+    def setNodeTypeLabel(self, label: str, node_type: str) -> None:
+        self._labels = {**getattr(self, "_labels", {}), node_type: label}
+
+    def nodeTypeLabel(self, node_type: str) -> str:
+        return getattr(self, "_labels", {}).get(node_type, node_type)
+
     def _fits(self, node: Any) -> bool:
         types = self.property("nodeTypes") or []
         deep = self.property("showChildNodeTypes") is not False
