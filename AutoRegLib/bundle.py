@@ -209,6 +209,8 @@ def _card(name: str, recipe: Recipe, metrics: Mapping[str, Any], facts: Mapping[
         f"- Labels in training: {'yes' if recipe.objective.label_weight > 0 else 'no'}.",
         f"- Loss weights: {recipe.loss_weights.words()}.",
     ]
+    if "start" in facts:
+        lines.append(f"- Its weights started from those of the model *{facts['start'].get('model', '?')}*.")
     if genotype is not None and recipe.network.name == "autoreg":
         lines += ["", "| cell | edge 1 | edge 2 | edge 3 |", "|---|---|---|---|"]
         lines += [

@@ -141,6 +141,10 @@ def _add_search(verbs: Any) -> None:
     parser.add_argument(
         "--speed-weight", type=float, metavar="W", help="how much speed counts while operators are chosen (default 0)"
     )
+    parser.add_argument(
+        "--start", metavar="MODEL", help="a model of the same network: its operators and loss weights are what the "
+        "search starts from and has to beat (default: conv3 and the papers' loss weights)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --output")
     _common(parser)
 
@@ -159,6 +163,10 @@ def _add_train(verbs: Any) -> None:
     )
     parser.add_argument("--output", required=True, metavar="BUNDLE", help="folder of the new model")
     parser.add_argument("--minutes", type=float, metavar="M", help="time budget instead of the recipe's steps")
+    parser.add_argument(
+        "--start", metavar="MODEL", help="a model with the recipe's network, whose weights the training starts from "
+        "(default: random weights)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --output")
     _common(parser, seed="default: the recipe's")
 

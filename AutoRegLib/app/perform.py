@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -115,6 +116,8 @@ def _search(arguments: SearchArguments, device: str, monitor: Monitor) -> dict[s
         )
     scenario = read_scenario(arguments.scenario)
     recipe = _start_recipe(scenario, arguments, network=arguments.network)
+    if arguments.start is not None:
+        recipe = _as_found(recipe, arguments.start)
     judge: Judge = JUDGES[arguments.judge]
     stages = tuple(replace(s, judge=judge) if s.upper == "lambda" else s for s in recipe.search.stages)
     recipe = replace(recipe, search=replace(
@@ -132,6 +135,21 @@ def _search(arguments: SearchArguments, device: str, monitor: Monitor) -> dict[s
     }
 
 
+def _as_found(recipe: Recipe, name: str) -> Recipe:
+    """The recipe with the operators and loss weights of a trained model. Raises InputError (another network)."""
+    from AutoRegLib.bundle import locate_bundle
+
+    found = read_recipe(locate_bundle(name))
+    ours, theirs = ((r.network.name, r.spatial_dims) for r in (recipe, found))
+    if ours != theirs:
+        raise InputError(
+            f"a search of '{ours[0]}' cannot start from the model '{Path(name).name}'",
+            expected=f"a {ours[1]}-D model of '{ours[0]}'", got=f"a {theirs[1]}-D model of '{theirs[0]}'",
+            remedy=f"search with --network {theirs[0]}, or choose another --start",
+        )
+    return replace(recipe, genotype=found.genotype, loss_weights=found.loss_weights)
+
+
 def _start_recipe(scenario: Scenario, arguments: SearchArguments | StudyArguments, *, network: str) -> Recipe:
     from AutoRegLib.learning.start_recipe import start_recipe
 
@@ -142,7 +160,7 @@ def _start_recipe(scenario: Scenario, arguments: SearchArguments | StudyArgument
 
 
 def _train(arguments: TrainArguments, device: str, monitor: Monitor) -> dict[str, Any]:
-    from AutoRegLib.bundle import describe_bundle
+    from AutoRegLib.bundle import describe_bundle, load_bundle
     from AutoRegLib.learning.train import train
 
     recipe = read_recipe(arguments.recipe)
@@ -156,7 +174,8 @@ def _train(arguments: TrainArguments, device: str, monitor: Monitor) -> dict[str
             got=arguments.output,
             remedy="choose another --output",
         )
-    bundle = _learn("train", train, recipe, scenario, arguments, device, monitor)
+    start = None if arguments.start is None else load_bundle(arguments.start, device=device)
+    bundle = _learn("train", partial(train, start=start), recipe, scenario, arguments, device, monitor)
     return {"output": str(Path(arguments.output)), **describe_bundle(bundle), "device": device}
 
 

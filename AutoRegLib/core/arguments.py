@@ -41,6 +41,7 @@ class SearchArguments(Common):
     label_weight: float = 0.0  # of the training labels' overlap in the loss; 0: they take no part in training
     speed_weight: float = 0.0
     max_seconds: float | None = None
+    start: str | None = None  # a model whose operators and loss weights the search starts from
     resume: bool = False
     seed: int = 0
 
@@ -50,6 +51,7 @@ class TrainArguments(Common):
     recipe: str
     scenario: str
     minutes: float | None = None
+    start: str | None = None  # a model of the same network whose weights the training starts from
     resume: bool = False
     seed: int | None = None  # None: the recipe's
 
@@ -165,7 +167,8 @@ def located(arguments: dict[str, Any], base: Path) -> dict[str, Any]:
     for name in (*INPUT_FILES, "output"):
         if isinstance(result.get(name), str):
             result[name] = str(base / result[name])
-    model = result.get("model")
-    if isinstance(model, str) and (base / model).is_dir():
-        result["model"] = str(base / model)
+    for name in ("model", "start"):  # a folder, or a name
+        model = result.get(name)
+        if isinstance(model, str) and (base / model).is_dir():
+            result[name] = str(base / model)
     return result

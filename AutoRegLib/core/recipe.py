@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.core.genotype import Genotype
+from AutoRegLib.core.genotype import CELLS, Genotype
 from AutoRegLib.core.records import from_plain, read_json, write_json
 
 SCHEMA = "autoreg-recipe/1"
@@ -173,6 +173,18 @@ class Recipe:
     training: Training = Training()
     search: Search = Search()
     seed: int = 0
+
+
+def network_differences(ours: Recipe, other: Recipe) -> list[str]:
+    """In what two recipes' networks differ, as "features: (8, 16) instead of (16, 32)"; none: the weights fit."""
+    found = {"spatial dimensions": (ours.spatial_dims, other.spatial_dims), "network": (
+        ours.network.name, other.network.name)}
+    found |= {f.name: (getattr(ours.network, f.name), getattr(other.network, f.name)) for f in fields(Network)
+              if f.name != "name"}
+    here, there = ours.genotype or Genotype(), other.genotype or Genotype()
+    if ours.network.name == "autoreg":  # the others have no operators to choose
+        found |= {f"operators of {cell}": (here.cell(cell), there.cell(cell)) for cell in CELLS}
+    return [f"{name}: {theirs} instead of {own}" for name, (own, theirs) in found.items() if own != theirs]
 
 
 def read_recipe(path: str | Path) -> Recipe:

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from AutoRegLib.bundle import ModelBundle, load_bundle, save_bundle
-from AutoRegLib.core.errors import DivergedError
+from AutoRegLib.core.errors import DivergedError, InputError
 from AutoRegLib.core.folds import folded
 from AutoRegLib.core.jobs import Monitor
-from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.core.recipe import Recipe, network_differences
 from AutoRegLib.core.records import make_folder
 from AutoRegLib.core.scenario import Scenario
 from AutoRegLib.fields.jacobian import jacobian_determinant
+from AutoRegLib.imaging.files import file_sha256
 from AutoRegLib.learning.budget import CHECKPOINT_SECONDS, Clock, heed
 from AutoRegLib.learning.checkpoint import load_checkpoint, save_checkpoint
 from AutoRegLib.learning.data import Cohort, prepare
@@ -35,6 +36,7 @@ def train(
     *,
     output: Path,
     minutes: float | None = None,
+    start: ModelBundle | None = None,
     resume: bool = False,
     device: str = "cpu",
     monitor: Monitor | None = None,
@@ -43,7 +45,9 @@ def train(
 
     The budget is ``recipe.training.steps``, or ``minutes`` (data preparation included) where given. The
     delivered weights are the average over the last steps that did best on the validation split.
-    Raises InputError, CancelledError (state kept), DivergedError (last good checkpoint kept).
+    ``start``: a model of the same network whose weights it starts from; they are judged first, so that what is
+    delivered never did worse.
+    Raises InputError (another network, data), CancelledError (state kept), DivergedError (last good checkpoint kept).
     """
     monitor = monitor or Monitor()
     output = make_folder(output)
@@ -55,6 +59,8 @@ def train(
     cohort = prepare(scenario, recipe, ("train", "val"), device=device, monitor=monitor)
 
     network = build_network(recipe).to(device)
+    if start is not None:
+        adopt_weights(network, recipe, start)
     optimiser = torch.optim.Adam(network.parameters(), lr=recipe.training.learning_rate)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     best: dict[str, Any] = {"score": -math.inf, "step": 0, "state": average}
@@ -85,6 +91,8 @@ def train(
 
     monitor.event("stage", name="train", index=0, count=1)
     running: dict[str, float] = {}
+    if start is not None and not saved:
+        judge()
     checks, kept = int(clock.progress * VALIDATIONS), clock.used
     while not clock.over:
         running = train_step(
@@ -117,12 +125,28 @@ def train(
     facts = provenance(
         recipe, scenario, device, steps=clock.step, seconds=round(clock.used, 1), best_step=best["step"],
         parameters=count_parameters(network),
+        **({} if start is None else {"start": {
+            "model": start.path.name, "weights_sha256": file_sha256(start.path / "weights.safetensors")}}),
     )
     metrics = {"validation": history[-1] if history else {}, "best_score": best["score"]}
     save_bundle(output, recipe=recipe, state=best["state"], metrics=metrics, history=history, provenance=facts)
     path.unlink(missing_ok=True)
     monitor.event("artifact", role="bundle", path=str(output))
     return load_bundle(output, device=device)
+
+
+def adopt_weights(network: nn.Module, recipe: Recipe, start: ModelBundle) -> None:
+    """Copy a model's weights into a network of the same kind. Raises InputError, naming what differs.
+
+    The same shapes do not suffice: a dilated operator has those of a plain one.
+    """
+    differences = network_differences(recipe, start.recipe)
+    if differences:
+        raise InputError(
+            f"the weights of '{start.path.name}' do not fit this recipe", expected="a model of the recipe's network",
+            got="; ".join(differences), remedy="train from a recipe of that network, or without a start",
+        )
+    network.load_state_dict(start.network.state_dict())
 
 
 def train_step(

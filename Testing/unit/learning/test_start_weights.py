@@ -1,0 +1,95 @@
+"""Training and searching from an installed model: its weights, or its operators and loss weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pipeline.scenes import make_scenario
+
+from AutoRegLib.app.perform import perform
+from AutoRegLib.bundle import load_bundle, save_bundle
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.genotype import Genotype
+from AutoRegLib.core.jobs import JobRequest
+from AutoRegLib.core.recipe import LossWeights, Network, Preprocessing, Recipe, Training, write_recipe
+from AutoRegLib.networks.registry import build_network
+
+RECIPE = Recipe(
+    spatial_dims=2, structures={1: "shell", 2: "core"}, network=Network(features=(4, 6), decoder=(8, 6, 4)),
+    preprocessing=Preprocessing(affine="none"), training=Training(steps=1, learning_rate=1e-9),
+    genotype=Genotype.uniform("dil3"), loss_weights=LossWeights(similarity_mix=0.25, smoothness=0.7),
+)
+Train = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model whose weights no seed of the recipe gives."""
+    state = {name: value + 0.01 for name, value in build_network(RECIPE, seed=7).state_dict().items()}
+    return save_bundle(tmp_path / "models" / "older", recipe=RECIPE, state=state, metrics={}, history=[],
+                       provenance={"scenario": "none"})
+
+
+@pytest.fixture
+def train(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
+    """Train a recipe from the model, named as an installed one."""
+    monkeypatch.setenv("AUTOREG_MODELS", str(model.parent))
+    scenario = make_scenario(tmp_path / "data", (24, 24))
+
+    def run(recipe: Recipe, **more: Any) -> dict[str, Any]:
+        write_recipe(tmp_path / "recipe.json", recipe)
+        return perform(JobRequest("train", {
+            "recipe": str(tmp_path / "recipe.json"), "scenario": str(scenario), "output": str(tmp_path / "new"),
+            "device": "cpu", "start": "older", **more}))
+
+    return run
+
+
+def test_training_starts_from_the_weights_of_an_installed_model(train: Train, model: Path, tmp_path: Path) -> None:
+    """With a step too small to move anything, what is delivered is the start; and the new model says so."""
+    train(RECIPE)
+    made, older = load_bundle(tmp_path / "new"), load_bundle(model)
+    for name, value in older.network.state_dict().items():
+        torch.testing.assert_close(made.network.state_dict()[name], value, atol=1e-6, rtol=0)
+    assert made.provenance["start"]["model"] == "older" and len(made.provenance["start"]["weights_sha256"]) == 64
+    assert "older" in (tmp_path / "new" / "card.md").read_text()
+    steps = [line.split(",")[0] for line in (tmp_path / "new" / "history.csv").read_text().splitlines()]
+    assert steps[:2] == ["step", "0"]  # the start is judged too
+
+
+def test_what_does_not_fit_is_named(train: Train) -> None:
+    """Also where the shapes agree: a dilated operator is not a plain one."""
+    with pytest.raises(InputError, match=r"operators of feature_half: .*dil3.* instead of .*conv3"):
+        train(replace(RECIPE, genotype=Genotype.uniform("conv3")))
+    with pytest.raises(InputError, match=r"features: \(4, 6\) instead of \(6, 6\)"):
+        train(replace(RECIPE, network=replace(RECIPE.network, features=(6, 6))))
+    with pytest.raises(InputError, match="no model 'nowhere'"):
+        train(RECIPE, start="nowhere")
+
+
+def test_a_search_starts_from_operators_and_loss_weights_of_a_model(
+    train: Train, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are what it starts from and has to beat; a model of another network is refused by name."""
+    from AutoRegLib.search import search as module
+
+    started: list[Recipe] = []
+
+    def stopped(recipe: Recipe, *_: Any, **__: Any) -> Recipe:
+        started.append(recipe)
+        return recipe
+
+    monkeypatch.setattr(module, "search", stopped)
+    arguments = {"scenario": str(tmp_path / "data" / "scenario.json"), "output": str(tmp_path / "found"),
+                 "device": "cpu", "preset": "quick"}
+    perform(JobRequest("search", {**arguments, "start": "older"}))
+    perform(JobRequest("search", {**arguments, "overwrite": True}))
+    assert (started[0].genotype, started[0].loss_weights) == (RECIPE.genotype, RECIPE.loss_weights)
+    assert started[1].genotype == Genotype.uniform("conv3") and started[1].loss_weights != RECIPE.loss_weights
+    with pytest.raises(InputError, match=r"search of 'voxelmorph2' cannot start from the model 'older'.*autoreg"):
+        perform(JobRequest("search", {**arguments, "start": "older", "network": "voxelmorph2"}))
