@@ -155,12 +155,7 @@ def make_cohort(folder: Path, files: Mapping[str, Path], *, seed: int, monitor: 
     make_folder(folder / "truth")
     monitor.event("stage", name="make people with known deformations", index=0, count=1)
     template, grid = load_template(files)
-    own = read_volume(files["image"], "intensity").geometry
-    whole = resample(read_volume(files["labels"], "labels"), own).array
-    grouped = np.zeros(whole.shape, np.uint8)
-    for code, structure in _groups().items():
-        grouped[whole == code] = structure
-    write_volume(Volume(grouped, own, "labels"), folder / "template_labels.nii.gz")
+    write_volume(grouped_labels(files), folder / "template_labels.nii.gz")
     cases, counts = [], []
     for number, (name, split) in enumerate(people):
         if monitor.wish():
@@ -179,6 +174,16 @@ def make_cohort(folder: Path, files: Mapping[str, Path], *, seed: int, monitor: 
         name="synthetic brains", spatial_dims=3, pairing="all", cases=tuple(cases), structures=structures,
     ))
     return folder / "scenario.json"
+
+
+def grouped_labels(files: Mapping[str, Path]) -> Volume:
+    """The template's structures, on the lattice of its image."""
+    own = read_volume(files["image"], "intensity").geometry
+    whole = resample(read_volume(files["labels"], "labels"), own).array
+    grouped = np.zeros(whole.shape, np.uint8)
+    for code, structure in _groups().items():
+        grouped[whole == code] = structure
+    return Volume(grouped, own, "labels")
 
 
 def load_template(files: Mapping[str, Path]) -> tuple[Template, Geometry]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Property, QPointF, QRect, Qt, Signal
+from PySide6.QtCore import Property, QPointF, QRect, QRectF, Qt, Signal
 from PySide6.QtGui import QPainter, QPolygonF
 from PySide6.QtWidgets import (
     QDoubleSpinBox,
@@ -59,7 +59,7 @@ class ctkCollapsibleButton(QWidget):
     def paintEvent(self, event: object) -> None:
         with QPainter(self) as painter:
             painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-            painter.fillRect(QRect(0, 0, self.width(), HEADER - 4), self.palette().mid().color().lighter(135))
+            painter.fillRect(QRect(0, 0, self.width(), HEADER - 4), self.palette().window().color().darker(115))
             x, y = 11.0, (HEADER - 4) / 2
             points = [(-3, -5), (4, 0), (-3, 5)] if self._collapsed else [(-5, -3), (5, -3), (0, 4)]
             painter.setPen(Qt.PenStyle.NoPen)
@@ -146,8 +146,31 @@ class ctkSliderWidget(QWidget):
     suffix = Property(str, lambda self: self._box.suffix(), lambda self, v: self._box.setSuffix(v))
 
 
+class _Span(QWidget):
+    """The slider between the two numbers of a range."""
+
+    def __init__(self, low: QDoubleSpinBox, high: QDoubleSpinBox) -> None:
+        super().__init__()
+        self._low, self._high = low, high
+
+    def paintEvent(self, event: object) -> None:
+        least, most = self._low.minimum(), self._low.maximum()
+        room, middle = self.width() - 14, self.height() / 2
+        ends = [7 + room * (box.value() - least) / (most - least or 1) for box in (self._low, self._high)]
+        with QPainter(self) as painter:
+            painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+            painter.setPen(self.palette().window().color().darker(140))
+            painter.setBrush(self.palette().window().color().darker(115))
+            painter.drawRoundedRect(QRectF(7, middle - 2.5, room, 5), 2, 2)
+            painter.setBrush(self.palette().highlight())
+            painter.drawRoundedRect(QRectF(ends[0], middle - 2.5, ends[1] - ends[0], 5), 2, 2)
+            painter.setBrush(self.palette().base())
+            for x in ends:
+                painter.drawRoundedRect(QRectF(x - 6, middle - 7, 12, 14), 2, 2)
+
+
 class ctkRangeWidget(QWidget):
-    """Two numbers, the lower and the upper one."""
+    """Two numbers, the lower and the upper one, and a slider with two handles between them."""
 
     valuesChanged = Signal(float, float)
     minimumValueChanged = Signal(float)
@@ -158,9 +181,12 @@ class ctkRangeWidget(QWidget):
         self._low, self._high = QDoubleSpinBox(), QDoubleSpinBox()
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        span = _Span(self._low, self._high)
+        for part, stretch in ((self._low, 0), (span, 1), (self._high, 0)):
+            layout.addWidget(part, stretch)
         for box in (self._low, self._high):
-            layout.addWidget(box, 1)
             box.valueChanged.connect(lambda *_: self.valuesChanged.emit(self._low.value(), self._high.value()))
+            box.valueChanged.connect(span.update)
         self._low.valueChanged.connect(self.minimumValueChanged)
         self._high.valueChanged.connect(self.maximumValueChanged)
 
