@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -17,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.places import models_folder
 from AutoRegLib.core.recipe import Recipe, read_recipe, write_recipe
-from AutoRegLib.core.records import make_folder, write_json, write_text, write_whole
+from AutoRegLib.core.records import make_folder, persist, write_json, write_text, write_whole
 from AutoRegLib.networks.registry import build_network, count_parameters
 
 FILES = ("recipe.json", "weights.safetensors", "card.md", "provenance.json", "metrics.json", "history.csv")
@@ -132,7 +132,7 @@ def import_bundle(archive: str | Path) -> Path:
             for file in FILES:  # nothing but the known names is ever taken out
                 packed.extract(file, staging)
         load_bundle(staging)
-        staging.rename(target)
+        persist(lambda: staging.rename(target))
     except (OSError, KeyError, zipfile.BadZipFile) as problem:
         raise InputError(
             f"{archive} is not a model archive", expected=f"a zip file with {', '.join(FILES)}", got=problem,
@@ -156,12 +156,6 @@ def export_bundle(name: str | Path, archive: str | Path) -> Path:
 
     write_whole(archive, write)
     return archive
-
-
-def models_folder() -> Path:
-    """Where imported bundles live."""
-    base = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
-    return Path(os.environ.get("AUTOREG_MODELS") or os.path.join(base, "autoreg", "models"))
 
 
 def table_text(rows: Sequence[Mapping[str, Any]]) -> str:

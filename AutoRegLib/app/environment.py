@@ -22,7 +22,13 @@ def use_threads(count: int | None) -> None:
 
 
 def decide_device(wish: str) -> str:
-    """``cpu`` or ``cuda`` for ``auto``, ``cpu`` or ``cuda``. Raises EnvironmentProblem."""
+    """``cpu``, ``cuda`` or ``mps`` for ``auto`` or one of them. Raises EnvironmentProblem.
+
+    An Apple GPU is taken only when it is asked for, and only after it computed one step as the CPU does: AutoReg has
+    not been run on one.
+    """
+    if wish == "mps":
+        return _apple_gpu()
     import torch
 
     if wish == "cpu":
@@ -37,6 +43,29 @@ def decide_device(wish: str) -> str:
             remedy="use --device cpu, or install the CUDA build of torch and a driver",
         )
     return "cpu"
+
+
+def _apple_gpu() -> str:
+    """``mps`` where there is one that computes as the CPU does. Raises EnvironmentProblem."""
+    # read when torch is loaded, which is after this: operations that are missing run on the CPU
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+    import torch
+
+    if not torch.backends.mps.is_available():
+        raise EnvironmentProblem(
+            "an Apple GPU was asked for but torch sees none",
+            expected="an MPS device",
+            got=f"torch {torch.__version__}",
+            remedy="use --device cpu, or an arm64 Python with torch 2.4 or newer on a Mac with Apple silicon",
+        )
+    from AutoRegLib.app.apple_gpu import disagreement
+
+    if wrong := disagreement("mps"):
+        raise EnvironmentProblem(
+            "the Apple GPU does not compute what the CPU computes", got=wrong,
+            remedy="use --device cpu, or another version of torch or macOS",
+        )
+    return "mps"
 
 
 def memory_in_use() -> tuple[int, int] | None:
@@ -77,12 +106,13 @@ def describe() -> dict[str, Any]:
         from AutoRegLib.networks.registry import NETWORKS
     except ImportError:
         return facts
+    apple = ["mps"] if torch.backends.mps.is_available() else []
     cuda = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
     models = [model["name"] for model in list_bundles()]
     return {
         **facts,
         "torch": torch.__version__,
-        "devices": ["cpu", *cuda],
+        "devices": ["cpu", *cuda, *apple],
         "networks": list(NETWORKS),
         "models": models,
     }

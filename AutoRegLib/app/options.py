@@ -54,7 +54,8 @@ def _common(parser: Any, *, seed: str | None = "default 0") -> None:
     """The options that every computing verb takes."""
     group = parser.add_argument_group("common")
     group.add_argument(
-        "--device", choices=get_args(known.Device), help="where to compute (default auto: a GPU if there is one)"
+        "--device", choices=get_args(known.Device),
+        help="where to compute (default auto: a CUDA GPU if there is one; mps, an Apple GPU, is experimental)",
     )
     group.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all)")
     if seed is not None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.study_rows import choose_rows
 
-Device = Literal["auto", "cpu", "cuda"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
 Preset = Literal["quick", "standard", "thorough"]
 Split = Literal["train", "val", "test"]
 Similarity = Literal["auto", "lncc", "mind"]  # without a model only; a model has its own loss

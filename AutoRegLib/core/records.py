@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import json
 import os
 import re
 import tempfile
+import time
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -18,6 +20,8 @@ from typing import Any, TypeVar
 from AutoRegLib.core.errors import DiskError, InputError
 
 T = TypeVar("T")
+PERSIST_SECONDS = 3.0
+IN_USE = (5, 32, 33)  # Windows: access denied, shared by another process, locked
 
 
 def to_plain(value: Any) -> Any:
@@ -162,7 +166,7 @@ def write_whole(path: str | Path, write: Callable[[str], Any]) -> None:
         os.close(handle)
         os.chmod(temporary, 0o666 & ~_umask())
         write(temporary)
-        os.replace(temporary, path)
+        persist(functools.partial(os.replace, temporary, path))
         temporary = None
     except OSError as problem:
         raise DiskError(
@@ -172,6 +176,24 @@ def write_whole(path: str | Path, write: Callable[[str], Any]) -> None:
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def persist(action: Callable[[], Any]) -> None:
+    """Do what renames a file; on Windows again and again for some seconds while somebody else has it open.
+
+    A virus scanner, an indexer or a reader of the same file is enough for a refusal there, and goes away soon.
+    Elsewhere a refusal is final. Raises OSError.
+    """
+    until, pause = time.monotonic() + PERSIST_SECONDS, 0.01
+    while True:
+        try:
+            action()
+            return
+        except PermissionError as problem:
+            if getattr(problem, "winerror", None) not in IN_USE or time.monotonic() > until:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, 0.2)
 
 
 def make_folder(path: str | Path) -> Path:

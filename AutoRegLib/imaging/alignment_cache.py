@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from AutoRegLib.core.errors import DiskError, InputError
+from AutoRegLib.core.places import cache_folder
 from AutoRegLib.core.records import digest, read_json, write_json
 from AutoRegLib.imaging import align
 from AutoRegLib.imaging.files import file_sha256
@@ -21,7 +20,7 @@ SCHEMA = "autoreg-alignment/1"
 def cached_alignment(reference: Volume, image: Volume, files: tuple[str, str]) -> sitk.Transform:
     """Affine from reference to image points, remembered between runs by the files' contents."""
     key = digest([SCHEMA, sitk.Version_VersionString(), align.METHOD_VERSION, *(file_sha256(f) for f in files)])
-    path = cache_folder() / f"{key}.json"
+    path = cache_folder() / "alignments" / f"{key}.json"
     dims = reference.geometry.dims
     transform = sitk.AffineTransform(dims)
     if path.is_file():
@@ -38,11 +37,3 @@ def cached_alignment(reference: Volume, image: Volume, files: tuple[str, str]) -
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, stored, schema=SCHEMA)
     return found
-
-
-def cache_folder() -> Path:
-    """Where small derived facts are kept between runs; safe to delete at any time."""
-    base = os.environ.get("AUTOREG_CACHE") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "autoreg"
-    )
-    return Path(base) / "alignments"

@@ -31,7 +31,7 @@ class Single(nn.Conv3d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         small = input.dim() == 5 and len(input) == 1 and input.shape[1:4].numel() <= self._most
-        plain = input.dtype == torch.float32 and not input.is_cuda
+        plain = input.dtype == torch.float32 and input.device.type == "cpu"
         if isinstance(self.padding, str) or not (small and plain and torch.backends.mkldnn.is_available()):
             return super()._conv_forward(input, weight, bias)
         if torch.is_grad_enabled():

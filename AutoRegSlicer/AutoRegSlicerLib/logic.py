@@ -18,8 +18,9 @@ from AutoRegSlicerLib.exports import exportRegistration, exportRegistrationSteps
 from AutoRegSlicerLib.metrics import computeMetrics, computeMetricsSteps
 from AutoRegSlicerLib.plots import updateSearchPlots, updateTrainingPlots
 from AutoRegSlicerLib.results import importRegistration, importRegistrationSteps, restoreResults
-from AutoRegSlicerLib.scripting import defaultWorkspace, registerCases, registerVolumes
+from AutoRegSlicerLib.scripting import registerCases, registerVolumes
 from AutoRegSlicerLib.segmentations import isSearched
+from AutoRegSlicerLib.settings import defaultWorkspace
 from AutoRegSlicerLib.tables import exportTable
 from AutoRegSlicerLib.values import (
     CaseRow,

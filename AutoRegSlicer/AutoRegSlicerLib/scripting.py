@@ -139,16 +139,7 @@ def defaultJobs() -> Any:
     """
     from AutoRegSlicerLib.jobs_ui import Jobs
 
-    return Jobs(defaultWorkspace() / "scripts", settings.read(settings.PYTHON) or None)
-
-
-def defaultWorkspace() -> Path:
-    """Where jobs live: the setting ``AutoReg/Workspace``, else AutoReg in Slicer's application data folder."""
-    chosen = settings.read(settings.WORKSPACE)
-    if chosen:
-        return Path(chosen)
-    app = settings.application()
-    return Path.home() / ".AutoReg" if app is None else Path(app.slicerUserSettingsFilePath).parent / "AutoReg"
+    return Jobs(settings.defaultWorkspace() / "scripts", settings.read(settings.PYTHON) or None)
 
 
 def _breathe() -> None:

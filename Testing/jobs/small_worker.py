@@ -1,12 +1,13 @@
 """Stands in for the interpreter of a job: runs the real worker, with presets made small and without figures.
 
-Called as the module calls an interpreter: ``-c CODE ROOT run FOLDER``.
+Called as the module calls an interpreter: ``boot.py ROOT run FOLDER``.
 """
 
+import runpy
 import sys
 from dataclasses import fields, replace
 
-_, _, code, *arguments = sys.argv
+_, boot, *arguments = sys.argv
 sys.path.insert(0, arguments[0])
 
 from AutoRegLib.core import presets  # noqa: E402
@@ -31,5 +32,5 @@ def small_recipe(*arguments: object, **options: object) -> Recipe:
 
 sys.modules["matplotlib"] = None  # type: ignore[assignment]  # no figures: they take longer than such a search
 presets.preset_recipe = small_recipe  # type: ignore[assignment]
-sys.argv = ["-c", *arguments]
-exec(code)
+sys.argv = [boot, *arguments]
+runpy.run_path(boot, run_name="__main__")

@@ -16,8 +16,9 @@ from AutoRegLib.core.jobs import FolderMonitor, JobRequest, read_events, write_r
 from AutoRegLib.core.presets import SCALES, preset_recipe
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.core.scenario import read_scenario
+from AutoRegSlicerLib import probing
 from AutoRegSlicerLib.environment import Device, Environment
-from AutoRegSlicerLib.jobs import estimate
+from AutoRegSlicerLib.jobs import estimate, process
 from AutoRegSlicerLib.jobs.digest import MOST_POINTS, Digest
 from AutoRegSlicerLib.jobs.tail import EventTail, log_tail
 from AutoRegSlicerLib.jobs_ui import Jobs, JobState
@@ -78,6 +79,12 @@ def test_the_log_ends_with_whole_lines(tmp_path: Path) -> None:
     (tmp_path / "log.txt").write_bytes("é\n".encode() * 100)
     assert log_tail(tmp_path, most=8) == "é\né\n"
     assert log_tail(tmp_path / "absent") == ""
+
+
+def test_interpreters_are_given_files_not_code(tmp_path: Path) -> None:
+    """Launchers and Windows split and quote arguments by rules of their own."""
+    for arguments in (process.command("python", ["run", "folder"]), ["python", str(probing.QUESTION)]):
+        assert Path(arguments[1]).is_file() and not any(set(a) & set("\n\"';") for a in arguments)
 
 
 @needs_posix

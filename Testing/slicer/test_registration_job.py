@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -364,6 +365,15 @@ def test_without_waiting_the_folder_comes_back(scene: Any, tmp_path: Path, tinyM
             break
         time.sleep(0.05)
     assert jobs.status(folder).state in (JobState.Cancelled, JobState.Importing)
+
+
+def test_folders_with_blanks_and_letters_of_any_language(scene: Any, tmp_path: Path, tinyModel: Path) -> None:
+    """As in the account of a user whose name is not plain ASCII: jobs, model and temporary files lie there."""
+    home = tmp_path / "Jürgen Müller 影像"
+    shutil.copytree(tinyModel, home / "Modell für Köpfe")
+    result = registerVolumes(model=str(home / "Modell für Köpfe"), **scenes.addPair(scene), jobs=Jobs(home / "a b"),
+                             outputs=EVERYTHING, inverse=True, device="cpu", timeoutSeconds=120)
+    assert result.volume and result.transform and result.jacobian and result.segmentation
 
 
 def test_a_table_of_pairs(runs: dict[str, Done], tmp_path: Path, tinyModel: Path) -> None:

@@ -13,7 +13,7 @@ pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core
 import slicer
 
 from AutoRegLib.core.errors import AutoRegError, CancelledError
-from AutoRegSlicerLib import scripting
+from AutoRegSlicerLib import scripting, settings
 from AutoRegSlicerLib.jobs_ui import Failure, JobState
 
 
@@ -48,9 +48,9 @@ def application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamesp
 
 def test_jobs_of_scripts_have_their_own_place_and_the_chosen_python(application: Any, tmp_path: Path) -> None:
     """Beside the panels' jobs, not among them: the panel would import the results a second time."""
-    assert scripting.defaultWorkspace() == tmp_path / "x" / "AutoReg"
+    assert settings.defaultWorkspace() == tmp_path / "x" / "AutoReg"
     application.settings["AutoReg/Workspace"] = str(tmp_path / "mine")
-    assert scripting.defaultWorkspace() == tmp_path / "mine"
+    assert settings.defaultWorkspace() == tmp_path / "mine"
     jobs = scripting.defaultJobs()
     assert jobs.folder == tmp_path / "mine" / "scripts" / "jobs"
 

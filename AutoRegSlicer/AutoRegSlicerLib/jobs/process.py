@@ -18,12 +18,8 @@ import AutoRegLib
 from AutoRegLib.core.errors import EnvironmentProblem
 from AutoRegLib.core.jobs import process_lives
 
-#: run in the child: the library that lies beside this module, whatever else that interpreter has installed. Its
-#: folder leaves the path again, so that nothing beside it (Slicer's other modules) hides a package.
-BOOT = (
-    "import sys; root = sys.argv.pop(1); sys.path.insert(0, root); import AutoRegLib; sys.path.remove(root); "
-    "from AutoRegLib.app.cli import main; sys.exit(main(sys.argv[1:]))"
-)
+#: run in the child. A file: launchers and Windows disagree about quotes and line breaks in arguments
+BOOT = Path(__file__).with_name("boot.py").resolve()
 
 #: our children, until they ended: Python complains of one that is forgotten, and only a parent can take it away
 _children: list[subprocess.Popen[bytes]] = []
@@ -36,7 +32,7 @@ def library_root() -> str:
 
 def command(interpreter: str, arguments: Sequence[str]) -> list[str]:
     """The command line that runs ``autoreg ARGUMENTS`` of this very library in ``interpreter``."""
-    return [interpreter, "-c", BOOT, library_root(), *arguments]
+    return [interpreter, str(BOOT), library_root(), *arguments]
 
 
 def child_environment(base: Mapping[str, str], *, device: str = "auto", gpu: int | None = None) -> dict[str, str]:

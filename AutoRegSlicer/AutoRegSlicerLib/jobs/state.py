@@ -80,7 +80,7 @@ class JobStatus:
     etaSeconds: float | None = None  # of the whole job
     memory: tuple[int, int] | None = None  # bytes used, bytes there are (of the GPU when one is used)
     expected: dict[str, float] = field(default_factory=dict)  # "seconds" and "bytes" a search reckons with
-    device: str = ""  # "cpu" or "cuda", known after the start
+    device: str = ""  # "cpu", "cuda" or "mps", known after the start
     metrics: dict[str, list[tuple[float, float]]] = field(default_factory=dict)  # name: [(step, value)], thinned
     stages: tuple[tuple[str, int], ...] = ()  # (stage name, step at which it began), in order: marks for plots
     trials: tuple[dict[str, Any], ...] = ()  # "trial" events as they came

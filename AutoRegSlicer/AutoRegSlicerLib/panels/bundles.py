@@ -6,7 +6,6 @@ The same folders and archives as ``autoreg models``.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import zipfile
 from dataclasses import dataclass, field
@@ -15,8 +14,9 @@ from typing import Any
 
 import AutoRegLib
 from AutoRegLib.core.errors import AutoRegError, InputError
+from AutoRegLib.core.places import models_folder
 from AutoRegLib.core.recipe import Recipe, read_recipe
-from AutoRegLib.core.records import make_folder
+from AutoRegLib.core.records import make_folder, persist
 
 FILES = ("recipe.json", "weights.safetensors", "card.md", "provenance.json", "metrics.json", "history.csv")
 MOST_BYTES = 4_000_000_000  # of one file in an archive; a model has some megabytes
@@ -70,12 +70,6 @@ class Bundle:
         return (self.folder / "card.md").read_text(encoding="utf-8")
 
 
-def models_folder() -> Path:
-    """Where imported and trained models live; the rule of AutoRegLib.bundle (a test holds them together)."""
-    base = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
-    return Path(os.environ.get("AUTOREG_MODELS") or os.path.join(base, "autoreg", "models"))
-
-
 def list_bundles() -> tuple[list[Bundle], list[str]]:
     """Complete models, shipped ones first, then the newest; and a line for each folder that cannot be read."""
     found: dict[str, Bundle] = {}
@@ -119,7 +113,7 @@ def import_archive(archive: str | Path) -> Bundle:
                     raise InputError(f"{name} in {archive.name} is too large", expected=f"at most {MOST_BYTES} bytes")
                 packed.extract(name, staging)
         read_bundle(staging)
-        staging.rename(target)
+        persist(lambda: staging.rename(target))
     except (OSError, KeyError, zipfile.BadZipFile):
         raise InputError(
             f"{archive.name} is not a model archive", expected=f"a zip file with {', '.join(FILES)}",
@@ -151,7 +145,7 @@ def rename(bundle: Bundle, name: str) -> Bundle:
     target = free_folder(name)
     if bundle.shipped:
         raise InputError(f"{bundle.name} came with AutoReg", remedy="export it and import it under another name")
-    bundle.folder.rename(target)
+    persist(lambda: bundle.folder.rename(target))
     return read_bundle(target)
 
 

@@ -29,9 +29,10 @@ class Device(Enum):
     Automatic = "auto"
     Gpu = "cuda"
     Cpu = "cpu"
+    AppleGpu = "mps"
 
     def label(self) -> str:
-        return {"auto": _("Automatic"), "cuda": _("GPU"), "cpu": _("CPU")}[self.value]
+        return {"auto": _("Automatic"), "cuda": _("GPU"), "cpu": _("CPU"), "mps": _("Apple GPU")}[self.value]
 
 
 class Pairing(Enum):

@@ -84,6 +84,8 @@ class EnvironmentPanel:
         qtbits.offer(self.ui.refreshEnvironmentButton, installing or ([] if found else [_("Looking already.")]), _(
             "Look again for PyTorch and a GPU."))
         names = [device.name for device in found.devices] if found else []
+        if found is not None and found.mps:
+            names.append(_("Apple GPU (experimental, used only when chosen)"))
         self.ui.deviceComboBox.setToolTip(_("Automatic takes a GPU where there is one. Found: {what}.").format(
             what=", ".join(names) or _("CPU only")))
 

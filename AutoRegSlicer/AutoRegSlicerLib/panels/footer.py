@@ -132,7 +132,7 @@ class JobFooter:
         if status.state.over and status.secondsRunning:
             eta = _("Took {time}").format(time=qtbits.duration(status.secondsRunning))
         self.ui.jobEtaLabel.setText(eta)
-        device = {"cuda": _("GPU"), "cpu": _("CPU")}.get(status.device, "")
+        device = {"cuda": _("GPU"), "cpu": _("CPU"), "mps": _("Apple GPU")}.get(status.device, "")
         used = "" if not status.memory or not running else _("{used} of {total} memory").format(
             used=qtbits.size(status.memory[0]), total=qtbits.size(status.memory[1]))
         self.ui.jobMemoryLabel.setText(" · ".join(text for text in (device, used) if text))
