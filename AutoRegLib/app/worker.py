@@ -22,8 +22,6 @@ from AutoRegLib.core.errors import AutoRegError
 from AutoRegLib.core.failures import explain
 from AutoRegLib.core.jobs import FolderMonitor, JobRequest, Wish, read_request, take_lock, write_state
 
-__all__ = ["perform", "run_job"]
-
 HEARTBEAT_SECONDS = 5.0
 #: the file by which a verb that can resume knows its own interrupted run
 RESUMABLE = {"search": "checkpoint.pt", "train": "checkpoint.pt", "study": "study.json"}

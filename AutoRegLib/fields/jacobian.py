@@ -68,23 +68,3 @@ def jacobian_determinant(displacement: Tensor, *, spacing: Sequence[float] | Non
     Reference: itk::DisplacementFieldJacobianDeterminantFilter (same stencil, borders included).
     """
     return determinant(jacobian_columns(displacement, spacing=spacing))
-
-
-def folds(determinants: Tensor, mask: Tensor | None = None) -> Tensor:
-    """How many voxels fold (determinant at or below 0, or not a number), inside a mask if one is given.
-
-    Shape: determinants (B, *spatial), mask the same or (B, 1, *spatial) -> (B,) int64.
-    Raises: InputError if the mask has another shape.
-    """
-    folded = ~(determinants > 0)
-    if mask is not None:
-        if mask.ndim == determinants.ndim + 1 and mask.shape[1] == 1:
-            mask = mask[:, 0]
-        if mask.shape != determinants.shape:
-            raise InputError(
-                "The mask does not fit the determinant",
-                expected=tuple(determinants.shape),
-                got=tuple(mask.shape),
-            )
-        folded = folded & (mask > 0)
-    return folded.flatten(1).sum(1)

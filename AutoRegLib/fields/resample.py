@@ -97,7 +97,7 @@ def downsample(image: Tensor, factor: int) -> Tensor:
             "The image cannot be averaged in whole blocks",
             expected=f"sizes that are multiples of {factor}",
             got=tuple(image.shape[2:]),
-            remedy="pad the image first (pad_to_multiple)",
+            remedy="pad the image first",
         )
     if factor == 1:
         return image

@@ -71,16 +71,3 @@ def to_grid(
     """
     scaled = scale_intensity(volume, intensity_scaling(volume, modality=modality))
     return resample(scaled, geometry, transform, outside=None, antialias=True)
-
-
-def pad_to_multiple(array: np.ndarray, multiple: int) -> tuple[np.ndarray, tuple[slice, ...]]:
-    """Repeat the border until every axis is a multiple; ``padded[slices]`` is the array again, bit for bit.
-
-    Shape: (z, y, x) or (y, x). Raises: InputError for a multiple below 1.
-    """
-    if multiple < 1:
-        raise InputError("multiple to pad to", expected="at least 1", got=multiple)
-    missing = [-n % multiple for n in array.shape]
-    widths = [(m // 2, m - m // 2) for m in missing]
-    slices = tuple(slice(before, before + n) for (before, _), n in zip(widths, array.shape, strict=True))
-    return np.pad(array, widths, mode="edge"), slices

@@ -73,14 +73,6 @@ def to_sitk(volume: Volume) -> sitk.Image:
     return array_to_image(volume.array, volume.geometry)
 
 
-def from_sitk(image: sitk.Image, kind: Kind) -> Volume:
-    """A SimpleITK scalar image as a volume (a copy). Raises InputError for vector images."""
-    if image.GetNumberOfComponentsPerPixel() != 1:
-        raise InputError("an image with several values per voxel", expected="one value per voxel",
-                         got=f"{image.GetNumberOfComponentsPerPixel()} components")
-    return Volume(image_to_array(image), geometry_of(image), kind)
-
-
 def resample(
     volume: Volume, geometry: Geometry, transform: sitk.Transform | None = None, *,
     outside: float | None = 0, antialias: bool = False,

@@ -46,8 +46,3 @@ def soft_dice(a: Tensor, b: Tensor, *, eps: float = 1e-5) -> Tensor:
     dice = 2 * shared / torch.where(present, total, 1)
     missing = (~present.any()).to(dice.dtype)
     return (dice * present).sum() / present.sum().clamp_min(1) + missing
-
-
-def dice_loss(a: Tensor, b: Tensor, *, eps: float = 1e-5) -> Tensor:
-    """1 - soft_dice."""
-    return 1 - soft_dice(a, b, eps=eps)

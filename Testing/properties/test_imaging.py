@@ -15,7 +15,6 @@ from AutoRegLib.bridge import displacement_to_field, field_to_displacement
 from AutoRegLib.imaging.displacement import compose_on, jacobian_determinant
 from AutoRegLib.imaging.files import read_displacement, read_points, write_displacement, write_points
 from AutoRegLib.imaging.geometry import Geometry, apply, working_grid
-from AutoRegLib.imaging.preprocess import pad_to_multiple
 
 SETTINGS = settings(max_examples=25, deadline=None, derandomize=True)
 
@@ -98,15 +97,6 @@ def test_a_chain_of_linear_maps_is_their_product(geometry: Geometry, seed: int) 
         place = positions(geometry)[index]
         expected = np.array(then.TransformPoint(first.TransformPoint(place.tolist()))) - place
         assert np.abs(field.vectors[index] - expected).max() < 1e-3
-
-
-@SETTINGS
-@given(st.lists(st.integers(1, 20), min_size=1, max_size=3), st.integers(1, 17))
-def test_padding_is_undone(shape: list[int], multiple: int) -> None:
-    array = np.random.default_rng(0).random(shape)
-    padded, slices = pad_to_multiple(array, multiple)
-    assert np.array_equal(padded[slices], array)
-    assert all(n % multiple == 0 for n in padded.shape)
 
 
 @SETTINGS

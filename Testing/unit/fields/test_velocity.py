@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.fields import compose, exponentiate, identity_grid, invert, warp
+from AutoRegLib.fields import compose, exponentiate, identity_grid, warp
 
 
 def smooth_velocity(shape: tuple[int, ...], *, size: float) -> torch.Tensor:
@@ -67,21 +67,6 @@ def test_compose_applies_the_first_first() -> None:
     image = torch.rand(1, 1, *shape)
     twice = warp(warp(image, stretch), first)
     assert (warp(image, composed) - twice)[..., :6, :4].abs().max() < 1e-6
-
-
-@pytest.mark.parametrize("size", [1, 3])  # at 3 the plain fixed point does not converge
-def test_invert(size: float) -> None:
-    displacement = exponentiate(smooth_velocity((24, 26, 28), size=size))
-    inverse = invert(displacement, tolerance=1e-4)
-    assert compose(inverse, displacement).abs().max() <= 1e-4
-    assert inverse.abs().max() > 0.9 * size
-    assert (inverse + displacement).abs().max() > 0.1
-    better = invert(displacement, initial=inverse, iterations=3, tolerance=0)
-    assert compose(better, displacement).abs().max() < 1e-6
-
-
-def test_invert_stops_on_what_is_not_a_number() -> None:
-    assert invert(torch.full((1, 2, 4, 4), float("nan"))).isnan().all()
 
 
 def test_negative_squarings_are_refused() -> None:

@@ -12,7 +12,6 @@ from AutoRegLib.imaging.geometry import Geometry, working_grid
 from AutoRegLib.imaging.preprocess import (
     IntensityScaling,
     intensity_scaling,
-    pad_to_multiple,
     scale_intensity,
     to_grid,
 )
@@ -95,17 +94,6 @@ def test_padding_of_the_grid_is_no_edge() -> None:
     assert seen.array[0].min() == 1 and seen.array[-1].min() == 1
 
 
-@pytest.mark.parametrize("shape", [(5, 8, 11), (7, 9), (4, 4, 4), (1, 2, 3)])
-@pytest.mark.parametrize("multiple", [1, 4, 16])
-def test_padding_is_undone_exactly(shape: tuple[int, ...], multiple: int) -> None:
-    array = np.random.default_rng(0).random(shape).astype(np.float32)
-    padded, slices = pad_to_multiple(array, multiple)
-    assert all(n % multiple == 0 for n in padded.shape)
-    assert all(n - m < multiple for n, m in zip(padded.shape, shape, strict=True))
-    assert np.array_equal(padded[slices], array)
-    assert set(np.unique(padded)) == set(np.unique(array))  # the border repeated
-
-
 def test_refusals() -> None:
     with pytest.raises(InputError, match="constant"):
         intensity_scaling(image(np.full(10100, 3.0)))
@@ -113,5 +101,3 @@ def test_refusals() -> None:
         scale_intensity(blocks(OBLIQUE), IntensityScaling(0.0, 1.0))
     with pytest.raises(InputError, match="window"):
         IntensityScaling(1.0, 1.0)
-    with pytest.raises(InputError, match="multiple"):
-        pad_to_multiple(np.zeros((3, 3)), 0)

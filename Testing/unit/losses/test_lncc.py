@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.losses import box_sum, lncc, lncc_loss
+from AutoRegLib.losses import lncc, lncc_loss
+from AutoRegLib.losses.box import box_sum
 from AutoRegLib.losses.lncc import _lncc_plain
 
 
