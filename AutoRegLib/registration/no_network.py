@@ -51,22 +51,23 @@ def with_similarity(
 ) -> tuple[Recipe, dict[str, str]]:
     """The recipe of no network with the loss for this pair (a trained model keeps its own), and what it compares by.
 
-    The second value has the report's keys ``similarity`` (lncc, mind, lncc+mind) and ``similarity_reason``.
+    The second value has the report's keys ``similarity`` (lncc, mind, lncc+mind), ``similarity_chosen_by`` (images,
+    request, model) and ``similarity_reason``, a sentence.
     Shape: both images on one grid, affinely aligned; ``inside`` (bool): the voxels that count, None all.
     """
     if recipe.network.name != NAME:
         mix = recipe.loss_weights.similarity_mix
         return recipe, {"similarity": "lncc" if mix == 1 else "mind" if mix == 0 else "lncc+mind",
-                        "similarity_reason": "the loss that the model was trained with"}
-    reason = "asked for"
+                        "similarity_chosen_by": "model", "similarity_reason": "the loss the model was trained with"}
+    chooser, reason = "request", "asked for"
     if similarity == "auto":
         value = correlation(fixed, moving, inside=inside)
-        similarity = "lncc" if value > _ALIKE else "mind"
-        reason = (f"the aligned images correlate by {value:.2f}: "
-                  f"{'above' if value > _ALIKE else 'not above'} {_ALIKE:g}, so of "
-                  f"{'one kind' if value > _ALIKE else 'different kinds'}")
+        similarity, place, kind = ("lncc", "above", "one kind") if value > _ALIKE else (
+            "mind", "not above", "different kinds")
+        chooser, reason = "images", f"the aligned images correlate by {value:.2f}, {place} {_ALIKE:g}: of {kind}"
     weights = _LNCC if similarity == "lncc" else _MIND
-    return replace(recipe, loss_weights=weights), {"similarity": similarity, "similarity_reason": reason}
+    return replace(recipe, loss_weights=weights), {
+        "similarity": similarity, "similarity_chosen_by": chooser, "similarity_reason": reason}
 
 
 def correlation(fixed: Volume, moving: Volume, *, inside: np.ndarray | None = None) -> float:

@@ -13,7 +13,7 @@ from AutoRegLib.core.recipe import Recipe, read_recipe
 from AutoRegSlicerLib import landmarks, segmentations, transforms
 from AutoRegSlicerLib.lattices import ownLattice
 from AutoRegSlicerLib.previews import ownTransform
-from AutoRegSlicerLib.values import Message, Node, RegistrationInputs, RegistrationOutputs
+from AutoRegSlicerLib.values import NO_MODEL, Message, Node, RegistrationInputs, RegistrationOutputs
 
 
 def checkRegistration(scene: Any, inputs: RegistrationInputs, outputs: RegistrationOutputs) -> list[Message]:
@@ -23,8 +23,8 @@ def checkRegistration(scene: Any, inputs: RegistrationInputs, outputs: Registrat
     Codes that block: no-fixed, no-moving, same-volume, no-image, color-image, flat-image, no-model,
     model-dimension, no-output, output-is-input, input-under-output (action "take-off"), no-overlap (action
     "align-centers"), empty-segments, empty-mask, landmark-count, one-landmark-list, empty-landmarks,
-    no-moving-segmentation.
-    Remarks only: centers-used, one-segmentation, nonlinear-fixed, nonlinear-moving.
+    no-moving-segmentation, no-affine.
+    Remarks only: centers-used, masks-unseen, one-segmentation, nonlinear-fixed, nonlinear-moving.
     """
     fixed, moving = inputs.fixedVolume, inputs.movingVolume
     found: list[Message] = []
@@ -124,18 +124,22 @@ def _outputs(inputs: RegistrationInputs, outputs: RegistrationOutputs) -> list[M
     if not outputs.wanted:
         return [Message("no-output", "Choose at least one output.")]
     used = [inputs.fixedVolume, inputs.movingVolume, inputs.fixedSegmentation, inputs.movingSegmentation,
-            inputs.fixedMask, inputs.initialTransform]
-    for node in (outputs.transform, outputs.volume, outputs.segmentation, outputs.inverseTransform, outputs.jacobian):
+            inputs.fixedMask, inputs.movingMask, inputs.initialTransform]
+    made = [outputs.transform, outputs.inverseTransform, outputs.affineTransform]
+    for node in (*made, outputs.volume, outputs.segmentation, outputs.jacobian):
         if node is not None and any(node is other for other in used):
             return [Message("output-is-input", f"'{node.GetName()}' is an input; choose another output.")]
-    made = [node for node in (outputs.transform, outputs.inverseTransform) if node is not None]
+    made = [node for node in made if node is not None]
     for volume in (inputs.fixedVolume, inputs.movingVolume):
         for parent in _parents(volume):
             if any(parent is node for node in made):
                 return [Message("input-under-output", f"'{volume.GetName()}' is under '{parent.GetName()}', which the "
                                 "result would replace; take it off first.", "take-off")]
-    if outputs.transform is not None and outputs.transform is outputs.inverseTransform:
-        return [Message("output-is-input", "Transform and inverse transform need two nodes.")]
+    if any(node is other for place, node in enumerate(made) for other in made[:place]):
+        return [Message("output-is-input", "Transform, inverse and affine transform need nodes of their own.")]
+    if "affineTransform" in outputs.wanted and not (inputs.affine == "auto" and _recipeAligns(inputs.model)):
+        return [Message("no-affine", "An affine transform is found by the automatic affine alignment only: choose it "
+                        "as initial alignment, or leave this output out.")]
     return []
 
 
@@ -151,10 +155,15 @@ def _labels(inputs: RegistrationInputs, outputs: RegistrationOutputs) -> list[Me
     found = []
     roles = (("fixed segmentation", inputs.fixedSegmentation, inputs.fixedSegmentIDs, "empty-segments"),
              ("moving segmentation", inputs.movingSegmentation, inputs.movingSegmentIDs, "empty-segments"),
-             ("fixed mask", inputs.fixedMask, inputs.fixedMaskSegmentIDs, "empty-mask"))
+             ("fixed mask", inputs.fixedMask, inputs.fixedMaskSegmentIDs, "empty-mask"),
+             ("moving mask", inputs.movingMask, inputs.movingMaskSegmentIDs, "empty-mask"))
     for role, node, ids, code in roles:
         if node is not None and not _hasContent(node, ids):
             found.append(Message(code, f"{role.capitalize()} is empty."))
+    masked = inputs.fixedMask is not None or inputs.movingMask is not None
+    if masked and inputs.refine == 0 and inputs.model != NO_MODEL:
+        found.append(Message("masks-unseen", "A model does not look at masks: they guide the affine alignment alone. A "
+                             "refinement is guided too.", blocking=False))
     given = [node is not None for node in (inputs.fixedSegmentation, inputs.movingSegmentation)]
     if any(given) and not all(given):
         missing = "moving" if given[0] else "fixed"

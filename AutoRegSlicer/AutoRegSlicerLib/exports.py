@@ -20,8 +20,8 @@ NOTE_SCHEMA = "autoreg-slicer-note/1"
 Steps = Generator[str, None, Any]
 
 _INPUT_NODES = ("fixedVolume", "movingVolume", "fixedSegmentation", "movingSegmentation", "fixedLandmarks",
-                "movingLandmarks", "fixedMask", "initialTransform")
-_OUTPUT_NODES = ("transform", "volume", "segmentation", "inverseTransform", "jacobian")
+                "movingLandmarks", "fixedMask", "movingMask", "initialTransform")
+_OUTPUT_NODES = ("transform", "volume", "segmentation", "inverseTransform", "affineTransform", "jacobian")
 
 
 def exportRegistrationSteps(
@@ -40,16 +40,18 @@ def exportRegistrationSteps(
         files[role] = f"in/{role}.nrrd"
         yield f"{role} volume"
     described = yield from _labels(inputs, folder, lattices, files)
-    if inputs.fixedMask is not None:
-        structures = segmentations.structuresOf(inputs.fixedMask, inputs.fixedMaskSegmentIDs, lattices["fixed"])
-        toWorld = transforms.toWorld(inputs.fixedMask)
-        voxels = segmentations.voxelsOn(lattices["fixed"], structures, lambda structure: 1, toWorld)
+    for role, mask, ids in (("fixed", inputs.fixedMask, inputs.fixedMaskSegmentIDs),
+                            ("moving", inputs.movingMask, inputs.movingMaskSegmentIDs)):
+        if mask is None:
+            continue
+        structures = segmentations.structuresOf(mask, ids, lattices[role])
+        voxels = segmentations.voxelsOn(lattices[role], structures, lambda structure: 1, transforms.toWorld(mask))
         if not voxels.any():
-            raise InputError("the fixed mask has no voxels inside the fixed volume", expected="a mask on the volume",
+            raise InputError(f"the {role} mask has no voxels inside the {role} volume", expected="a mask on the volume",
                              remedy="draw the mask, or leave it out")
-        segmentations.writeLabels(lattices["fixed"], voxels, folder / "fixed_mask.nrrd")
-        files["fixed_mask"] = "in/fixed_mask.nrrd"
-        yield "fixed mask"
+        segmentations.writeLabels(lattices[role], voxels, folder / f"{role}_mask.nrrd")
+        files[f"{role}_mask"] = f"in/{role}_mask.nrrd"
+        yield f"{role} mask"
     if inputs.fixedLandmarks is not None and inputs.movingLandmarks is not None:
         for role, node in (("fixed", inputs.fixedLandmarks), ("moving", inputs.movingLandmarks)):
             landmarks.write(node, folder / f"{role}_landmarks.csv")
@@ -62,8 +64,8 @@ def exportRegistrationSteps(
     writeNote(folder.parent, inputs, outputs, described)
     inverse = inputs.inverse or (outputs is not None and "inverseTransform" in outputs.wanted)
     return JobRequest("register", {
-        "model": str(inputs.model), **files, "affine": inputs.affine, "refine": inputs.refine, "inverse": inverse,
-        "device": inputs.device, "output": "out",
+        "model": str(inputs.model), **files, "affine": inputs.affine, "refine": inputs.refine,
+        "similarity": inputs.similarity, "inverse": inverse, "device": inputs.device, "output": "out",
         "compress": False,  # reading a compressed field holds up the window twice as long
     })
 
@@ -103,7 +105,7 @@ def writeNote(
         "structures": structures,
         "names": {"fixed": inputs.fixedVolume.GetName(), "moving": inputs.movingVolume.GetName()},
         "options": {"model": str(inputs.model), "affine": inputs.affine, "refine": inputs.refine,
-                    "inverse": inputs.inverse, "device": inputs.device},
+                    "similarity": inputs.similarity, "inverse": inputs.inverse, "device": inputs.device},
     }
     if outputs is not None:
         wanted = {f.name: getattr(outputs, f.name) for f in fields(outputs) if f.name.startswith("create")}

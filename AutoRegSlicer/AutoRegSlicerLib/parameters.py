@@ -18,6 +18,7 @@ from AutoRegSlicerLib.panels.choices import (
     InitialAlignment,
     Pairing,
     SearchPreset,
+    Similarity,
     TransformDisplay,
 )
 
@@ -36,6 +37,7 @@ class AutoRegSlicerParameterNode:
     fixedLandmarks: vtkMRMLMarkupsFiducialNode
     movingLandmarks: vtkMRMLMarkupsFiducialNode
     fixedMask: LabelNode
+    movingMask: LabelNode
 
     createTransform: bool = True
     outputTransform: vtkMRMLTransformNode
@@ -45,6 +47,8 @@ class AutoRegSlicerParameterNode:
     outputSegmentation: vtkMRMLSegmentationNode
     createInverse: bool
     outputInverseTransform: vtkMRMLTransformNode
+    createAffine: bool
+    outputAffineTransform: vtkMRMLTransformNode
     createJacobian: bool = True
     outputJacobian: vtkMRMLScalarVolumeNode
     previewOnMoving: bool
@@ -52,7 +56,8 @@ class AutoRegSlicerParameterNode:
 
     initialAlignment: InitialAlignment = InitialAlignment.Affine
     initialTransform: vtkMRMLTransformNode
-    refinementSteps: Annotated[int, WithinRange(0, 500)] = 0
+    similarity: Similarity = Similarity.Automatic
+    refinementSteps: Annotated[int, WithinRange(-1, 500)] = 0  # -1: until it converges
     device: Device = Device.Automatic
     keepJobFiles: bool = True
 

@@ -66,6 +66,10 @@ def importRegistrationSteps(
         transforms.fillFromFile(node, out / "inverse_transform.nrrd")
         _refer(node, fixed=inputs.movingVolume, moving=inputs.fixedVolume)
         yield "inverse transform"
+    if "affineTransform" in outputs.wanted and (out / "affine.tfm").is_file():
+        node = target("affineTransform", "vtkMRMLTransformNode", "{} to {} affine".format(*names))
+        transforms.fillFromFile(node, out / "affine.tfm")
+        yield "affine transform"
     if "jacobian" in outputs.wanted:
         node = target("jacobian", "vtkMRMLScalarVolumeNode", "{} to {} Jacobian".format(*names))
         volumes.read(node, out / "jacobian.nii.gz")

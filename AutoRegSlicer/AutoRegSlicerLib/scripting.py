@@ -20,7 +20,7 @@ from AutoRegSlicerLib.values import Node, RegistrationInputs, RegistrationOutput
 
 _POLL_SECONDS = 0.1
 _FILES = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks", "fixed_mask",
-          "initial_transform")
+          "moving_mask", "initial_transform")
 SUMMARY = ("name", "state", "dice_before", "dice", "hd95_mm", "tre_before_mm", "tre_mm", "folds", "seconds", "error",
            "folder")
 
@@ -33,11 +33,11 @@ def registerVolumes(
     """Register two volume nodes in a background process and import the result: the door for scripts.
 
     ``model``: a bundle's folder or name, or "none" (with ``refine="auto"``: no training is needed). ``more``: the
-    other fields of :class:`RegistrationInputs` (segmentations, landmarks, mask, initialTransform, affine, refine,
-    inverse, device). ``outputs``: default is transform, warped volume and Jacobian map, and warped labels when there
-    is a moving segmentation. ``jobs``: a ``jobs_ui.Jobs``; by default one in Slicer's own job folder. ``wait`` False
-    returns the job folder at once: call ``importRegistration(scene, folder)`` when it is done. ``onStatus(JobStatus)``
-    is called while waiting.
+    other fields of :class:`RegistrationInputs` (segmentations, landmarks, masks, initialTransform, affine, refine,
+    similarity, inverse, device). ``outputs``: default is transform, warped volume and Jacobian map, and warped
+    labels when there is a moving segmentation. ``jobs``: a ``jobs_ui.Jobs``; by default one in Slicer's own job
+    folder. ``wait`` False returns the job folder at once: call ``importRegistration(scene, folder)`` when it is
+    done. ``onStatus(JobStatus)`` is called while waiting.
 
     Raises InputError (a check fails), CancelledError, AutoRegError (the job failed; it says why and what to do).
 
@@ -74,10 +74,10 @@ def registerCases(
 ) -> list[dict[str, Any]]:
     """Register every line of a CSV table, one folder each below ``output``; a line that fails does not stop the rest.
 
-    Columns fixed, moving; optional name, fixed_labels, moving_labels, fixed_landmarks, moving_landmarks, fixed_mask,
-    initial_transform; paths relative to the table. ``arguments``: further options of ``autoreg register`` (affine,
-    refine, inverse, ...). Returns, and writes as ``output/summary.csv``, per line what ``SUMMARY`` names.
-    Raises InputError (the table), DiskError, CancelledError when a job is cancelled.
+    Columns fixed, moving; optional name, fixed_labels, moving_labels, fixed_landmarks, moving_landmarks,
+    fixed_mask, moving_mask, initial_transform; paths relative to the table. ``arguments``: further options of
+    ``autoreg register`` (affine, refine, inverse, ...). Returns, and writes as ``output/summary.csv``, per line
+    what ``SUMMARY`` names. Raises InputError (the table), DiskError, CancelledError when a job is cancelled.
     """
     lines = _readTable(Path(table))
     output = make_folder(output)

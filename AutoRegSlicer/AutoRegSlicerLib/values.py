@@ -18,9 +18,10 @@ NO_MODEL = "none"
 class RegistrationInputs:
     """Nodes and choices of one registration. Nothing here is ever changed by a registration.
 
-    Segmentations may be segmentation or label map nodes; segment IDs None means all segments.
-    ``fixedMask`` likewise; voxels of any of its segments count. ``initialTransform`` is the node one would put on
-    the moving volume. ``model`` is a bundle's folder or name, or ``NO_MODEL``: then only refinement deforms.
+    Segmentations may be segmentation or label map nodes; segment IDs None means all segments. Masks likewise;
+    voxels of any of their segments count, no others (affine and refinement). ``initialTransform`` is the node one
+    would put on the moving volume. ``model`` is a bundle's folder or name, or ``NO_MODEL``: then only refinement
+    deforms.
     """
 
     fixedVolume: Node
@@ -33,12 +34,15 @@ class RegistrationInputs:
     fixedLandmarks: Node = None
     movingLandmarks: Node = None
     fixedMask: Node = None
+    movingMask: Node = None
     initialTransform: Node = None
     affine: str = "auto"
     refine: int | str = 0  # most iterations of the finest level, or "auto"
+    similarity: str = "auto"  # without a model: auto, lncc or mind
     inverse: bool = False
     device: str = "auto"
     fixedMaskSegmentIDs: tuple[str, ...] | None = None
+    movingMaskSegmentIDs: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,19 +53,22 @@ class RegistrationOutputs:
     volume: Node = None
     segmentation: Node = None
     inverseTransform: Node = None
+    affineTransform: Node = None
     jacobian: Node = None
     createTransform: bool = True
     createVolume: bool = True
     createSegmentation: bool = False
     createInverse: bool = False
+    createAffine: bool = False
     createJacobian: bool = True
 
     @property
     def wanted(self) -> frozenset[str]:
-        """The results asked for: of transform, volume, segmentation, inverseTransform, jacobian."""
+        """The results asked for: of transform, volume, segmentation, inverseTransform, affineTransform, jacobian."""
         asked = {
             "transform": self.createTransform, "volume": self.createVolume, "segmentation": self.createSegmentation,
-            "inverseTransform": self.createInverse, "jacobian": self.createJacobian,
+            "inverseTransform": self.createInverse, "affineTransform": self.createAffine,
+            "jacobian": self.createJacobian,
         }
         return frozenset(name for name, create in asked.items() if create or getattr(self, name) is not None)
 
@@ -74,6 +81,7 @@ class RegistrationResult:
     volume: Node = None
     segmentation: Node = None
     inverseTransform: Node = None
+    affineTransform: Node = None
     jacobian: Node = None
     folds: Node = None  # label map of the voxels that fold; only where there are any
     metricsTable: Node = None

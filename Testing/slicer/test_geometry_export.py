@@ -224,16 +224,18 @@ def test_a_sheared_volume_is_straightened(scene: Any, tmp_path: Path) -> None:
     assert np.abs(sitk.GetArrayFromImage(image) - expected)[inside].max() < 1e-3 * np.ptp(expected)
 
 
-def test_the_mask_is_the_union_of_its_segments(scene: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("role", ["fixed", "moving"])
+def test_a_mask_is_the_union_of_its_segments(scene: Any, tmp_path: Path, role: str) -> None:
     pair = scenes.addPair(scene, "oblique")
-    arguments = export(pair, tmp_path, fixedMask=pair["fixedSegmentation"])
-    mask = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / arguments["fixed_mask"])))
-    labels = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "in/fixed_labels.nrrd")))
+    place(scene, pair, "linear")
+    arguments = export(pair, tmp_path, **{f"{role}Mask": pair[f"{role}Segmentation"]})
+    mask = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / arguments[f"{role}_mask"])))
+    labels = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / f"in/{role}_labels.nrrd")))
     assert np.array_equal(mask, labels > 0) and mask.any()
     far = scenes.addSegmentation(scene, "far", scenes.lattice((8, 8, 8), (1.0,) * 3, center=scenes.CENTER + 500),
                                  np.ones((8, 8, 8), np.uint8))
     with pytest.raises(InputError, match="mask has no voxels inside"):
-        export(pair, tmp_path / "far", fixedMask=far)
+        export(pair, tmp_path / "far", **{f"{role}Mask": far})
     with pytest.raises(InputError, match="moving segmentation has no voxels"):
         export(pair | {"movingSegmentation": far}, tmp_path / "far2")
 

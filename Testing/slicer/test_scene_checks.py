@@ -106,7 +106,8 @@ def test_outputs(scene: Any) -> None:
 def test_segmentations_masks_and_landmarks(scene: Any) -> None:
     pair = scenes.addPair(scene)
     empty = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "empty")
-    assert codes(check(scene, pair, fixedMask=empty)) == ["empty-mask"]
+    for role in ("fixed", "moving"):
+        assert codes(check(scene, pair, **{f"{role}Mask": empty}), blocking=True) == ["empty-mask"]
     assert codes(check(scene, pair, movingSegmentation=empty)) == ["empty-segments"]
     assert codes(check(scene, pair, movingSegmentIDs=("nose",))) == ["empty-segments"]
     [message] = check(scene, pair, fixedSegmentation=None)
@@ -125,3 +126,24 @@ def test_a_warp_on_an_input_is_said(scene: Any) -> None:
     [message] = check(scene, pair)
     assert message.code == "nonlinear-fixed" and not message.blocking
     require([message])
+
+
+def test_a_model_does_not_look_at_masks(scene: Any) -> None:
+    pair = scenes.addPair(scene)
+    for role in ("fixed", "moving"):
+        masked = {f"{role}Mask": pair[f"{role}Segmentation"]}
+        [message] = check(scene, pair, **masked)
+        assert message.code == "masks-unseen" and not message.blocking
+        assert check(scene, pair, refine=20, **masked) == [] == check(scene, pair, model="none", **masked)
+
+
+def test_an_affine_transform_needs_an_affine_alignment(scene: Any, tmp_path: Path) -> None:
+    pair, wanted = scenes.addPair(scene), RegistrationOutputs(createAffine=True)
+    assert check(scene, pair, wanted) == []
+    assert codes(check(scene, pair, wanted, affine="none")) == ["no-affine"]
+    write_recipe(tmp_path / "recipe.json", Recipe(preprocessing=Preprocessing(affine="none")))
+    assert codes(check(scene, pair, wanted, model=str(tmp_path))) == ["no-affine"]
+    node = scenes.addLinear(scene)
+    for other in ("transform", "inverseTransform"):
+        outputs = RegistrationOutputs(affineTransform=node, **{other: node})
+        assert codes(check(scene, pair, outputs)) == ["output-is-input"]

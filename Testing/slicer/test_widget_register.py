@@ -109,9 +109,12 @@ def test_volumes_apart_are_brought_together(full_desk: Any) -> None:
 
 def test_swap_exchanges_all_that_belongs_together(full_desk: Any) -> None:
     p = full_desk.parameters
-    before = [getattr(p, f"{a}{b}") for a in ("fixed", "moving") for b in ("Volume", "Segmentation", "Landmarks")]
+    p.fixedMask = p.fixedSegmentation
+    before = [getattr(p, f"{a}{b}") for a in ("fixed", "moving")
+              for b in ("Volume", "Segmentation", "Landmarks", "Mask")]
     full_desk.ui.swapVolumesButton.click()
-    after = [getattr(p, f"{a}{b}") for a in ("moving", "fixed") for b in ("Volume", "Segmentation", "Landmarks")]
+    after = [getattr(p, f"{a}{b}") for a in ("moving", "fixed")
+             for b in ("Volume", "Segmentation", "Landmarks", "Mask")]
     assert all(a is b for a, b in zip(before, after, strict=True))
     assert full_desk.ui.fixedVolumeSelector.currentNode() is p.fixedVolume
 
@@ -122,6 +125,43 @@ def test_selectors_of_outputs_follow_their_boxes(full_desk: Any) -> None:
     ui.createInverseCheckBox.click()
     full_desk.settle()
     assert full_desk.parameters.createInverse and ui.outputInverseTransformSelector.isEnabled()
+
+
+def test_the_similarity_is_chosen_without_a_model_only(full_desk: Any) -> None:
+    ui, panel = full_desk.ui, full_desk.widget.registerPanel
+    full_desk.parameters.similarity = type(full_desk.parameters.similarity).Mind
+    full_desk.settle()
+    assert ui.similarityComboBox.currentText().startswith("MIND") and "trained with" in why(ui.similarityComboBox)
+    assert panel.inputs().similarity == "auto"
+    ui.modelComboBox.setCurrentIndex(ui.modelComboBox.count() - 1)
+    full_desk.settle()
+    assert why(ui.similarityComboBox) == "" and panel.inputs().similarity == "mind"
+
+
+def test_a_refinement_may_run_until_it_converges(full_desk: Any) -> None:
+    """Below 0 with a model too; 0 leaves it out after a model and lets it converge without one."""
+    ui, panel = full_desk.ui, full_desk.widget.registerPanel
+    for steps, asked in ((-1, "auto"), (0, 0), (30, 30)):
+        ui.refinementStepsSpinBox.setValue(steps)
+        full_desk.settle()
+        assert panel.inputs().refine == asked
+    ui.modelComboBox.setCurrentIndex(ui.modelComboBox.count() - 1)
+    for steps, asked in ((-1, "auto"), (0, "auto"), (30, 30)):
+        ui.refinementStepsSpinBox.setValue(steps)
+        full_desk.settle()
+        assert panel.inputs().refine == asked
+    ui.refinementStepsSpinBox.setValue(-1)
+    assert ui.refinementStepsSpinBox.text() == "Until it converges"
+
+
+def test_both_masks_reach_the_job(full_desk: Any) -> None:
+    p, panel = full_desk.parameters, full_desk.widget.registerPanel
+    full_desk.ui.movingMaskSelector.setCurrentNode(p.movingSegmentation)
+    full_desk.ui.fixedMaskSelector.setCurrentNode(p.fixedSegmentation)
+    full_desk.settle()
+    inputs = panel.inputs()
+    assert (inputs.fixedMask, inputs.movingMask) == (p.fixedSegmentation, p.movingSegmentation)
+    assert "does not look at masks" in full_desk.ui.registerMessageLabel.text() and why(full_desk.ui.applyButton) == ""
 
 
 def test_a_model_for_planes_is_refused(full_desk: Any, tmp_path: Any) -> None:
@@ -169,10 +209,14 @@ def test_without_a_model_the_pair_alone_is_optimized(full_desk: Any) -> None:
     desk.settle()
     assert p.model == "none" and "no training" in ui.compatibilityLabel.text() and why(ui.applyButton) == ""
     assert not ui.modelInfoButton.isEnabled()
+    ui.createAffineCheckBox.click()
+    desk.settle()
     ui.applyButton.click()
     desk.wait(lambda: desk.state() in ("Done", "Failed"))
     desk.settle()
     assert desk.state() == "Done" and p.outputTransform.GetAttribute("AutoReg.Model") == "none"
+    assert p.outputAffineTransform.IsLinear()
+    assert "Compared by local correlation, chosen by how alike the images are." in ui.registerMessageLabel.text()
     before, after = map(float, re.findall(r"Dice (\S+) → (\S+)\. ", ui.registerMessageLabel.text())[0])
     assert after > before + 0.05
     ui.modelComboBox.setCurrentIndex(0)

@@ -23,6 +23,18 @@ class InitialAlignment(Enum):
         return {"auto": _("Automatic affine"), "existing": _("Existing transform"), "none": _("None")}[self.value]
 
 
+class Similarity(Enum):
+    """What images are compared by without a model; the value is the word of the command line."""
+
+    Automatic = "auto"
+    LocalCorrelation = "lncc"
+    Mind = "mind"
+
+    def label(self) -> str:
+        return {"auto": _("Automatic"), "lncc": _("Local correlation"), "mind": _("MIND (different contrasts)")}[
+            self.value]
+
+
 class Device(Enum):
     """Where to compute; the value is what a job asks for."""
 

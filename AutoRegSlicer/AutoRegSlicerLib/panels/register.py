@@ -20,9 +20,10 @@ OUTPUTS = {
     "transform": ("outputTransform", "createTransform"), "volume": ("outputVolume", "createVolume"),
     "segmentation": ("outputSegmentation", "createSegmentation"),
     "inverseTransform": ("outputInverseTransform", "createInverse"),
+    "affineTransform": ("outputAffineTransform", "createAffine"),
     "jacobian": ("outputJacobian", "createJacobian"),
 }
-SWAPPED = ("Volume", "Segmentation", "Landmarks")
+SWAPPED = ("Volume", "Segmentation", "Landmarks", "Mask")
 
 
 class RegisterPanel:
@@ -57,10 +58,12 @@ class RegisterPanel:
         return logic.RegistrationInputs(
             p.fixedVolume, p.movingVolume, str(bundle.folder) if bundle else NO_MODEL,
             fixedSegmentation=p.fixedSegmentation, movingSegmentation=p.movingSegmentation,
-            fixedLandmarks=p.fixedLandmarks, movingLandmarks=p.movingLandmarks, fixedMask=p.fixedMask,
+            fixedLandmarks=p.fixedLandmarks, movingLandmarks=p.movingLandmarks,
+            fixedMask=p.fixedMask, movingMask=p.movingMask,
             initialTransform=p.initialTransform if existing else None,
             affine="auto" if p.initialAlignment is InitialAlignment.Affine else "none",
-            refine=p.refinementSteps or (0 if bundle else "auto"), inverse=p.createInverse, device=p.device.value,
+            refine=_refine(p.refinementSteps, bundle), similarity="auto" if bundle else p.similarity.value,
+            inverse=p.createInverse, device=p.device.value,
         )
 
     def _choice(self) -> tuple[Any, ...]:
@@ -86,6 +89,10 @@ class RegisterPanel:
         for name, (_node, create) in OUTPUTS.items():
             selector = f"output{name[0].upper()}{name[1:]}Selector"
             getattr(ui, selector).setEnabled(getattr(p, create))
+        qtbits.offer(ui.similarityComboBox, [_("A model compares images by the loss it was trained with.")]
+                     if self.model() else [], _(
+            "Automatic looks at the aligned images. Local correlation: the same kind of image. MIND: different "
+            "contrasts or modalities, such as T1 with T2 or CT with MR."))
         existing = p.initialAlignment is InitialAlignment.Existing
         qtbits.offer(ui.initialTransformSelector, [] if existing else [
             _("Choose “Existing transform” above to start from a transform.")], _("The transform to start from."))
@@ -239,6 +246,11 @@ class RegisterPanel:
         self.own, self.summary = None, ""
 
 
+def _refine(steps: int, bundle: Bundle | None) -> int | str:
+    """The refinement that a number of steps asks for: below 0, or 0 without a model, until it converges."""
+    return "auto" if steps < 0 or (steps == 0 and bundle is None) else steps
+
+
 def compatibility(bundle: Bundle) -> str:
     """What a model was made for, in one line."""
     spacing = "\u00a0×\u00a0".join(f"{s:g}" for s in bundle.spacing)  # one line never ends inside it
@@ -259,9 +271,18 @@ def summarize(report: dict[str, Any]) -> str:
                                   (points, _("Landmarks {before} → {after} mm."))):
         if before is not None and after is not None:
             parts.append(text.format(before=f"{before:.2f}", after=f"{after:.2f}"))
+    parts += comparedBy(report.get("refine", {}))
     if "folds" in report:
         percent = 100 * report.get("fold_fraction", 0.0)
         parts.append(_("No folds.") if not report["folds"] else _(
             "{percent} % of voxels fold; inverse and volume measures are unreliable there.").format(
                 percent=f"{percent:.2g}"))
     return " ".join(parts)
+
+
+def comparedBy(refinement: dict[str, Any]) -> list[str]:
+    """What the refinement compared images by, and who chose it; empty without one, or with a model's own loss."""
+    name = {"lncc": _("local correlation"), "mind": "MIND"}.get(refinement.get("similarity", ""))
+    reason = {"images": _("Compared by {name}, chosen by how alike the images are."),
+              "request": _("Compared by {name}, as asked.")}.get(refinement.get("similarity_chosen_by", ""))
+    return [reason.format(name=name)] if name and reason else []

@@ -218,7 +218,8 @@ def test_images_of_another_contrast_are_told_apart() -> None:
         chosen, told = with_similarity(recipe, first, moving, "auto")
         assert told["similarity"] == kind and words in told["similarity_reason"]
         assert chosen.loss_weights.similarity_mix == (1.0 if kind == "lncc" else 0.0)
-    assert with_similarity(recipe, first, other, "lncc")[1] == {"similarity": "lncc", "similarity_reason": "asked for"}
+    assert with_similarity(recipe, first, other, "lncc")[1] == {
+        "similarity": "lncc", "similarity_chosen_by": "request", "similarity_reason": "asked for"}
     trained = replace(recipe, network=Network(), loss_weights=LossWeights(similarity_mix=0.5, smoothness=1.0))
     chosen, told = with_similarity(trained, first, other, "auto")
     assert chosen is trained and told["similarity"] == "lncc+mind" and "trained" in told["similarity_reason"]
