@@ -46,11 +46,19 @@ def splits(rows: Sequence[CaseRow], validationPercent: float) -> list[str]:
     return [row.role or fixed.get(row.subject) or drawn[row.subject] for row in used]
 
 
-def labeledTraining(rows: Sequence[CaseRow], validationPercent: float) -> int:
-    """How many of the training cases have labels."""
+def casesWith(what: str, split: str, rows: Sequence[CaseRow], validationPercent: float) -> int:
+    """How many cases of a split have ``what``: "labels" or "landmarks"."""
+    return sum(getattr(row, what) is not None for row in _ofSplit(split, rows, validationPercent))
+
+
+def countPairs(split: str, rows: Sequence[CaseRow], validationPercent: float, pairing: str) -> int:
+    """How many pairs of a split there are to register."""
+    return _pairCount(_ofSplit(split, rows, validationPercent), pairing)
+
+
+def _ofSplit(split: str, rows: Sequence[CaseRow], validationPercent: float) -> list[CaseRow]:
     used = [row for row in rows if row.use]
-    return sum(split == "train" and row.labels is not None
-               for row, split in zip(used, splits(rows, validationPercent), strict=True))
+    return [row for row, its in zip(used, splits(rows, validationPercent), strict=True) if its == split]
 
 
 def checkCases(

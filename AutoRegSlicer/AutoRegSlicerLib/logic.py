@@ -6,10 +6,11 @@ Functions named ``...Steps`` are generators that do the same one node at a time,
 
 from AutoRegSlicerLib.apply import alignCenters, applyToNodes, previewOn
 from AutoRegSlicerLib.cases import (
+    casesWith,
     checkCases,
+    countPairs,
     exportScenario,
     exportScenarioSteps,
-    labeledTraining,
     readCaseTable,
     searchLabelsSteps,
 )
@@ -32,9 +33,9 @@ from AutoRegSlicerLib.values import (
 
 __all__ = [
     "CaseRow", "Message", "RegistrationInputs", "RegistrationOutputs", "RegistrationResult", "alignCenters",
-    "applyToNodes", "checkCases", "checkRegistration", "computeMetrics", "computeMetricsSteps", "defaultWorkspace",
-    "exportRegistration", "exportRegistrationSteps", "exportScenario", "exportScenarioSteps", "exportTable",
-    "importRegistration", "importRegistrationSteps", "isSearched", "labeledTraining", "previewOn", "readCaseTable",
-    "registerCases", "registerVolumes", "require", "restoreResults", "searchLabelsSteps", "updateSearchPlots",
-    "updateTrainingPlots",
+    "applyToNodes", "casesWith", "checkCases", "checkRegistration", "computeMetrics", "computeMetricsSteps",
+    "countPairs", "defaultWorkspace", "exportRegistration", "exportRegistrationSteps", "exportScenario",
+    "exportScenarioSteps", "exportTable", "importRegistration", "importRegistrationSteps", "isSearched",
+    "previewOn", "readCaseTable", "registerCases", "registerVolumes", "require", "restoreResults",
+    "searchLabelsSteps", "updateSearchPlots", "updateTrainingPlots",
 ]

@@ -16,6 +16,7 @@ from AutoRegSlicerLib.panels.choices import (
     Device,
     Direction,
     InitialAlignment,
+    Judge,
     Pairing,
     SearchPreset,
     Similarity,
@@ -68,9 +69,14 @@ class AutoRegSlicerParameterNode:
     searchPreset: SearchPreset = SearchPreset.Quick
     searchMinutes: Annotated[float, WithinRange(0.1, 2880)] = 20.0
     learnFromLabels: bool
+    judge: Judge = Judge.Automatic
+    maxSeconds: Annotated[float, WithinRange(0, 600)] = 0.0
+    speedWeight: Annotated[float, WithinRange(0, 10)] = 0.0
     randomSeed: Annotated[int, WithinRange(0, 999999)] = 0
     trainingMinutes: Annotated[float, WithinRange(0, 10080)] = 60.0
     modelName: str
+    studyMinutes: Annotated[float, WithinRange(0.1, 2880)] = 10.0
+    studySeeds: Annotated[int, WithinRange(1, 20)] = 1
 
     compareMode: CompareMode = CompareMode.Fade
     fade: Annotated[float, WithinRange(0, 1)] = 0.5

@@ -11,6 +11,7 @@ from typing import Any
 
 import vtk
 
+from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.records import write_json, write_text
 from AutoRegSlicerLib.values import Node
 
@@ -53,6 +54,26 @@ def rowsOf(node: Node) -> tuple[list[str], list[list[Any]]]:
 def make(scene: Any, name: str, node: Node = None) -> Node:
     """The given table node, or a new one of this name."""
     return node or scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
+
+
+def fromFile(scene: Any, path: Path, name: str) -> Node:
+    """A new table node of a CSV file, cell by cell as text. Raises InputError."""
+    try:
+        header, *rows = csv.reader(path.read_text(encoding="utf-8").splitlines())
+    except (OSError, ValueError, csv.Error) as problem:
+        raise InputError(f"cannot read the table {path}", got=problem, remedy="see the log of its job") from None
+    table = vtk.vtkTable()
+    for number, title in enumerate(header):
+        column = vtk.vtkStringArray()
+        column.SetName(title)
+        for row in rows:
+            column.InsertNextValue(row[number])
+        table.AddColumn(column)
+    node = make(scene, name)
+    node.SetAndObserveTable(table)
+    node.SetUseColumnTitleAsColumnHeader(True)
+    node.SetLocked(True)
+    return node
 
 
 def fromReport(scene: Any, report: Mapping[str, Any], name: str, names: Mapping[str, str]) -> Node:

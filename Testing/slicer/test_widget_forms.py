@@ -92,7 +92,7 @@ def test_wording_of_the_forms() -> None:
     set_in_code = {"applyButton", "registerActionButton", "autoSearchButton", "finishSearchButton", "jobCancelButton",
                    "trainSelectedTrialButton", "startTrainingButton", "computeMetricsButton", "exportMetricsButton",
                    "previewApplyButton", "hardenCopiesButton", "exportModelButton", "renameModelButton",
-                   "deleteModelButton"}
+                   "deleteModelButton", "startStudyButton"}
     for path, root in roots():
         for widget in root.iter("widget"):
             for name in ("text", "title"):

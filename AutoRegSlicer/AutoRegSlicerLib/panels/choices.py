@@ -73,6 +73,19 @@ class SearchPreset(Enum):
         }[self.value]
 
 
+class Judge(Enum):
+    """What a search judges loss weights by; the value is the word of the command line."""
+
+    Automatic = "auto"
+    Labels = "labels"
+    Landmarks = "landmarks"
+    Images = "images"
+
+    def label(self) -> str:
+        return {"auto": _("Automatic"), "labels": _("Overlap of labels"), "landmarks": _("Landmarks"),
+                "images": _("Images alone")}[self.value]
+
+
 class CompareMode(Enum):
     """The values are those of display.COMPARE_MODES."""
 

@@ -87,9 +87,18 @@ class DataPanel:
         """How many cases are in use."""
         return sum(row.use for row in self.cases.rows)
 
+    def having(self, what: str, split: str) -> int:
+        """How many cases of a split have "labels" or "landmarks"."""
+        return logic.casesWith(what, split, self.cases.cases(), self.session.parameters.validationPercent)
+
+    def pairs(self, split: str) -> int:
+        """How many pairs of a split there are."""
+        p = self.session.parameters
+        return logic.countPairs(split, self.cases.cases(), p.validationPercent, p.pairing.value)
+
     def labeled(self) -> bool:
         """Whether training cases can be learnt from by their labels."""
-        return logic.labeledTraining(self.cases.cases(), self.session.parameters.validationPercent) > 1
+        return self.having("labels", "train") > 1
 
     def exporter(self) -> Callable[[Path], Generator[Any, None, str]]:
         """What writes the cases as they are now, and their scenario, into a job folder; returns the scenario's path."""

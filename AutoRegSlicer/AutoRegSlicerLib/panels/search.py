@@ -11,9 +11,10 @@ from slicer.i18n import tr as _
 
 from AutoRegSlicerLib.jobs_ui import JobRequest, JobState, JobStatus
 from AutoRegSlicerLib.panels import qtbits, trials
-from AutoRegSlicerLib.panels.choices import NETWORKS, PRESET_MINUTES, SearchPreset
+from AutoRegSlicerLib.panels.choices import NETWORKS, PRESET_MINUTES, Judge, SearchPreset
 from AutoRegSlicerLib.panels.data import DataPanel
 from AutoRegSlicerLib.panels.session import Session
+from AutoRegSlicerLib.panels.start_models import StartModels
 from AutoRegSlicerLib.wording import counted
 
 #: of the labels' overlap in training, where it is asked for
@@ -32,6 +33,8 @@ class SearchPanel:
         self._texts: list[list[str]] = []
         session.importers["search"] = self.take
         qtbits.fill(self.ui.networkComboBox, list(NETWORKS))
+        qtbits.on(self.ui.networkComboBox, "currentIndexChanged", session.changed)
+        self.start = StartModels(self.ui.searchStartComboBox, _("The usual start"))
         for button, action in {
             "autoSearchButton": self.search, "finishSearchButton": self.finish,
             "trainSelectedTrialButton": self.trainSelected, "copyTrialSettingsButton": self.copySettings,
@@ -50,7 +53,8 @@ class SearchPanel:
             "Let the overlap of the training cases' labels count in training, beside the images. Better where all "
             "cases show the same structures; leave it off for labels that some cases lack, such as a tumor."))
         ui.autoSearchButton.setText(_("Queue auto-search") if self.session.busy() else _("Auto-search"))
-        reasons = [*self.session.obstacles(), *self.data.blocking]
+        self._advanced()
+        reasons = [*self.session.obstacles(), *self.data.blocking, *self._judgeMissing()]
         qtbits.offer(ui.autoSearchButton, reasons, _(
             "Search for the network and the loss that register these data best; nothing else has to be chosen."))
         qtbits.show(ui.searchMessageLabel, reasons[0] if reasons and self.data.cases.rows else "")
@@ -63,6 +67,32 @@ class SearchPanel:
         qtbits.offer(ui.copyTrialSettingsButton, one, _("Copy what was found to the clipboard."))
         for name in ("trialsTableView", "trainSelectedTrialButton", "copyTrialSettingsButton"):
             getattr(ui, name).setVisible(bool(self.searches))
+
+    def _network(self) -> str:
+        return NETWORKS[max(0, int(qtbits.read(self.ui.networkComboBox, "currentIndex")))]
+
+    def _advanced(self) -> None:
+        """What depends on the network: only AutoReg's own has operators to choose by their speed."""
+        own = [] if self._network() == NETWORKS[0] else [
+            _("Only the network “{name}” has operators to choose: choose it above.").format(name=NETWORKS[0])]
+        qtbits.offer(self.ui.maxSecondsSpinBox, own, _(
+            "The most that a pass of the network over one pair may take on this computer."))
+        qtbits.offer(self.ui.speedWeightSpinBox, own, _(
+            "How much speed counts beside accuracy while operators are chosen."))
+        self.start.offer(
+            [b for b in self.session.models if b.network == self._network() and b.recipe.spatial_dims == 3],
+            _("The operators and loss weights that the search starts from and has to beat."),
+            _("No model of this network is installed: train or import one."))
+
+    def _judgeMissing(self) -> list[str]:
+        """Why the chosen judge cannot judge."""
+        judge = self.session.parameters.judge
+        if judge is Judge.Labels and not self.data.having("labels", "val"):
+            return [_("No validation case has labels to judge by: choose “Automatic” under Advanced, or add labels.")]
+        if judge is Judge.Landmarks and not self.data.having("landmarks", "val"):
+            return [_("No validation case has landmarks to judge by: choose “Automatic” under Advanced, or add "
+                      "landmarks.")]
+        return []
 
     def follow(self, statuses: list[JobStatus]) -> None:
         """The table of searches, with the figures of those that run."""
@@ -113,8 +143,13 @@ class SearchPanel:
 
     def search(self) -> None:
         """Export the cases and start the search."""
-        network = NETWORKS[max(0, int(qtbits.read(self.ui.networkComboBox, "currentIndex")))]
-        arguments, export = {**self.options(), "network": network}, self.data.exporter()
+        p, start, own = self.session.parameters, self.start.chosen(), self._network() == NETWORKS[0]
+        arguments = {**self.options(), "network": self._network(), "judge": p.judge.value}
+        if own:
+            arguments |= {"max_seconds": p.maxSeconds or None, "speed_weight": p.speedWeight}
+        if start is not None:
+            arguments["start"] = str(start.folder)
+        export = self.data.exporter()
 
         def prepare(folder: Path) -> Any:
             scenario = yield from export(folder)

@@ -8,12 +8,15 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from AutoRegLib.core.errors import AutoRegError
+from AutoRegLib.core.recipe import Recipe, network_differences, read_recipe
 from AutoRegSlicerLib import logic
 from AutoRegSlicerLib.jobs_ui import JobRequest, JobStatus
 from AutoRegSlicerLib.panels import bundles, qtbits, trials
 from AutoRegSlicerLib.panels.data import DataPanel
 from AutoRegSlicerLib.panels.search import SearchPanel
 from AutoRegSlicerLib.panels.session import Session, describe
+from AutoRegSlicerLib.panels.start_models import StartModels
+from AutoRegSlicerLib.panels.study import StudyPanel
 
 
 class TrainPanel:
@@ -23,6 +26,9 @@ class TrainPanel:
         self.session, self.ui = session, session.ui
         self.data = DataPanel(session)
         self.searches = SearchPanel(session, self.data, self.choose)
+        self.study = StudyPanel(session, self.data, self.searches.options)
+        self.start = StartModels(self.ui.trainingStartComboBox, _("Random weights"))
+        self._recipe: tuple[Path, Recipe | None] | None = None  # the chosen one, read
         self.models: dict[Path, str] = {}  # training jobs: name of the model to be
         self._views = {"searchPlotView": None, "trainingPlotView": None}
         self._plotted: dict[str, Any] = {}
@@ -40,7 +46,9 @@ class TrainPanel:
             return
         self.data.refresh()
         self.searches.refresh()
+        self.study.refresh()
         self._listRecipes()
+        self._offerStarts()
         reasons = list(self.session.obstacles())
         if not self.searches.recipes:
             reasons.append(_("There is nothing to train yet: run Auto-search first."))
@@ -71,6 +79,22 @@ class TrainPanel:
                     min(index, max(0, len(names) - 1)))
         qtbits.offer(self.ui.trainingRecipeComboBox, [] if names else [_("Auto-search makes the first recipe.")],
                      _("What is trained: the network and loss that a search found."))
+
+    def _offerStarts(self) -> None:
+        """Models whose weights fit the chosen recipe's network."""
+        found = self.recipe()
+        if found is None:
+            self._recipe = None
+        elif self._recipe is None or self._recipe[0] != found.recipe:
+            try:
+                self._recipe = (found.recipe, read_recipe(found.recipe))
+            except AutoRegError:  # the table of searches says so
+                self._recipe = (found.recipe, None)
+        recipe = self._recipe[1] if self._recipe else None
+        self.start.offer(
+            [b for b in self.session.models if recipe is not None and not network_differences(recipe, b.recipe)],
+            _("The weights that the training starts from. Those of a model of similar images save time."),
+            _("No installed model has the network of this recipe.") if recipe else _("There is no recipe yet."))
 
     def follow(self, statuses: list[JobStatus]) -> None:
         """New figures: the table of searches and the plots."""
@@ -125,6 +149,9 @@ class TrainPanel:
             "recipe": str(found.recipe), "scenario": str(found.scenario), "output": str(output),
             "minutes": p.trainingMinutes or None, "device": p.device.value,
         })
+        start = self.start.chosen()
+        if start is not None:
+            request.arguments["start"] = str(start.folder)
         folder = self.session.launch("train", _("Train “{name}”").format(name=p.modelName), lambda _folder: request)
         self.models[folder], p.modelName = p.modelName, ""  # the next one needs a name of its own
 
