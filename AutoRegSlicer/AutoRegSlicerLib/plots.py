@@ -16,10 +16,11 @@ _LOOKS = (((0.12, 0.47, 0.71), "MarkerStyleCircle"), ((0.89, 0.47, 0.07), "Marke
           ((0.17, 0.63, 0.17), "MarkerStyleDiamond"), ((0.58, 0.40, 0.74), "MarkerStyleCross"),
           ((0.55, 0.34, 0.29), "MarkerStylePlus"))
 _SCORES = ("val_dice", "dice", "score")
-_FOLDS = ("val_folds", "folds_pct", "fold_fraction", "folds")
-#: what users call the metrics of searches and trainings
+_FOLDS = ("val_folds", "val_fold_fraction", "folds_pct", "fold_fraction", "folds")
+#: what users call the metrics of searches and trainings that share a plot; others have their own scale
 _LABELS = {"lower_loss": "Training loss", "upper_loss": "Validation loss", "val_loss": "Validation loss",
-           "val_similarity": "Validation similarity", "val_dice": "Validation Dice", "score": "Score"}
+           "val_similarity": "Validation similarity", "val_dice": "Validation Dice", "dice": "Dice", "score": "Score"}
+_FONTS = {"Title": 10, "AxisTitle": 9, "AxisLabel": 8, "Legend": 8}  # Slicer's own are for plots four times as large
 
 
 def updateSearchPlots(scene: Any, status: Any) -> tuple[Node, Node]:
@@ -63,11 +64,12 @@ def updateTrainingPlots(scene: Any, status: Any) -> Node:
 def _metricChart(scene: Any, role: str, title: str, status: Any) -> Node:
     """One line per metric. Steps begin anew in every stage of a search: then the values are numbered instead.
 
-    Counts of folds are left out, in thousands they would flatten every other curve; so is a score that is the Dice.
+    Only metrics about 1 in size: counts of folds, or millimeters, would flatten every other curve. A score that is the
+    Dice, or minus the millimeters, is left out as well.
     """
     series, counted = [], False
-    hidden = {*_FOLDS, *(("score",) if "val_dice" in status.metrics else ())}
-    metrics = {_LABELS.get(name, name): samples for name, samples in status.metrics.items() if name not in hidden}
+    hidden = {"score"} if {"val_dice", "val_tre_mm"} & set(status.metrics) else set()
+    metrics = {_LABELS[name]: samples for name, samples in status.metrics.items() if name in _LABELS.keys() - hidden}
     for samples in metrics.values():
         steps = [step for step, _ in samples]
         counted |= any(later <= earlier for earlier, later in itertools.pairwise(steps))
@@ -96,6 +98,8 @@ def _chart(
     chart.SetTitle(title)
     chart.SetXAxisTitle(xTitle)
     chart.SetYAxisTitle(yTitle)
+    for what, points in _FONTS.items():
+        getattr(chart, f"Set{what}FontSize")(points)
     wanted = []
     for number, (columns, x, y, kind) in enumerate(series):
         node = _series(scene, f"{role} {y}", columns, x, y, kind, number)

@@ -13,6 +13,7 @@ import vtk
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.records import write_json, write_text
+from AutoRegSlicerLib.nodes import helper
 from AutoRegSlicerLib.values import Node
 
 STRUCTURE = ("Structure", "Dice before", "Dice after", "HD95 before (mm)", "HD95 after (mm)", "Volume change (%)",
@@ -24,31 +25,68 @@ _NAN = float("nan")
 def fill(node: Node, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Replace the contents of a table node: the first column is text, the others numbers (NaN: not measured).
 
-    Columns in which nothing was measured are left out.
+    Columns in which nothing was measured are left out. Slicer shows a missing number as "nan": a column in which some
+    are missing is text, with the digits of the numbers and with empty cells.
     """
     table = vtk.vtkTable()
     for number, name in enumerate(columns):
         values = [row[number] for row in rows]
-        if number == 0:
-            column: Any = vtk.vtkStringArray()
-        elif all(isinstance(v, float) and math.isnan(v) for v in values):
+        missing = [isinstance(value, float) and math.isnan(value) for value in values]
+        if number and all(missing):
             continue
-        else:
-            column = vtk.vtkDoubleArray()
+        text = number == 0 or any(missing)
+        column: Any = vtk.vtkStringArray() if text else vtk.vtkDoubleArray()
         column.SetName(name)
-        for value in values:
-            column.InsertNextValue(str(value) if number == 0 else float(value))
+        for value, absent in zip(values, missing, strict=True):
+            column.InsertNextValue(("" if absent else str(value)) if text else float(value))
         table.AddColumn(column)
     node.SetAndObserveTable(table)
     node.SetUseColumnTitleAsColumnHeader(True)
+    node.SetLocked(True)  # figures are read, not typed
 
 
 def rowsOf(node: Node) -> tuple[list[str], list[list[Any]]]:
-    """Column names and rows of a table node; numbers as numbers."""
+    """Column names and rows of a table node that was filled here; numbers as numbers, NaN where one is missing."""
     table = node.GetTable()
     columns = [table.GetColumn(i) for i in range(table.GetNumberOfColumns())]
-    rows = [[c.GetValue(r) for c in columns] for r in range(table.GetNumberOfRows())]
+    rows = [[_number(c.GetValue(r)) if number else c.GetValue(r) for number, c in enumerate(columns)]
+            for r in range(table.GetNumberOfRows())]
     return [c.GetName() for c in columns], rows
+
+
+def _number(value: Any) -> Any:
+    try:
+        return float(value) if value != "" else _NAN
+    except ValueError:
+        return value
+
+
+def readable(scene: Any, role: str, node: Node) -> Node:
+    """A hidden table of the same figures, rounded for the eye; None for None."""
+    if node is None:
+        return None
+    columns, rows = rowsOf(node)
+    shown = helper(scene, role, "vtkMRMLTableNode")
+    table = vtk.vtkTable()
+    for number, name in enumerate(columns):
+        column = vtk.vtkStringArray()
+        column.SetName(name)
+        for row in rows:
+            column.InsertNextValue(_rounded(name, row[number]))
+        table.AddColumn(column)
+    shown.SetAndObserveTable(table)
+    shown.SetUseColumnTitleAsColumnHeader(True)
+    shown.SetLocked(True)
+    return shown
+
+
+def _rounded(column: str, value: Any) -> str:
+    """A figure with the digits that can be meant: hundredths of a millimeter, thousandths of an overlap."""
+    if not isinstance(value, float):
+        return str(value)
+    if math.isnan(value):
+        return ""
+    return f"{value:.3g}" if "(%)" in column else f"{value:.2f}" if "(mm)" in column else f"{value:.3f}"
 
 
 def make(scene: Any, name: str, node: Node = None) -> Node:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -47,6 +48,20 @@ def test_training_curves_grow_in_place(scene: Any) -> None:
             assert not node.GetSaveWithScene()
 
 
+def test_a_plot_holds_only_what_shares_its_scale(scene: Any) -> None:
+    """Fractions of folds, millimeters and names nobody knows would flatten it, or say nothing."""
+    chart = updateTrainingPlots(scene, status(metrics={
+        "val_loss": [(10, 0.4)], "val_fold_fraction": [(10, 1e-5)], "val_tre_mm": [(10, 30.0)], "score": [(10, -30.0)],
+        "some_new_measure": [(10, 1e6)]}))
+    assert shown(chart) == {"Validation loss": [(10, 0.4)]}
+
+
+def test_a_small_plot_has_small_letters(scene: Any) -> None:
+    chart = updateTrainingPlots(scene, status(metrics={"val_loss": [(10, 0.4)]}))
+    assert (chart.GetTitleFontSize(), chart.GetAxisTitleFontSize(), chart.GetAxisLabelFontSize(),
+            chart.GetLegendFontSize()) == (10, 9, 8, 8)
+
+
 def test_search_stages_begin_anew(scene: Any) -> None:
     """Steps start at 0 in every stage; the curve must go on, not back."""
     metrics = {"lower_loss": [(20, 3.0), (40, 2.0), (20, 1.8), (40, 1.5)]}
@@ -68,6 +83,21 @@ def test_trials_and_the_best_so_far(scene: Any) -> None:
 def test_nothing_said_yet_is_an_empty_chart(scene: Any) -> None:
     convergence, accuracy = updateSearchPlots(scene, status())
     assert shown(convergence) == {} and shown(accuracy) == {}
+
+
+def test_tables_are_read_not_typed_and_never_say_nan(scene: Any) -> None:
+    node = scene.AddNewNodeByClass("vtkMRMLTableNode", "metrics")
+    tables.fill(node, ["Structure", "Dice after", "HD95 after (mm)", "Folds (%)"],
+                [["a", 0.8712349, 12.3456789, 0.000123456], ["b", NAN, 1.0, 0.0]])
+    assert node.GetLocked()
+    assert tables.rowsOf(node)[1][0] == ["a", 0.8712349, 12.3456789, 0.000123456]
+    assert math.isnan(tables.rowsOf(node)[1][1][1])
+    readable = tables.readable(scene, "view", node)
+    assert readable.GetLocked() and not readable.GetSaveWithScene() and readable.GetHideFromEditors()
+    for table, first in ((node, None), (readable, ["a", "0.871", "12.35", "0.000123"])):
+        cells = [[table.GetTable().GetValue(r, c).ToString() for c in range(4)] for r in range(2)]
+        assert "nan" not in str(cells) and cells[1][1] == "" and first in (None, cells[0])
+    assert tables.readable(scene, "view", None) is None
 
 
 def test_a_table_as_a_file(scene: Any, tmp_path: Path) -> None:

@@ -144,52 +144,6 @@ def test_the_chosen_parameter_set_is_kept(desk: Desk) -> None:
     assert desk.parameters.parameterNode.GetScene() is desk.scene
 
 
-def test_new_parameter_sets_have_a_name_of_their_own(desk: Desk) -> None:
-    assert desk.ui.parameterNodeSelector.nodeTypeLabel("vtkMRMLScriptedModuleNode") == "AutoReg settings"
-
-
-# ---- volumes are proposed
-
-
-def test_two_volumes_are_proposed_when_they_appear(desk: Desk) -> None:
-    p, scene = desk.parameters, desk.scene
-    first = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "first")
-    desk.settle()
-    assert p.fixedVolume is None and p.movingVolume is None
-    second = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "second")
-    desk.settle()
-    assert (p.fixedVolume, p.movingVolume) == (first, second)
-    p.fixedVolume = p.movingVolume = None  # the user's choice, too
-    scene.AddNewNodeByClass("vtkMRMLModelNode", "something else")
-    desk.settle()
-    assert p.fixedVolume is None and p.movingVolume is None
-
-
-def test_a_choice_is_never_overridden_by_a_proposal(desk: Desk) -> None:
-    p, scene = desk.parameters, desk.scene
-    first = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "first")
-    p.movingVolume = first
-    second = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "second")
-    desk.settle()
-    assert (p.fixedVolume, p.movingVolume) == (second, first)
-    p.fixedVolume = None
-    scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "third")
-    desk.settle()
-    assert p.fixedVolume is None and p.movingVolume is first
-
-
-def test_volumes_that_are_loaded_together_are_proposed_at_the_end(desk: Desk) -> None:
-    p, scene = desk.parameters, desk.scene
-    scene.StartState(scene.BatchProcessState)
-    for name in ("first", "second"):
-        scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
-    desk.settle()
-    assert p.fixedVolume is None
-    scene.EndState(scene.BatchProcessState)
-    desk.settle()
-    assert p.fixedVolume.GetName() == "first" and p.movingVolume.GetName() == "second"
-
-
 # ---- slice views
 
 
@@ -361,31 +315,3 @@ def test_what_is_computed_is_not_previewed(previewing: Desk) -> None:
     total = transforms.chain(transforms.warpToWorld(own), transforms.warpToWorld(p.outputTransform))
     expected = transforms.transformPoints(total, points)
     assert abs(slicer.util.arrayFromMarkupsControlPoints(copy) - expected).max() < 1e-6
-
-
-def test_results_wait_while_a_scene_is_loaded_or_a_dialog_is_open(desk: Desk) -> None:
-    from types import SimpleNamespace
-
-    from PySide6.QtWidgets import QDialog
-
-    from AutoRegSlicerLib.jobs_ui import JobState
-
-    taken = []
-    status = SimpleNamespace(state=JobState.Importing, folder=Path("job"), verb="register", title="x")
-    desk.session.jobs.poll = lambda: [status]
-    desk.session._take = taken.append
-    for panel in desk.session.panels:
-        if hasattr(panel, "follow"):
-            panel.follow = lambda statuses: None
-    desk.scene.StartState(desk.scene.ImportState)
-    desk.session.poll()
-    desk.scene.EndState(desk.scene.ImportState)
-    dialog = QDialog()
-    dialog.setModal(True)
-    dialog.show()
-    desk.session.poll()
-    assert taken == []
-    dialog.close()
-    desk.session.poll()
-    assert taken == [status]
-    desk.session.statuses, desk.session.jobs.poll = [], lambda: []

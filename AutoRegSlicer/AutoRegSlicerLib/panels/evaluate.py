@@ -123,8 +123,8 @@ class EvaluatePanel:
     def showTables(self, found: tuple[Any, Any]) -> None:
         """Metrics of each structure and of each landmark."""
         self._tables = found
-        self.ui.metricsTableView.setMRMLTableNode(found[0])
-        self.ui.landmarksTableView.setMRMLTableNode(found[1])
+        for view, table in zip(("metricsTableView", "landmarksTableView"), found, strict=True):
+            getattr(self.ui, view).setMRMLTableNode(tables.readable(self.session.scene, view, table))
         self.ui.metricsSummaryLabel.setText(summary(*found))
         self.session.changed()
 

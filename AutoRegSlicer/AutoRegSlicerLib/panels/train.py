@@ -119,6 +119,7 @@ class TrainPanel:
             node = trials.plot_view(self.session.scene, view)
             self._views[view] = node
             getattr(self.ui, view).setMRMLPlotViewNode(node)
+            getattr(self.ui, view).plotController().setVisible(False)  # it would choose the user's charts instead
         node.SetPlotChartNodeID(chart.GetID())
 
     # ---- training

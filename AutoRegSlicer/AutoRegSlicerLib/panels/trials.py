@@ -14,6 +14,7 @@ from AutoRegLib.core.errors import AutoRegError
 from AutoRegLib.core.jobs import read_request
 from AutoRegLib.core.recipe import read_recipe
 from AutoRegSlicerLib.jobs_ui import JobState, JobStatus
+from AutoRegSlicerLib.nodes import helper
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.footer import state_text
 
@@ -69,7 +70,10 @@ def _network(status: JobStatus) -> str:
 
 
 def plot_view(scene: Any, name: str) -> Any:
-    """The hidden view node of an embedded plot; it stays out of saved scenes."""
+    """The hidden view node of an embedded plot; it stays out of saved scenes.
+
+    It belongs to a layout of our own: for one without, Slicer's layout makes a second, hidden plot view.
+    """
     node = scene.GetSingletonNode(f"AutoReg-{name}", "vtkMRMLPlotViewNode")
     if node is None:
         node = scene.CreateNodeByClass("vtkMRMLPlotViewNode")
@@ -79,6 +83,7 @@ def plot_view(scene: Any, name: str) -> Any:
         node.SetLayoutName(f"AutoReg{name}")
         node.SetHideFromEditors(True)
         node.SetSaveWithScene(False)
+        node.SetAndObserveParentLayoutNodeID(helper(scene, "plots", "vtkMRMLScriptedModuleNode").GetID())
         node = scene.AddNode(node)
     return node
 

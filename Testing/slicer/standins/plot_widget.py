@@ -20,6 +20,7 @@ class qMRMLPlotWidget(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._scene = self._view = None
+        self._controller = QWidget(self)
 
     def setMRMLScene(self, scene: Any) -> None:
         self._scene = scene
@@ -29,6 +30,9 @@ class qMRMLPlotWidget(QWidget):
         if node is not None:
             node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self.update())
         self.update()
+
+    def plotController(self) -> QWidget:
+        return self._controller
 
     def mrmlPlotViewNode(self) -> Any:
         return self._view
