@@ -19,6 +19,7 @@ from AutoRegLib.core.errors import AutoRegError
 from AutoRegLib.core.failures import explain
 from AutoRegLib.core.jobs import JobRequest
 from AutoRegLib.core.records import make_folder
+from AutoRegLib.core.verbs import VERBS
 
 CANCELLED = 3
 #: what belongs to the command line and not to the computation
@@ -58,12 +59,12 @@ def report_problem(problem: BaseException) -> int:
 
 
 def run_verb(options: argparse.Namespace) -> int:
-    """search, train, register, apply, evaluate, study, demo: one request to the worker."""
+    """A verb of the table: one request to what computes it."""
     from AutoRegLib.app.perform import perform
 
     verb = options.verb
     arguments = {name: value for name, value in vars(options).items() if name not in OURS and value is not None}
-    with ConsoleMonitor(quiet=options.quiet, can_finish=verb in ("search", "train", "study")) as monitor:
+    with ConsoleMonitor(quiet=options.quiet, can_finish=VERBS[verb].finishable) as monitor:
         result = perform(JobRequest(verb, arguments), monitor=monitor)
     if options.json:
         show_json(result)

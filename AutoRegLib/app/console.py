@@ -27,7 +27,7 @@ def warn(text: str) -> None:
 class ConsoleMonitor(Monitor):
     """Progress in words, or as a bar when stderr is a terminal; Ctrl-C and SIGTERM become wishes.
 
-    ``can_finish``: the first Ctrl-C stops early and keeps the best so far (search, train, study); otherwise it cancels.
+    ``can_finish``: the first Ctrl-C stops early and keeps what there is so far; otherwise it cancels.
     """
 
     def __init__(self, *, quiet: bool = False, can_finish: bool = False) -> None:

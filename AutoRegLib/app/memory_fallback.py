@@ -18,22 +18,17 @@ from AutoRegLib.core.failures import explain
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.core.records import read_json, write_json
+from AutoRegLib.core.verbs import VERBS
 
 T = TypeVar("T")
 SCHEMA = "autoreg-economy/1"
 FILE = "economy.json"  # beside the checkpoint, which belongs to one rung
 
-#: by verb: (most pairs a step, part of the voxels of the working grid that stays); the first is the whole
-RUNGS: dict[str, tuple[tuple[int | None, float], ...]] = {
-    "search": ((None, 1.0), (1, 1.0), (1, 0.5), (1, 0.25)),
-    "train": ((None, 1.0), (1, 1.0), (1, 0.5), (1, 0.25)),
-    "register": ((None, 1.0), (None, 0.5), (None, 0.25)),
-}
 
 
 def economical(recipe: Recipe, verb: str, rung: int) -> Recipe:
     """The recipe at a rung of the verb's ladder. A recipe without a working spacing keeps its grid."""
-    pairs, part = RUNGS[verb][rung]
+    pairs, part = VERBS[verb].fallback[rung]
     if pairs is not None:
         recipe = replace(
             recipe, training=replace(recipe.training, batch=min(recipe.training.batch, pairs)),
@@ -90,7 +85,7 @@ def describe(whole: Recipe, reduced: Recipe) -> str:
 
 def _next_rung(recipe: Recipe, verb: str, rung: int, tried: Recipe) -> int | None:
     """The next rung that changes anything."""
-    later = range(rung + 1, len(RUNGS[verb]))
+    later = range(rung + 1, len(VERBS[verb].fallback))
     return next((below for below in later if economical(recipe, verb, below) != tried), None)
 
 
@@ -105,8 +100,9 @@ def _kept_rung(output: Path, verb: str) -> int:
     if not (output / FILE).is_file():
         return 0
     rung: Any = read_json(output / FILE, schema=SCHEMA).get("rung")
-    if not isinstance(rung, int) or not 0 <= rung < len(RUNGS[verb]):
-        raise InputError(f"{output / FILE} is damaged", expected=f"a rung of 0 to {len(RUNGS[verb]) - 1}", got=rung,
+    last = len(VERBS[verb].fallback) - 1
+    if not isinstance(rung, int) or not 0 <= rung <= last:
+        raise InputError(f"{output / FILE} is damaged", expected=f"a rung of 0 to {last}", got=rung,
                          remedy="start without --resume")
     return rung
 

@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from AutoRegLib.app.environment import decide_device, use_threads
 from AutoRegLib.app.memory_fallback import describe, economise
-from AutoRegLib.core.arguments import (
-    ARGUMENTS,
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.jobs import JobRequest, Monitor
+from AutoRegLib.core.memory import keep_freed_memory
+from AutoRegLib.core.recipe import Judge, Recipe, read_recipe
+from AutoRegLib.core.records import from_plain, make_folder, to_plain, write_json
+from AutoRegLib.core.scenario import Scenario, read_scenario
+from AutoRegLib.core.verbs import (
+    VERBS,
     ApplyArguments,
     DemoArguments,
     EvaluateArguments,
@@ -24,13 +30,6 @@ from AutoRegLib.core.arguments import (
     TrainArguments,
     check_arguments,
 )
-from AutoRegLib.core.errors import InputError
-from AutoRegLib.core.jobs import JobRequest, Monitor
-from AutoRegLib.core.memory import keep_freed_memory
-from AutoRegLib.core.recipe import Judge, Recipe, read_recipe
-from AutoRegLib.core.records import from_plain, make_folder, to_plain, write_json
-from AutoRegLib.core.scenario import Scenario, read_scenario
-from AutoRegLib.core.study_rows import ROWS
 
 if TYPE_CHECKING:
     from AutoRegLib.bundle import ModelBundle
@@ -41,22 +40,6 @@ T = TypeVar("T")
 JUDGES: dict[str, Judge] = {
     "auto": "auto", "labels": "segmentation", "landmarks": "landmarks", "images": "unsupervised",
 }
-#: what each verb leaves in its output folder: the sign that another run's results are there
-RESULTS: dict[str, tuple[str, ...]] = {
-    "search": ("recipe.json", "genotype.json", "history.csv", "checkpoint.pt"),
-    "train": (
-        "recipe.json", "weights.safetensors", "card.md", "provenance.json", "metrics.json", "history.csv",
-        "checkpoint.pt",
-    ),
-    "register": (
-        "transform.nrrd", "transform.nii.gz", "transform.h5", "transform.tfm", "warped.nii.gz",
-        "warped_labels.nii.gz", "jacobian.nii.gz", "inverse_transform.nrrd", "affine.tfm", "report.json",
-        "report.png",
-    ),
-    "evaluate": ("metrics.csv", "pairs.csv", "summary.json"),
-    "study": ("study.json", "study.csv", "study.md", *ROWS),
-    "demo": ("demo_report.json", "demo_report.png", "data", "search", "model", "evaluation", "pair", "templates"),
-}
 
 
 def perform(request: JobRequest, *, monitor: Monitor | None = None) -> dict[str, Any]:
@@ -65,12 +48,12 @@ def perform(request: JobRequest, *, monitor: Monitor | None = None) -> dict[str,
     Raises InputError (the request or its files), and what the computation raises.
     """
     monitor = monitor or Monitor()
-    arguments = from_plain(ARGUMENTS[request.verb], request.arguments, where=f"arguments of '{request.verb}'")
+    arguments = from_plain(VERBS[request.verb].arguments, request.arguments, where=f"arguments of '{request.verb}'")
     check_arguments(arguments)
     keep_freed_memory()
     use_threads(arguments.threads)
     device = decide_device(arguments.device)
-    return VERBS[request.verb](arguments, device, monitor)
+    return HANDLERS[request.verb](arguments, device, monitor)
 
 
 def claim_output(
@@ -185,7 +168,7 @@ def _learn(
 ) -> T:
     """Search or train (``work``) in the output folder, with fewer pairs or voxels at once where memory is short."""
     output = claim_output(
-        arguments.output, RESULTS[verb], overwrite=arguments.overwrite, resume=arguments.resume, monitor=monitor
+        arguments.output, VERBS[verb].results, overwrite=arguments.overwrite, resume=arguments.resume, monitor=monitor
     )
 
     def compute(economical: Recipe) -> T:
@@ -211,7 +194,7 @@ def _register(arguments: RegisterArguments, device: str, monitor: Monitor) -> di
     from AutoRegLib.registration.run import RegisterOptions, register
 
     model = _model(arguments.model, device)
-    output = claim_output(arguments.output, RESULTS["register"], overwrite=arguments.overwrite, monitor=monitor)
+    output = claim_output(arguments.output, VERBS["register"].results, overwrite=arguments.overwrite, monitor=monitor)
     options = RegisterOptions(
         moving_labels=arguments.moving_labels,
         fixed_labels=arguments.fixed_labels,
@@ -284,7 +267,7 @@ def _evaluate(arguments: EvaluateArguments, device: str, monitor: Monitor) -> di
 
     scenario = read_scenario(arguments.scenario)
     model = _model(arguments.model, device)
-    output = claim_output(arguments.output, RESULTS["evaluate"], overwrite=arguments.overwrite, monitor=monitor)
+    output = claim_output(arguments.output, VERBS["evaluate"].results, overwrite=arguments.overwrite, monitor=monitor)
     return evaluate(
         model,
         scenario,
@@ -305,7 +288,8 @@ def _study(arguments: StudyArguments, device: str, monitor: Monitor) -> dict[str
     scenario = read_scenario(arguments.scenario)
     recipe = _start_recipe(scenario, arguments, network="autoreg")
     output = claim_output(
-        arguments.output, RESULTS["study"], overwrite=arguments.overwrite, resume=arguments.resume, monitor=monitor
+        arguments.output, VERBS["study"].results, overwrite=arguments.overwrite, resume=arguments.resume,
+        monitor=monitor,
     )
     return study(
         recipe, scenario, output=output, rows=arguments.rows, minutes=arguments.minutes, seeds=arguments.seeds,
@@ -316,11 +300,12 @@ def _study(arguments: StudyArguments, device: str, monitor: Monitor) -> dict[str
 def _demo(arguments: DemoArguments, device: str, monitor: Monitor) -> dict[str, Any]:
     from AutoRegLib.app.demo import demo
 
-    output = claim_output(arguments.output, RESULTS["demo"], overwrite=arguments.overwrite, monitor=monitor)
+    output = claim_output(arguments.output, VERBS["demo"].results, overwrite=arguments.overwrite, monitor=monitor)
     return demo(output, minutes=arguments.minutes, device=device, seed=arguments.seed, monitor=monitor)
 
 
-VERBS: dict[str, Callable[[Any, str, Monitor], dict[str, Any]]] = {
+#: what computes each verb of ``core.verbs``
+HANDLERS: dict[str, Callable[[Any, str, Monitor], dict[str, Any]]] = {
     "search": _search,
     "train": _train,
     "register": _register,

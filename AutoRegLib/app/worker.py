@@ -17,14 +17,12 @@ from typing import Any
 from AutoRegLib import __version__
 from AutoRegLib.app.environment import decide_device, memory_in_use
 from AutoRegLib.app.perform import perform
-from AutoRegLib.core.arguments import located
 from AutoRegLib.core.errors import AutoRegError
 from AutoRegLib.core.failures import explain
 from AutoRegLib.core.jobs import FolderMonitor, JobRequest, Wish, read_request, take_lock, write_state
+from AutoRegLib.core.verbs import VERBS, located
 
 HEARTBEAT_SECONDS = 5.0
-#: the file by which a verb that can resume knows its own interrupted run
-RESUMABLE = {"search": "checkpoint.pt", "train": "checkpoint.pt", "study": "study.json"}
 STATES = {0: "done", 3: "cancelled"}
 
 
@@ -74,9 +72,10 @@ def run_job(folder: str | Path) -> int:
 
 def _prepared(request: JobRequest, folder: Path) -> JobRequest:
     """The request with paths found, results going to ``out/``, and the marks of a second run set."""
-    arguments = located({"output": "out", **request.arguments}, folder)
+    arguments = located(request.verb, {"output": "out", **request.arguments}, folder)
     output = Path(arguments["output"])
-    if request.verb in RESUMABLE and (output / RESUMABLE[request.verb]).is_file():
+    checkpoint = VERBS[request.verb].checkpoint
+    if checkpoint and (output / checkpoint).is_file():
         arguments["resume"] = True
     elif output == folder / "out":
         arguments["overwrite"] = True  # these are the job's own

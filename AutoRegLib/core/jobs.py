@@ -17,6 +17,7 @@ from typing import Any, Literal
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.processes import process_lives
 from AutoRegLib.core.records import from_plain, read_json, write_json, write_text
+from AutoRegLib.core.verbs import VERBS
 
 SCHEMA = "autoreg-job/1"
 Wish = Literal["", "cancel", "finish"]
@@ -38,8 +39,12 @@ class Monitor:
 class JobRequest:
     """One piece of work: the verb and its arguments, exactly those of the command line, as a mapping."""
 
-    verb: Literal["search", "train", "register", "evaluate", "apply", "study", "demo"]
+    verb: str
     arguments: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.verb not in VERBS:
+            raise InputError("unknown verb", expected=" or ".join(VERBS), got=self.verb)
 
 
 @dataclass(frozen=True)

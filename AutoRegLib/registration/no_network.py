@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from AutoRegLib.bundle import ModelBundle
-from AutoRegLib.core.arguments import Similarity
 from AutoRegLib.core.recipe import LossWeights, Network, Objective, Preprocessing, Recipe
+from AutoRegLib.core.verbs import Similarity
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.networks.none import NoNetwork

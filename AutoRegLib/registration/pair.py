@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from AutoRegLib.core.arguments import Similarity
 from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.verbs import Similarity
 from AutoRegLib.imaging.files import file_sha256, read_points, read_transform, read_volume
 from AutoRegLib.imaging.volume import Volume
 

@@ -11,10 +11,11 @@ from pipeline.scenes import make_scenario
 from pipeline.world import World
 
 from AutoRegLib.app import worker
-from AutoRegLib.app.memory_fallback import RUNGS, economical, economise
+from AutoRegLib.app.memory_fallback import economical, economise
 from AutoRegLib.core.errors import InputError, OutOfMemoryProblem
 from AutoRegLib.core.jobs import JobRequest, Monitor, read_events, write_request
 from AutoRegLib.core.recipe import Preprocessing, Recipe, Training, read_recipe, write_recipe
+from AutoRegLib.core.verbs import VERBS
 from AutoRegLib.registration import pipeline as registration
 
 
@@ -64,7 +65,7 @@ def test_the_end_of_the_ladder_and_other_problems(tmp_path: Path) -> None:
 
     with pytest.raises(MemoryError):
         economise("search", recipe, compute, monitor=Monitor())
-    assert len(tried) == len(RUNGS["search"])
+    assert len(tried) == len(VERBS["search"].fallback)
     tried.clear()
     with pytest.raises(MemoryError):  # without a working spacing there is only the batch to give up
         economise("search", Recipe(), compute, monitor=Monitor())

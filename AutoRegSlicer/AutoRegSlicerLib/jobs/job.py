@@ -12,6 +12,7 @@ from typing import Any
 
 from AutoRegLib.core.errors import DiskError, InputError
 from AutoRegLib.core.jobs import JobRequest, lock_holder, read_request, write_state
+from AutoRegLib.core.verbs import VERBS
 from AutoRegSlicerLib.jobs import process, record
 from AutoRegSlicerLib.jobs.digest import Digest
 from AutoRegSlicerLib.jobs.messages import message
@@ -102,9 +103,10 @@ class Job:
 
     def finish(self) -> None:
         """Stop and keep the best. Raises InputError where there is nothing like it."""
-        if self.record.verb not in ("search", "train", "evaluate"):
+        if not VERBS[self.record.verb].finishable:
             raise InputError(f"a job of kind '{self.record.verb}' cannot be finished early",
-                             expected="search, train or evaluate", remedy="cancel it")
+                             expected=", ".join(name for name, verb in VERBS.items() if verb.finishable),
+                             remedy="cancel it")
         if self.state in (JobState.Running, JobState.Stalled, JobState.Launching):
             self.wish("finish")
             self.move(JobState.Finishing)

@@ -17,12 +17,13 @@ from AutoRegLib.app import cli, console
 from AutoRegLib.app import perform as verbs
 from AutoRegLib.app.cli import main
 from AutoRegLib.app.options import build_parser
-from AutoRegLib.core.arguments import ARGUMENTS, located
 from AutoRegLib.core.errors import AutoRegError, CancelledError, DivergedError, InputError
 from AutoRegLib.core.failures import explain
 from AutoRegLib.core.jobs import JobRequest, Monitor
+from AutoRegLib.core.verbs import VERBS as TABLE
+from AutoRegLib.core.verbs import located
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 VERBS = ("demo", "search", "train", "register", "apply", "evaluate", "study", "models", "run", "info")
 Captured = pytest.CaptureFixture[str]
 
@@ -67,9 +68,9 @@ def test_usage_errors_are_two(argv: list[str], capsys: Captured) -> None:
 def test_options_and_arguments_are_the_same() -> None:
     """Every field of a verb's record is an option and the other way round, so a job can ask for all of it."""
     parsers = build_parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
-    for verb, record in ARGUMENTS.items():
-        options = {action.dest for action in parsers[verb]._actions} - {"help", "quiet", "json"}  # type: ignore[index]
-        assert options == set(record.__dataclass_fields__) - ({"seed"} if verb == "apply" else set()), verb
+    for name, verb in TABLE.items():
+        options = {action.dest for action in parsers[name]._actions} - {"help", "quiet", "json"}  # type: ignore[index]
+        assert options == set(verb.arguments.__dataclass_fields__), name
 
 
 def test_the_request_holds_what_was_typed(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
@@ -188,7 +189,8 @@ def test_explain_keeps_ours() -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize(
-    ("verb", "wish"), [("search", "finish"), ("train", "finish"), ("study", "finish"), ("evaluate", None)]
+    ("verb", "wish"),
+    [("search", "finish"), ("train", "finish"), ("study", "finish"), ("evaluate", "finish"), ("register", None)],
 )
 def test_ctrl_c_once(monkeypatch: pytest.MonkeyPatch, capsys: Captured, verb: str, wish: str | None) -> None:
     def work(monitor: Monitor) -> dict[str, Any]:
@@ -200,9 +202,9 @@ def test_ctrl_c_once(monkeypatch: pytest.MonkeyPatch, capsys: Captured, verb: st
         return {"output": "kept"}
 
     answer_with(monkeypatch, work)
-    argv = {"search": ["search", "s"], "train": ["train", "r", "--scenario", "s"], "study": ["study", "s"]}.get(
-        verb, ["evaluate", "--model", "m", "--scenario", "s"]
-    )
+    argv = {"search": ["search", "s"], "train": ["train", "r", "--scenario", "s"], "study": ["study", "s"],
+            "evaluate": ["evaluate", "--model", "m", "--scenario", "s"],
+            "register": ["register", "--model", "m", "--fixed", "f", "--moving", "m"]}[verb]
     before = signal.getsignal(signal.SIGINT)
     assert main([*argv, "--output", "o"]) == 3
     assert signal.getsignal(signal.SIGINT) is before
@@ -260,10 +262,10 @@ def test_job_paths_are_relative_to_the_job(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     absolute = tmp_path / "x" / "fixed.nrrd"
     asked = {"fixed": str(absolute), "moving": "in/m.nrrd", "output": "out", "model": "brain", "seed": 1}
-    found = located(asked, tmp_path)
+    found = located("register", asked, tmp_path)
     assert found == {"fixed": str(absolute), "moving": str(tmp_path / "in" / "m.nrrd"), "seed": 1,
                      "output": str(tmp_path / "out"), "model": "brain"}
-    assert located({"model": "models"}, tmp_path)["model"] == str(tmp_path / "models")
+    assert located("register", {"model": "models"}, tmp_path)["model"] == str(tmp_path / "models")
 
 
 def test_info(capsys: Captured) -> None:

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from AutoRegLib.app.worker import _prepared
-from AutoRegLib.core.arguments import StudyArguments, check_arguments
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.genotype import CELLS, OPERATORS, Genotype
 from AutoRegLib.core.jobs import JobRequest, Monitor
 from AutoRegLib.core.memory import keep_freed_memory
 from AutoRegLib.core.recipe import LossWeights, Recipe
 from AutoRegLib.core.study_rows import ROWS, TABLES, Table, choose_rows, row_recipe
+from AutoRegLib.core.verbs import StudyArguments, check_arguments
 from AutoRegLib.evaluation.study import RunMonitor
 from AutoRegLib.evaluation.study_report import (
     chosen_score,

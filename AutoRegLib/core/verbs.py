@@ -1,0 +1,306 @@
+"""The verbs, one row each: what may be asked of them, what they leave behind, how they stop and go on.
+
+Command line, worker, job folder and the Slicer module read this table. A field of a verb's record is an option of the
+command line (``--moving-labels`` is ``moving_labels``) with its default and its help. A new verb is a record and a row
+here, and a function in :data:`AutoRegLib.app.perform.HANDLERS`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.study_rows import ROWS, TABLES, choose_rows
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Preset = Literal["quick", "standard", "thorough"]
+Split = Literal["train", "val", "test"]
+Similarity = Literal["auto", "lncc", "mind"]  # without a model only; a model has its own loss
+Refine = int | Literal["auto"]
+Rung = tuple[int | None, float]  # most pairs a step (None: as asked), part of the working grid's voxels
+
+
+def option(
+    help: str, default: Any = MISSING, *, metavar: str = "", position: bool = False, file: bool = False,
+    model: bool = False, least: float | None = None, above: float | None = None,
+) -> Any:
+    """A field of a verb's record. ``position``: given without its name; ``file``: it names a file to read; ``model``: a
+    folder or the name of a model; ``least``, ``above``: limits of a number.
+    """
+    facts = {"help": help, "metavar": metavar, "position": position, "file": file, "model": model, "least": least,
+             "above": above}
+    return dataclasses.field(default=default, metadata=facts)
+
+
+def _minutes(help: str) -> Any:
+    return option(help, None, metavar="M", above=0)
+
+
+def _scenario(*, position: bool) -> Any:
+    return option("scenario.json naming cases, pairing and split", metavar="SCENARIO" if position else "FILE",
+                  position=position, file=True)
+
+
+def _model() -> Any:
+    return option("a model folder, a name of 'autoreg models list', or none (with --refine)", metavar="BUNDLE",
+                  model=True)
+
+
+def _refine() -> Any:
+    return option("optimise each pair further after the network: most iterations of the finest level, or auto "
+                  "(default 0: not at all)", 0, metavar="N", least=0)
+
+
+def _similarity() -> Any:
+    return option("what --model none compares images by (default auto: lncc for images that look alike)", "auto")
+
+
+def _preset() -> Any:
+    return option("how fine and how long (default standard)", "standard")
+
+
+def _spacing() -> Any:
+    return option("of the working grid (default: the images', as the preset allows)", None, metavar="MM", above=0)
+
+
+def _label_weight() -> Any:
+    return option("how much the overlap of training labels counts in training, 1 for instance (default 0: images "
+                  "alone)", 0.0, metavar="W", least=0)
+
+
+def _limit() -> Any:
+    return option("at most so many pairs, drawn at random (default 100)", 100, metavar="N", least=1)
+
+
+def _resume(help: str = "go on from the last checkpoint in --output") -> Any:
+    return option(help, False)
+
+
+def _seed(said: str = "default 0", default: int | None = 0) -> Any:
+    return option(f"random seed ({said})", default, metavar="N", least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Taken by every verb that computes."""
+
+    output: str = option("folder for the results", metavar="DIR")
+    overwrite: bool = option("replace the results of another run in --output, saying which", False)
+    device: Device = option("where to compute (default auto: a CUDA GPU if there is one; mps, an Apple GPU, is "
+                            "experimental)", "auto")
+    threads: int | None = option("CPU threads (default: all)", None, metavar="N", least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoArguments(Common):
+    output: str = option("folder for everything the demo makes", metavar="DIR")
+    minutes: float = option("for search and training together (default 10)", 10.0, metavar="M", above=0)
+    seed: int = _seed()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchArguments(Common):
+    scenario: str = _scenario(position=True)
+    output: str = option("folder for recipe.json, genotype.json, history.csv, figures/", metavar="DIR")
+    preset: Preset = _preset()
+    spacing: float | None = _spacing()
+    label_weight: float = _label_weight()
+    minutes: float | None = _minutes("time budget instead of the preset's steps")
+    network: str = option("a network of 'autoreg info' (default autoreg)", "autoreg", metavar="NAME")
+    judge: Literal["auto", "labels", "landmarks", "images"] = option(
+        "what the loss weights are judged by (default auto: labels where there are any, else landmarks)", "auto")
+    max_seconds: float | None = option("the most a pass over one pair may take on this device", None, metavar="S",
+                                       above=0)
+    speed_weight: float = option("how much speed counts while operators are chosen (default 0)", 0.0, metavar="W",
+                                 least=0)
+    start: str | None = option(
+        "a model of the same network: its operators and loss weights are what the search starts from and has to beat "
+        "(default: conv3 and the papers' loss weights)", None, metavar="MODEL", model=True)
+    resume: bool = _resume()
+    seed: int = _seed()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainArguments(Common):
+    recipe: str = option("recipe.json of a search (or its folder)", metavar="RECIPE", position=True, file=True)
+    scenario: str = _scenario(position=False)
+    output: str = option("folder of the new model", metavar="BUNDLE")
+    minutes: float | None = _minutes("time budget instead of the recipe's steps")
+    start: str | None = option("a model with the recipe's network, whose weights the training starts from (default: "
+                               "random weights)", None, metavar="MODEL", model=True)
+    resume: bool = _resume()
+    seed: int | None = _seed("default: the recipe's", None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegisterArguments(Common):
+    model: str = _model()
+    fixed: str = option("image that stays (NIfTI, NRRD, MetaImage, PNG)", metavar="F", file=True)
+    moving: str = option("image that is moved onto it", metavar="M", file=True)
+    output: str = option("folder for transform, warped images and report", metavar="DIR")
+    moving_labels: str | None = option("label map of the moving image, carried along", None, metavar="FILE", file=True)
+    fixed_labels: str | None = option("label map of the fixed image, for Dice and surface distances", None,
+                                      metavar="FILE", file=True)
+    fixed_landmarks: str | None = option("points in the fixed image (.csv in LPS mm, .fcsv, .mrk.json)", None,
+                                         metavar="FILE", file=True)
+    moving_landmarks: str | None = option("the corresponding points in the moving image", None, metavar="FILE",
+                                          file=True)
+    fixed_mask: str | None = option("the only voxels of the fixed image that count in affine and refinement; reported "
+                                    "on as well", None, metavar="FILE", file=True)
+    moving_mask: str | None = option("the only voxels of the moving image that count in affine and refinement", None,
+                                     metavar="FILE", file=True)
+    initial_transform: str | None = option("transform to start from, fixed to moving points", None, metavar="FILE",
+                                           file=True)
+    affine: Literal["auto", "none"] = option("affine alignment before the network (default auto)", "auto")
+    refine: Refine = _refine()
+    similarity: Similarity = _similarity()
+    inverse: bool = option("also write inverse_transform.nrrd", False)
+    transform_format: tuple[Literal["nrrd", "nii.gz", "h5", "tfm"], ...] = option(
+        "nrrd is always written; also nii.gz, h5, tfm", ("nrrd",), metavar="FORMAT")
+    compress: bool = option("compress transform.nrrd (default yes; without it is written and read faster)", True)
+    seed: int = _seed()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplyArguments(Common):
+    transform: str = option("transform from fixed to moving points", metavar="T", file=True)
+    reference: str | None = option("image whose grid the result gets (points: optional)", None, metavar="F", file=True)
+    input: str = option("what to carry", metavar="X", file=True)
+    output: str = option("file to write", metavar="Y")
+    kind: Literal["image", "labels", "points"] = option("image: linear, labels: nearest (default image)", "image")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateArguments(Common):
+    model: str = _model()
+    scenario: str = _scenario(position=False)
+    output: str = option("folder for metrics.csv, summary.json, figures/", metavar="DIR")
+    split: Split = option("which cases (default test)", "test")
+    limit: int | None = _limit()
+    refine: Refine = _refine()
+    similarity: Similarity = _similarity()
+    seed: int = _seed()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyArguments(Common):
+    scenario: str = _scenario(position=True)
+    output: str = option("folder for study.csv, study.md, figures/ and a folder per row", metavar="DIR")
+    rows: tuple[str, ...] = option(f"all (default), tables ({', '.join(TABLES)}) or rows ({', '.join(ROWS)})", ("all",),
+                                   metavar="NAME")
+    preset: Preset = _preset()
+    spacing: float | None = _spacing()
+    label_weight: float = _label_weight()
+    minutes: float | None = _minutes("of each search and of each training, instead of the preset's steps")
+    seeds: int = option("runs of each row, from --seed upwards (default 1)", 1, metavar="N", least=1)
+    limit: int | None = _limit()
+    resume: bool = _resume("keep what is finished in --output, go on with the rest; rows and seeds may be added")
+    seed: int = _seed()
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb.
+
+    ``results``: what it leaves in its output folder, the sign that another run's results are there. ``checkpoint``:
+    the file by which it knows its own interrupted run; empty where it cannot go on. ``finishable``: asked to stop, it
+    keeps the best so far. ``fallback``: what it gives up, step by step, where memory is short; the first is the whole.
+    """
+
+    arguments: type[Common]
+    summary: str
+    example: str
+    results: tuple[str, ...] = ()
+    checkpoint: str = ""
+    finishable: bool = False
+    fallback: tuple[Rung, ...] = ((None, 1.0),)
+
+
+_LEARNING: tuple[Rung, ...] = ((None, 1.0), (1, 1.0), (1, 0.5), (1, 0.25))
+VERBS: dict[str, Verb] = {
+    "demo": Verb(
+        DemoArguments, "the whole job on real brain images: search, train, register, evaluate, report",
+        "autoreg demo --output demo-output",
+        ("demo_report.json", "demo_report.png", "data", "search", "model", "evaluation", "pair", "templates"),
+    ),
+    "search": Verb(
+        SearchArguments, "find the network's operators and the loss weights for a scenario",
+        "autoreg search scenario.json --output search --preset quick --minutes 20",
+        ("recipe.json", "genotype.json", "history.csv", "checkpoint.pt"), checkpoint="checkpoint.pt", finishable=True,
+        fallback=_LEARNING,
+    ),
+    "train": Verb(
+        TrainArguments, "train a recipe's network into a model bundle",
+        "autoreg train search/recipe.json --scenario scenario.json --output model --minutes 30",
+        ("recipe.json", "weights.safetensors", "card.md", "provenance.json", "metrics.json", "history.csv",
+         "checkpoint.pt"), checkpoint="checkpoint.pt", finishable=True, fallback=_LEARNING,
+    ),
+    "register": Verb(
+        RegisterArguments, "register a moving image onto a fixed one",
+        "autoreg register --model model --fixed f.nii.gz --moving m.nii.gz --moving-labels s.nii.gz --output result",
+        ("transform.nrrd", "transform.nii.gz", "transform.h5", "transform.tfm", "affine.tfm", "warped.nii.gz",
+         "warped_labels.nii.gz", "jacobian.nii.gz", "inverse_transform.nrrd", "report.json", "report.png"),
+        fallback=((None, 1.0), (None, 0.5), (None, 0.25)),
+    ),
+    "apply": Verb(
+        ApplyArguments, "carry an image, a label map or points through a transform",
+        "autoreg apply --transform result/transform.nrrd --reference f.nii.gz --input x.nii.gz --output y.nii.gz",
+    ),
+    "evaluate": Verb(
+        EvaluateArguments, "register every pair of a split and measure",
+        "autoreg evaluate --model model --scenario scenario.json --output results --split test",
+        ("metrics.csv", "pairs.csv", "summary.json"), finishable=True,
+    ),
+    "study": Verb(
+        StudyArguments, "compare searches, baselines and ablations on your own data: the papers' tables",
+        "autoreg study scenario.json --output study --rows ablation manual --minutes 20 --seeds 3",
+        ("study.json", "study.csv", "study.md", *ROWS), checkpoint="study.json", finishable=True,
+    ),
+}
+
+
+def facts_of(record: type[Common]) -> dict[str, Mapping[str, Any]]:
+    """What :func:`option` said of every field of a verb's record."""
+    return {field.name: field.metadata for field in dataclasses.fields(record)}
+
+
+def check_arguments(arguments: Common) -> None:
+    """The rules that need no image to be read. Raises InputError."""
+    for name, facts in facts_of(type(arguments)).items():
+        value = getattr(arguments, name)
+        if value is None:
+            continue
+        if facts["file"] and not Path(value).exists():
+            raise InputError(f"no such file: {value}", expected=f"an existing file for '{name}'", got=value,
+                             remedy="check the path")
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if number and facts["least"] is not None and value < facts["least"]:
+            raise InputError(f"'{name}' is too small", expected=f"{facts['least']} or more", got=value)
+        if number and facts["above"] is not None and not facts["above"] < value < 1e6:
+            raise InputError(f"'{name}' is out of range", expected=f"more than {facts['above']}", got=value)
+    if isinstance(arguments, StudyArguments):
+        choose_rows(arguments.rows)
+    if isinstance(arguments, RegisterArguments) and (
+        (arguments.fixed_landmarks is None) != (arguments.moving_landmarks is None)
+    ):
+        raise InputError(
+            "landmarks are given for one image only", expected="fixed_landmarks and moving_landmarks",
+            remedy="give both files or neither",
+        )
+
+
+def located(verb: str, arguments: dict[str, Any], base: Path) -> dict[str, Any]:
+    """The arguments with relative paths taken from ``base`` (a job's paths are relative to its folder)."""
+    result = dict(arguments)
+    for name, facts in facts_of(VERBS[verb].arguments).items():
+        value = result.get(name)
+        if not isinstance(value, str):
+            continue
+        # a model is a folder, or a name
+        if facts["file"] or name == "output" or (facts["model"] and (base / value).is_dir()):
+            result[name] = str(base / value)
+    return result
