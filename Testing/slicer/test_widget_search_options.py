@@ -15,8 +15,8 @@ pytest.importorskip("standins.fixtures", reason="slicer-core or PySide6 is not i
 import scenes
 from standins.fixtures import Desk
 
-from AutoRegLib.core.arguments import ARGUMENTS
 from AutoRegLib.core.records import from_plain
+from AutoRegLib.core.verbs import VERBS
 
 
 def why(button: Any) -> str:
@@ -49,7 +49,7 @@ def asked(data: Desk, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], dict[s
         folder, request = requests[-1]
         data.session.jobs.discard(folder)
         data.settle()
-        from_plain(ARGUMENTS[request.verb], {"output": "out", **request.arguments}, where="the panel")
+        from_plain(VERBS[request.verb].arguments, {"output": "out", **request.arguments}, where="the panel")
         return dict(request.arguments)
 
     return press
