@@ -71,7 +71,7 @@ def run_verb(options: argparse.Namespace) -> int:
     elif not options.quiet:
         show_result(verb, result)
     if monitor.stopped:
-        warn("autoreg: stopped early by the user; the best so far is kept.")
+        warn("autoreg: stopped early by the user; what there is so far is kept.")
         return CANCELLED
     return 0
 

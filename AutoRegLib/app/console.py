@@ -66,10 +66,10 @@ class ConsoleMonitor(Monitor):
         first, self.stopped = not self.stopped, True
         if self.can_finish and first:
             self._wish = "finish"
-            self._say("Stopping after this step and keeping the best so far. Ctrl-C again cancels.")
+            self._say("Stopping after this step and keeping what there is so far. Ctrl-C again cancels.")
         elif self.can_finish and self._wish == "finish":
             self._wish = "cancel"
-            self._say("Cancelling; the state for --resume is kept.")
+            self._say("Cancelling; what is finished is kept.")
         else:
             raise CancelledError("stopped by the user")
 

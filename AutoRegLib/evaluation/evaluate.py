@@ -44,6 +44,9 @@ def evaluate(
     ``alignments``: of an earlier evaluation on these pairs by a model with the same preprocessing; their time counts
     again, and what is new is added to them.
 
+    Asked to finish or to cancel, it keeps the pairs that are done: the summary is of those and says so
+    (``pairs_asked``, ``warnings``). Cancelled, it draws no figures.
+
     Unit: mm, seconds, bytes. Returns the summary.
     Raises: InputError (no pairs, files, another dimension), DiskError, OutOfMemoryProblem, CancelledError.
     """
@@ -63,9 +66,7 @@ def evaluate(
     monitor.event("stage", name="register pairs", index=0, count=1)
     began = time.perf_counter()
     for done, pair in enumerate(_ordered(pairs), start=1):
-        if monitor.wish() == "cancel":
-            raise CancelledError(f"stopped after {done - 1} of {len(pairs)} pairs")
-        if monitor.wish() == "finish" and reports:
+        if monitor.wish() == "cancel" or (monitor.wish() == "finish" and reports):
             break
         report = _one(bundle, scenario, pair, read, refine=refine, similarity=similarity, alignments=alignments,
                       device=device, seed=seed)
@@ -75,17 +76,30 @@ def evaluate(
             monitor.event("warning", code="registration", text=f"{pair.moving.id} onto {pair.fixed.id}: {text}")
         monitor.event("progress", done=done, total=len(pairs),
                       eta_s=(time.perf_counter() - began) / done * (len(pairs) - done))
+    partial = len(reports) < len(pairs)
+    cancelled = partial and monitor.wish() == "cancel"
+    part = f"Stopped after {len(reports)} of {len(pairs)} pairs"
+    if not reports:
+        raise CancelledError(part)
+    warnings = [f"{part}: the figures are of these alone."] if partial else []
     summary = {
         **summarise(reports), "parameters": reports[0]["parameters"], "device": device, "model": name,
         "scenario": scenario.name, "split": split, "seed": seed,
     }
     write_text(output / "metrics.csv", table_text(rows))
     write_text(output / "pairs.csv", table_text([_flat(report) for report in reports]))
-    problem = _draw(output / "figures", rows, reports, title=f"{name} on {scenario.name}, {split}")
+    problem = "" if cancelled else _draw(output / "figures", rows, reports, title=f"{name} on {scenario.name}, {split}")
     if problem:
-        summary["warnings"] = [problem]
-        monitor.event("warning", code="figures", text=problem)
+        warnings.append(problem)
+    if partial:
+        summary["pairs_asked"] = len(pairs)
+    if warnings:
+        summary["warnings"] = warnings
+    for text in warnings:
+        monitor.event("warning", code="evaluation", text=text)
     write_json(output / "summary.json", summary)
+    if cancelled:
+        raise CancelledError(f"{part}, whose results are kept in {output}")
     for role, name in (("table", "metrics.csv"), ("summary", "summary.json"), ("figures", "figures")):
         monitor.event("artifact", role=role, path=str(output / name))
     return summary

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 from pipeline.synthetic import MOVING_GRID, blobs, grid_about, known_model, two_blobs
+from pipeline.world import World
 
+from AutoRegLib.app.cli import main
 from AutoRegLib.core.errors import CancelledError, InputError
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.scenario import Scenario, read_scenario
+from AutoRegLib.evaluation import evaluate as evaluation
 from AutoRegLib.evaluation.evaluate import evaluate, summarise
 from AutoRegLib.imaging.files import write_points, write_volume
 from AutoRegLib.registration import pipeline
@@ -147,8 +152,47 @@ def test_what_cannot_be_evaluated_is_refused(tmp_path: Path) -> None:
 
 
 def test_finishing_early_keeps_what_is_done(tmp_path: Path) -> None:
-    summary = evaluate(known_model(3, 0.0), scenario(tmp_path), output=tmp_path / "out", monitor=Listener("finish"))
-    assert summary["pairs"] == 1
+    listener = Listener("finish")
+    summary = evaluate(known_model(3, 0.0), scenario(tmp_path), output=tmp_path / "out", monitor=listener)
+    assert summary["pairs"] == 1 and summary["pairs_asked"] == 6
+    assert summary["warnings"] == ["Stopped after 1 of 6 pairs: the figures are of these alone."]
+    assert ("warning", {"code": "evaluation", "text": summary["warnings"][0]}) in listener.events
+    assert json.loads((tmp_path / "out/summary.json").read_text()) == summary
+    assert len(table(tmp_path / "out/pairs.csv")) == 1 and (tmp_path / "out/figures/dice.png").is_file()
+
+
+class AfterTwo(Listener):
+    """Cancels when two pairs are done."""
+
+    def wish(self) -> Any:
+        return "cancel" if sum(type == "progress" for type, _ in self.events) == 2 else ""
+
+
+def test_cancelling_keeps_what_is_done_too(tmp_path: Path) -> None:
+    with pytest.raises(CancelledError, match="Stopped after 2 of 6 pairs, whose results are kept"):
+        evaluate(known_model(3, 0.0), scenario(tmp_path), output=tmp_path / "out", monitor=AfterTwo())
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert (summary["pairs"], summary["pairs_asked"]) == (2, 6) and "Stopped after 2 of 6" in summary["warnings"][0]
+    assert len(table(tmp_path / "out/pairs.csv")) == 2 and len(table(tmp_path / "out/metrics.csv")) == 4
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_ctrl_c_at_the_command_line_keeps_finished_pairs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:
+    world = World(tmp_path)
+    whole = evaluation._one
+
+    def one(*arguments: Any, **options: Any) -> dict[str, Any]:
+        report = whole(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGINT)
+        return report
+
+    monkeypatch.setattr(evaluation, "_one", one)
+    assert main([*world.evaluate(), "--split", "train"]) == 3
+    summary = json.loads((world.output / "summary.json").read_text())
+    assert summary["pairs"] == 1 < summary["pairs_asked"]
+    assert "Stopped after 1 of" in capsys.readouterr().err
 
 
 def test_summary_by_hand() -> None:

@@ -209,7 +209,7 @@ def test_ctrl_c_once(monkeypatch: pytest.MonkeyPatch, capsys: Captured, verb: st
     assert main([*argv, "--output", "o"]) == 3
     assert signal.getsignal(signal.SIGINT) is before
     captured = capsys.readouterr()
-    assert ("best so far" in captured.err) == (wish == "finish")
+    assert ("what there is so far" in captured.err) == (wish == "finish")
     assert ("kept" in captured.out) == (wish == "finish")
 
 
