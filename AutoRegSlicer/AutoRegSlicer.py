@@ -31,7 +31,7 @@ except ImportError:  # run from the source tree: the library stands beside the m
     sys.path.append(str(Path(__file__).resolve().parents[1]))
     import AutoRegLib
 
-from AutoRegSlicerLib import environment, logic
+from AutoRegSlicerLib import earlier, environment, logic, settings
 from AutoRegSlicerLib.jobs_ui import JobRequest, Jobs
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.apply_to import ApplyToPanel
@@ -71,7 +71,19 @@ class AutoRegSlicer(ScriptedLoadableModule):
             "After Fan et al., Automated Learning for Deformable Medical Image Registration by Jointly Optimizing "
             "Network Architectures and Objective Functions.")
         if hasattr(slicer.app, "connect"):
-            slicer.app.connect("startupCompleted()", registerSampleData)
+            slicer.app.connect("startupCompleted()", startedUp)
+
+
+def startedUp() -> None:
+    """Slicer is there: offer the sample data, say what became of jobs that ran on, go on with a set-up."""
+    registerSampleData()
+    if slicer.util.mainWindow() is None:
+        return
+    if line := earlier.line(logic.defaultWorkspace()):
+        logging.info(line)
+        slicer.util.showStatusMessage(line, 15000)
+    if settings.read(settings.AGREED):  # a set-up that needed the restart goes on where the module is open
+        slicer.util.selectModule("AutoRegSlicer")
 
 
 def registerSampleData() -> None:
@@ -100,7 +112,7 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode: Any = None
         self._parameterNodeGuiTag: Any = None
         self._chosenSet = ""  # ID of the parameter set that was shown last
-        self._attached = False
+        self._attached = self._reloading = False
 
     def setup(self) -> None:
         """Build the panels. Reads small files only: nothing is imported, downloaded or started here."""
@@ -141,8 +153,6 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MILLISECONDS)
         qtbits.on(self._timer, "timeout", self.session.poll)
-        if hasattr(slicer.app, "aboutToQuit"):
-            slicer.app.aboutToQuit.connect(self.onQuit)
 
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartSaveEvent, lambda *_: self.session.leave("saving"))
@@ -154,11 +164,26 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.addObserver(scene, event, self.onNodesChanged)
 
     def cleanup(self) -> None:
-        """The module is going away: jobs go on."""
+        """The module is going away, since Slicer ends or reloads it: jobs go on, unless the user wants them stopped.
+
+        Nothing can be asked here: when Slicer ends, its windows are closed already.
+        """
         self._timer.stop()
         self.environmentPanel.stop()
         self.session.leave("module")
+        self.setParameterNode(None)
         self.removeObservers()
+        for form in self._forms:  # they may outlive this object, hidden
+            form.setMRMLScene(None)
+        if settings.read(settings.STOP_JOBS) and not self._reloading:
+            self.session.jobs.stop()
+
+    def onReload(self) -> None:
+        """For developers: the files of both libraries are read again with this one."""
+        self._reloading = True
+        for name in [n for n in sys.modules if n.split(".")[0] in ("AutoRegSlicerLib", "AutoRegLib")]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
 
     def enter(self) -> None:
         """The user opens the module: find earlier jobs, look for a GPU, show the parameters."""
@@ -176,14 +201,6 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Another module is shown: the scene and the views are as the user had them; jobs are still looked after."""
         self.session.leave("module")
         self.unbind()
-
-    def onQuit(self) -> None:
-        """Slicer ends: a running job may go on by itself."""
-        for status in self.session.jobs.running():
-            if not slicer.util.confirmYesNoDisplay(
-                _("“{title}” is running. Keep it running in the background? Its result is offered when Slicer is "
-                  "started again.").format(title=status.title), windowTitle=_("AutoReg")):
-                self.session.jobs.cancel(status.folder)
 
     def fitTabs(self) -> None:
         """The tabs are as high as the one that is shown, so that the job below stays in sight."""

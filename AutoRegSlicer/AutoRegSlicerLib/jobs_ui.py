@@ -178,6 +178,12 @@ class Jobs:
         """The jobs that have a process."""
         return [job.status(with_log=False) for job in self._jobs.values() if job.state.alive]
 
+    def stop(self) -> None:
+        """Tell every job that is not over to stop. Does not wait: the processes end by themselves within seconds."""
+        for job in self._jobs.values():
+            if not job.state.over:
+                job.cancel()
+
     def cleanUp(self, days: float = 7.0) -> int:
         """Delete jobs that ended more than ``days`` ago; returns the bytes freed.
 

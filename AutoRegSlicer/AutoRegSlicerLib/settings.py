@@ -9,6 +9,7 @@ from typing import Any
 from AutoRegLib.core import places
 
 PYTHON, WORKSPACE, WHEELS = "AutoReg/Python", "AutoReg/Workspace", "AutoReg/WheelFolder"
+STOP_JOBS = "AutoReg/StopJobsWhenSlicerCloses"
 AGREED = "AutoReg/AgreedPackages"  # a set-up that goes on after a restart: what the user agreed to
 
 

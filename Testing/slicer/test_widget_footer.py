@@ -148,6 +148,7 @@ def test_enter_attaches_to_a_job_of_an_earlier_session(full_desk: Desk, tmp_path
     full_desk.ui.applyButton.click()
     full_desk.wait(lambda: full_desk.state() in ("Launching", "Running"))
     folder = full_desk.session.statuses[-1].folder
+    size = full_desk.parameters.fixedVolume.GetImageData().GetDimensions()
     full_desk.widget.cleanup()  # nobody looks after it any more
     full_desk.session.poll = lambda: None
     again = make_desk(scenes.newScene(), tmp_path)
@@ -158,7 +159,6 @@ def test_enter_attaches_to_a_job_of_an_earlier_session(full_desk: Desk, tmp_path
         again.ui.jobResumeButton.click()
         again.wait(lambda: again.state() == "Done")
         again.settle()
-        assert again.parameters.outputVolume.GetImageData().GetDimensions() == (
-            full_desk.parameters.fixedVolume.GetImageData().GetDimensions())
+        assert again.parameters.outputVolume.GetImageData().GetDimensions() == size
     finally:
         again.widget.cleanup()

@@ -97,7 +97,7 @@ def test_wording_of_the_forms() -> None:
         for widget in root.iter("widget"):
             for name in ("text", "title"):
                 words = re.findall(r"[A-Za-z/]+", text_of(widget, name))
-                known = ("PyTorch", "GPU", "CPU", "CSV", "Python", "D")
+                known = ("PyTorch", "GPU", "CPU", "CSV", "Python", "Slicer", "D")
                 odd = [w for w in words[1:] if w[0].isupper() and w not in known]
                 assert not odd, (path.name, text_of(widget, name))
             if widget.get("class") not in silent and widget.get("name") not in set_in_code:

@@ -37,12 +37,14 @@ class EnvironmentPanel:
         self.ui.wheelFolderPathEdit.setCurrentPath(settings.read(settings.WHEELS))
         qtbits.write(self.ui.workspaceDirectoryButton, "directory", str(logic.defaultWorkspace()))
         self.setup = SetUp(session, refresh=self.refresh, check=lambda: self.check())
+        qtbits.write(self.ui.stopJobsCheckBox, "checked", bool(settings.read(settings.STOP_JOBS)))
         session.setUp = self.setup.ask
         qtbits.on(self.ui.setupEnvironmentButton, "clicked", self.setup.ask)
         qtbits.on(self.ui.refreshEnvironmentButton, "clicked", self.check)
         qtbits.on(self.ui.externalPythonPathEdit, "currentPathChanged", self.interpreterChanged)
         qtbits.on(self.ui.wheelFolderPathEdit, "currentPathChanged", self.wheelFolderChanged)
         qtbits.on(self.ui.workspaceDirectoryButton, "directoryChanged", self.workspaceChanged)
+        qtbits.on(self.ui.stopJobsCheckBox, "toggled", self.stopJobsChanged)
         self.refresh()
 
     # ---- what is there
@@ -114,6 +116,10 @@ class EnvironmentPanel:
     def wheelFolderChanged(self) -> None:
         """Install from this folder from now on."""
         settings.write(settings.WHEELS, qtbits.read(self.ui.wheelFolderPathEdit, "currentPath"))
+
+    def stopJobsChanged(self) -> None:
+        """What becomes of running jobs when Slicer is closed."""
+        settings.write(settings.STOP_JOBS, "yes" if qtbits.read(self.ui.stopJobsCheckBox, "checked") else "")
 
     def workspaceChanged(self) -> None:
         """Jobs of the former folder go on; they are found again when the folder is chosen again."""

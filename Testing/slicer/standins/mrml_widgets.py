@@ -13,6 +13,15 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QTableView, QTreeView, QWi
 SCENE_EVENTS = ("NodeAddedEvent", "NodeRemovedEvent", "EndCloseEvent", "EndBatchProcessEvent")
 
 
+def _follow(widget: Any, scene: Any, action: Any) -> None:
+    """The widget's scene from now on, None: none; ``action`` at whatever happens in it."""
+    for former, tag in getattr(widget, "_tags", []):
+        former.RemoveObserver(tag)
+    widget._scene, events = scene, SCENE_EVENTS if scene is not None else ()
+    widget._tags = [(scene, scene.AddObserver(getattr(slicer.vtkMRMLScene, event), action)) for event in events]
+    widget._refresh()
+
+
 class qMRMLWidget(QWidget):
     """The top of every form: hands the scene on."""
 
@@ -41,10 +50,7 @@ class qMRMLNodeComboBox(QWidget):
         self._combo.activated.connect(lambda index: self.setCurrentNode(self._nodes[index]))
 
     def setMRMLScene(self, scene: Any) -> None:
-        self._scene = scene
-        for event in SCENE_EVENTS if scene is not None else ():
-            scene.AddObserver(getattr(slicer.vtkMRMLScene, event), lambda *_: self._refresh())
-        self._refresh()
+        _follow(self, scene, lambda *_: self._refresh())
 
     def addAttribute(self, node_type: str, name: str, value: str | None = None) -> None:
         self._attributes[node_type] = (name, value)
@@ -68,10 +74,8 @@ class qMRMLNodeComboBox(QWidget):
 
     def _refresh(self) -> None:
         """Read the scene again; a node that is gone is deselected."""
-        if self._scene is None:
-            return
-        found = [self._scene.GetNthNode(i) for i in range(self._scene.GetNumberOfNodes())]
-        found = [node for node in found if self._fits(node)]
+        count = self._scene.GetNumberOfNodes() if self._scene is not None else 0
+        found = [node for node in map(self._scene.GetNthNode, range(count)) if self._fits(node)] if count else []
         none = self.property("noneEnabled") is True
         self._nodes = [None, *found] if none else found
         self._combo.clear()
@@ -137,10 +141,7 @@ class qMRMLSubjectHierarchyTreeView(QTreeView):
     currentItemsChanged = Signal(list)
 
     def setMRMLScene(self, scene: Any) -> None:
-        self._scene = scene
-        for event in SCENE_EVENTS:
-            scene.AddObserver(getattr(slicer.vtkMRMLScene, event), lambda *_: QTimer.singleShot(0, self._refresh))
-        self._refresh()
+        _follow(self, scene, lambda *_: QTimer.singleShot(0, self._refresh))
 
     def subjectHierarchyNode(self) -> Any:
         return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self._scene)

@@ -1,0 +1,129 @@
+"""Closing, starting again and reloading: nothing is asked, nothing is lost, nothing of the former widget listens."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("standins.fixtures", reason="slicer-core or PySide6 is not installed", exc_type=ImportError)
+
+import slicer
+from jobs import tools
+from standins.fixtures import Desk
+
+from AutoRegLib.core.jobs import JobRequest, write_state
+from AutoRegSlicerLib import settings
+from AutoRegSlicerLib.jobs import record
+from AutoRegSlicerLib.jobs.state import JobState
+
+GONE = {"pid": 4_000_000, "started": 1e9, "host": socket.gethostname()}
+
+
+def made(folder: Path, title: str, state: JobState, **changes: Any) -> Path:
+    """A job folder as an earlier Slicer left it."""
+    job = record.new_folder(folder / "jobs", "search", title, GONE)
+    record.write_record(job, record.Record("search", title, time.time(), state=state.value, owner=GONE, **changes))
+    return job
+
+
+def line(folder: Path) -> str:
+    from AutoRegSlicerLib import earlier
+
+    return earlier.line(folder)
+
+
+def test_a_new_slicer_says_what_became_of_jobs(desk: Desk, tmp_path: Path) -> None:
+    place = tmp_path / "other"
+    assert line(place) == ""
+    made(place, "seen", JobState.Done)
+    made(place, "failed and seen", JobState.Failed)
+    assert line(place) == ""
+    write_state(made(place, "Search A", JobState.Running, process=GONE), "done", exit_code=0, verb="search")
+    living = {"pid": os.getpid(), "started": time.time(), "host": socket.gethostname()}
+    made(place, "Training B", JobState.Running, process=living)
+    made(place, "Search C", JobState.Running, process=GONE)
+    told = line(place)
+    assert "“Search A” is done" in told and "“Training B” is still running" in told and "“Search C” was interr" in told
+    assert "seen" not in told
+    (place / "jobs" / "broken").mkdir()
+    (place / "jobs" / "broken" / "ui.json").write_text("{")
+    assert line(place) == told
+
+
+def test_the_line_comes_when_slicer_has_started(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    opened: list[str] = []
+    monkeypatch.setattr(desk.module, "registerSampleData", lambda: None)
+    monkeypatch.setattr(slicer.util, "showStatusMessage", lambda text, duration=0: shown.append(text))
+    monkeypatch.setattr(slicer.util, "selectModule", opened.append, raising=False)
+    write_state(made(settings.defaultWorkspace(), "Search A", JobState.Running, process=GONE), "done", exit_code=0)
+    desk.module.startedUp()  # without a main window there is nobody to tell
+    assert shown == []
+    monkeypatch.setattr(slicer.util, "mainWindow", lambda: types.SimpleNamespace())
+    desk.module.startedUp()
+    assert len(shown) == 1 and "Search A" in shown[0] and opened == []
+    settings.write(settings.AGREED, "torch>=2.4")
+    desk.module.startedUp()
+    assert opened == ["AutoRegSlicer"]
+    settings.write(settings.AGREED, "")
+
+
+@pytest.mark.skipif(not tools.posix, reason="the fake interpreter is a shell script")
+@pytest.mark.parametrize("stop", [False, True])
+def test_closing_asks_nothing_and_the_box_decides(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: bool
+) -> None:
+    for name in ("confirmYesNoDisplay", "confirmOkCancelDisplay", "infoDisplay"):
+        monkeypatch.setattr(slicer.util, name, lambda *_, **__: pytest.fail("there is no window to ask in"),
+                            raising=False)
+    desk.ui.stopJobsCheckBox.setChecked(stop)
+    jobs = desk.session.jobs
+    jobs.setInterpreter(tools.fake_interpreter(tmp_path))
+    folder = jobs.create("search", "goes on")
+    jobs.submit(folder, JobRequest("search", {"behaviour": "obedient"}))
+    desk.wait(lambda: desk.session.poll() or desk.state() == "Running")
+    desk.widget.cleanup()
+    wish = folder / "control"
+    assert (wish.read_text() if wish.is_file() else "") == ("cancel" if stop else "")
+    assert desk.session.dialogs.questions == []
+    assert bool(settings.read(settings.STOP_JOBS)) == stop
+
+
+def test_the_former_widget_listens_no_more(desk: Desk) -> None:
+    desk.widget.cleanup()
+    desk.settle()
+    refreshed: list[bool] = []
+    desk.session.refresh = lambda: refreshed.append(True)
+    desk.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "new")
+    desk.scene.Clear()
+    desk.settle()
+    assert refreshed == [] and desk.session.parameters is None
+    assert not desk.widget._timer.isActive() and not desk.widget.environmentPanel._timer.isActive()
+
+
+def test_reloading_reads_both_libraries_again_and_stops_no_job(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = dict(sys.modules)
+    ours = {name for name in before if name.split(".")[0] in ("AutoRegSlicerLib", "AutoRegLib")}
+    left: list[set[str]] = []
+    stopped: list[bool] = []
+    desk.ui.stopJobsCheckBox.setChecked(True)
+    monkeypatch.setattr(desk.session.jobs, "stop", lambda: stopped.append(True))
+
+    def reload(widget: Any) -> None:  # as ScriptedLoadableModuleWidget does: the file, then the former's cleanup
+        left.append({name for name in sys.modules if name.split(".")[0] in ("AutoRegSlicerLib", "AutoRegLib")})
+        widget.cleanup()
+
+    monkeypatch.setattr(desk.module.ScriptedLoadableModuleWidget, "onReload", reload, raising=False)
+    try:
+        desk.widget.onReload()
+    finally:
+        sys.modules.update(before)
+    assert ours and left == [set()] and stopped == []
+    settings.write(settings.STOP_JOBS, "")
