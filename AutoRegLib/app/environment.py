@@ -90,12 +90,13 @@ def describe() -> dict[str, Any]:
     """``autoreg info``: version, devices, networks, operators, models; answers without torch, too."""
     from AutoRegLib import __version__
     from AutoRegLib.core.genotype import OPERATORS
+    from AutoRegLib.core.networks import NETWORKS
 
     facts: dict[str, Any] = {
         "version": __version__,
         "torch": None,
         "devices": [],
-        "networks": [],
+        "networks": list(NETWORKS),
         "operators": list(OPERATORS),
         "models": [],
     }
@@ -103,7 +104,6 @@ def describe() -> dict[str, Any]:
         import torch
 
         from AutoRegLib.bundle import list_bundles
-        from AutoRegLib.networks.registry import NETWORKS
     except ImportError:
         return facts
     apple = ["mps"] if torch.backends.mps.is_available() else []
@@ -113,6 +113,5 @@ def describe() -> dict[str, Any]:
         **facts,
         "torch": torch.__version__,
         "devices": ["cpu", *cuda, *apple],
-        "networks": list(NETWORKS),
         "models": models,
     }

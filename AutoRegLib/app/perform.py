@@ -16,6 +16,7 @@ from AutoRegLib.app.memory_fallback import describe, economise
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.jobs import JobRequest, Monitor
 from AutoRegLib.core.memory import keep_freed_memory
+from AutoRegLib.core.networks import NETWORKS
 from AutoRegLib.core.recipe import Judge, Recipe, read_recipe
 from AutoRegLib.core.records import from_plain, make_folder, to_plain, write_json
 from AutoRegLib.core.scenario import Scenario, read_scenario
@@ -87,7 +88,6 @@ def claim_output(
 
 
 def _search(arguments: SearchArguments, device: str, monitor: Monitor) -> dict[str, Any]:
-    from AutoRegLib.networks.registry import NETWORKS
     from AutoRegLib.search.search import search
 
     if arguments.network not in NETWORKS:

@@ -1,4 +1,4 @@
-"""The table of networks by name: the second of the two extension points (the first: operators)."""
+"""Who builds each network of ``core.networks``: the second of the two extension points (the first: operators)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import nn
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.genotype import Genotype
+from AutoRegLib.core.networks import NETWORKS, network_names
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.networks.autoreg import AutoRegNet
 from AutoRegLib.networks.cells import Edge
@@ -24,14 +25,12 @@ def _voxelmorph(recipe: Recipe, searched: Sequence[str]) -> nn.Module:
     return VoxelMorph(recipe.spatial_dims, recipe.network.name, squarings=recipe.network.squarings)
 
 
-NETWORKS: dict[str, Callable[[Recipe, Sequence[str]], nn.Module]] = {
+BUILDERS: dict[str, Callable[[Recipe, Sequence[str]], nn.Module]] = {
     "autoreg": _autoreg,
     "voxelmorph1": _voxelmorph,
     "voxelmorph2": _voxelmorph,
     "voxelmorph_diff": _voxelmorph,
 }
-#: networks that have a space of architectures to search
-SEARCHABLE = ("autoreg",)
 
 
 def build_network(
@@ -43,13 +42,14 @@ def build_network(
     Raises InputError on an unknown name.
     """
     name = recipe.network.name
-    if name not in NETWORKS:
-        raise InputError(f"unknown network '{name}'", expected=", ".join(NETWORKS), got=name)
-    if searched and name not in SEARCHABLE:
-        raise InputError(f"network '{name}' has no architecture to search", expected=", ".join(SEARCHABLE))
+    if name not in BUILDERS:
+        raise InputError(f"unknown network '{name}'", expected=", ".join(BUILDERS), got=name)
+    if searched and not NETWORKS[name].searchable:
+        raise InputError(f"network '{name}' has no architecture to search",
+                         expected=", ".join(network_names(searchable=True)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed if seed is None else seed)
-        network = NETWORKS[name](recipe, searched)
+        network = BUILDERS[name](recipe, searched)
     for module in network.modules():
         if isinstance(module, Edge):
             module.recompute = recompute

@@ -14,6 +14,7 @@ from AutoRegLib.bundle import table_text
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.genotype import Genotype
 from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.core.networks import NETWORKS
 from AutoRegLib.core.recipe import Recipe, Stage, write_recipe
 from AutoRegLib.core.records import from_plain, make_folder, to_plain, write_json, write_text
 from AutoRegLib.core.scenario import Scenario
@@ -21,7 +22,6 @@ from AutoRegLib.learning.budget import Clock
 from AutoRegLib.learning.checkpoint import load_checkpoint, save_checkpoint
 from AutoRegLib.learning.data import Cohort, prepare
 from AutoRegLib.learning.determinism import identity, provenance
-from AutoRegLib.networks.registry import SEARCHABLE
 from AutoRegLib.search.bilevel import Tensors
 from AutoRegLib.search.card import search_card
 from AutoRegLib.search.cost_model import (
@@ -191,7 +191,7 @@ def runnable_stages(recipe: Recipe, cohort: Cohort, monitor: Monitor) -> tuple[l
     """The stages that this network and these data allow, with their shares of the time; says what it leaves out."""
     stages, shares = [], []
     for stage, share in zip(recipe.search.stages, recipe.search.shares, strict=True):
-        if UPPERS[stage.upper].searched and recipe.network.name not in SEARCHABLE:
+        if UPPERS[stage.upper].searched and not NETWORKS[recipe.network.name].searchable:
             text = f"network '{recipe.network.name}' has no architecture to search: stage '{stage.name}' is left out"
             monitor.event("warning", code="no-search-space", text=text)
         elif not cohort.judged_pairs("val", stage.judge):

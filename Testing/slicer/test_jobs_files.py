@@ -13,9 +13,7 @@ from jobs.tools import start, wait
 from pipeline.world import World
 
 from AutoRegLib.core.jobs import FolderMonitor, JobRequest, read_events, write_request
-from AutoRegLib.core.presets import SCALES, preset_recipe
-from AutoRegLib.core.recipe import Recipe
-from AutoRegLib.core.scenario import read_scenario
+from AutoRegLib.core.networks import NETWORKS
 from AutoRegSlicerLib import probing
 from AutoRegSlicerLib.environment import Device, Environment
 from AutoRegSlicerLib.jobs import estimate, process
@@ -171,14 +169,6 @@ def test_time_left_by_what_the_worker_reckons_with() -> None:
 # the estimate
 
 
-def test_presets_are_those_of_the_library(tmp_path: Path) -> None:
-    assert {name: scale[0] for name, scale in SCALES.items()} == {n: p[0] for n, p in estimate.PRESETS.items()}
-    scenario = read_scenario(World(tmp_path).scenario)
-    for name, (_, width) in estimate.PRESETS.items():
-        network = preset_recipe(scenario, name).network  # type: ignore[arg-type]
-        assert sum(network.features) == width * sum(Recipe().network.features)
-
-
 def test_the_estimate_follows_the_images_and_the_recipe(tmp_path: Path) -> None:
     world = World(tmp_path)
     request = JobRequest("register", {"model": "model", "fixed": "fixed.nii.gz", "moving": "moving.nii.gz"})
@@ -186,8 +176,9 @@ def test_the_estimate_follows_the_images_and_the_recipe(tmp_path: Path) -> None:
     assert small.needed is not None and small.fits and "needs about" in small.text
     voxels = 16**3
     width = 8 / 48  # of the world's tiny network, but never below a quarter
+    by_voxel = NETWORKS["autoreg"].bytes_by_voxel[0] * max(width, 0.25) + estimate.DELIVERY
     assert small.needed == pytest.approx(
-        estimate.BASE + voxels * (estimate.BYTES["autoreg"][0] * max(width, 0.25) + estimate.DELIVERY), rel=1e-6
+        estimate.BASE + voxels * by_voxel, rel=1e-6
     )
     scenario = JobRequest("search", {"scenario": str(world.scenario), "preset": "quick"})
     search = estimate.estimate_memory(scenario, tmp_path)

@@ -9,21 +9,16 @@ from typing import Any
 
 from AutoRegLib.core.errors import AutoRegError
 from AutoRegLib.core.jobs import JobRequest
+from AutoRegLib.core.networks import NETWORKS, NetworkFacts
+from AutoRegLib.core.presets import SCALES, preset_network
 from AutoRegLib.core.recipe import Recipe, read_recipe
 from AutoRegLib.core.scenario import read_scenario
 
 #: Python, PyTorch, SimpleITK and their work space, in bytes of main memory (a GPU's context is about as large)
 BASE = 500_000_000
-#: bytes by voxel of the working grid at the default widths: registering, and training one pair. From the peaks of
-#: processes on a CPU at 40 to 96 voxels a side, rounded up; they scatter by a third
-BYTES = {"autoreg": (200, 900), "voxelmorph1": (220, 500)}
-OTHERS = (220, 900)  # networks without a row
 SEARCH_FACTOR = 2.5  # a supernet holds every candidate of an edge
 #: bytes by voxel of the fixed image, of all that is delivered on it: a brain of 6.9 million voxels took 2.0 GB
 DELIVERY = 220
-#: of each preset the most voxels of its working grid and its channels beside the default's
-#: (AutoRegLib.core.presets)
-PRESETS = {"quick": (400_000, 0.5), "standard": (1_500_000, 0.5), "thorough": (8_000_000, 1.0)}
 
 
 @dataclass(frozen=True)
@@ -64,8 +59,9 @@ def _needed(request: JobRequest, base: Path) -> float:
         return BASE + voxels * _by_voxel(recipe)[0] + prod(shape) * DELIVERY
     shape, spacing = _largest(base / str(arguments["scenario"]))
     if request.verb == "search":
-        most, width = PRESETS[str(arguments.get("preset", "standard"))]
-        return BASE + min(prod(shape), most) * 2 * width * _by_voxel(Recipe())[1] * SEARCH_FACTOR
+        preset = str(arguments.get("preset", "standard"))
+        start = Recipe(network=preset_network(preset))
+        return BASE + min(prod(shape), SCALES[preset][0]) * 2 * _by_voxel(start)[1] * SEARCH_FACTOR
     recipe = read_recipe(base / str(arguments["recipe"]))
     voxels = working_voxels(shape, spacing, recipe.preprocessing.spacing)
     return BASE + voxels * recipe.training.batch * _by_voxel(recipe)[1]
@@ -97,5 +93,6 @@ def _largest(scenario: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
 def _by_voxel(recipe: Recipe) -> tuple[float, float]:
     """(registering, training) in bytes by voxel, scaled by the width of the features."""
     width = max(sum(recipe.network.features) / sum(Recipe().network.features), 0.25)
-    registering, training = BYTES.get(recipe.network.name, OTHERS)
+    facts = NETWORKS.get(recipe.network.name, NetworkFacts(recipe.network.name))
+    registering, training = facts.bytes_by_voxel
     return registering * width, training * width

@@ -6,10 +6,12 @@ from enum import Enum
 
 from slicer.i18n import tr as _
 
+from AutoRegLib.core.networks import network_names
+
 #: minutes of each preset of the search
 PRESET_MINUTES = {"Quick": 20.0, "Standard": 180.0, "Thorough": 720.0}
-#: networks a search can be asked for: those of AutoRegLib's registry, which cannot be imported without torch
-NETWORKS = ("autoreg", "voxelmorph1", "voxelmorph2", "voxelmorph_diff")
+#: networks a search can be asked for
+NETWORKS = network_names()
 
 
 class InitialAlignment(Enum):

@@ -15,6 +15,7 @@ from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.genotype import CELLS, OPERATORS, Genotype
 from AutoRegLib.core.jobs import JobRequest, Monitor
 from AutoRegLib.core.memory import keep_freed_memory
+from AutoRegLib.core.networks import NETWORKS
 from AutoRegLib.core.recipe import LossWeights, Recipe
 from AutoRegLib.core.study_rows import ROWS, TABLES, Table, choose_rows, row_recipe
 from AutoRegLib.core.verbs import StudyArguments, check_arguments
@@ -27,7 +28,6 @@ from AutoRegLib.evaluation.study_report import (
     structure_scores,
     table_lines,
 )
-from AutoRegLib.networks.registry import NETWORKS, SEARCHABLE
 from AutoRegLib.registration.metrics import peak_memory_bytes, reset_peak_memory
 from AutoRegLib.search.random_search import CANDIDATES, FACTOR, affordable, draw_candidates, judgements
 
@@ -41,7 +41,7 @@ def test_names_are_unambiguous_and_every_row_stands_in_a_table() -> None:
 def test_every_row_can_be_made() -> None:
     for row in ROWS.values():
         assert row.network in NETWORKS and row.genotype in {*OPERATORS, "random"}
-        assert not {"feature", "deformation"} & set(row.searched) or row.network in SEARCHABLE
+        assert not {"feature", "deformation"} & set(row.searched) or NETWORKS[row.network].searchable
         recipe = row_recipe(Recipe(), row, 3)
         assert recipe.seed == 3 and recipe.training == Recipe().training
         assert [stage.upper for stage in recipe.search.stages] == [u for u in ("feature", "deformation", "lambda")

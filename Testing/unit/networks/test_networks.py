@@ -9,15 +9,20 @@ import torch
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.genotype import CELLS, OPERATOR_TABLE, OPERATORS, Genotype
+from AutoRegLib.core.networks import NETWORKS
 from AutoRegLib.core.recipe import Network, Recipe
 from AutoRegLib.networks.autoreg import AutoRegNet, searched_cells
 from AutoRegLib.networks.operators import CONSTRUCTORS
-from AutoRegLib.networks.registry import NETWORKS, build_network, count_parameters
+from AutoRegLib.networks.registry import BUILDERS, build_network, count_parameters
 
 SMALL = Network(features=(4, 6), decoder=(8, 6, 4))
 MIXED = Genotype(
     ("conv5", "sep3", "conv1"), ("dil3", "conv3", "sep5"), ("dil7", "conv1", "sep3"), ("dil5", "sep5", "conv3")
 )
+
+
+def test_every_network_has_facts_and_a_builder() -> None:
+    assert set(NETWORKS) == set(BUILDERS)
 
 
 def pair(shape: tuple[int, ...], seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -33,7 +38,7 @@ def awaken(network: torch.nn.Module) -> None:
             value.data = torch.randn(value.shape, generator=made) * 0.2
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", BUILDERS)
 @pytest.mark.parametrize("shape", [(19, 22), (13, 18, 21)])
 def test_untrained_network_is_the_identity_on_any_size(name: str, shape: tuple[int, ...]) -> None:
     network = build_network(Recipe(spatial_dims=len(shape), network=Network(name=name)))
