@@ -15,9 +15,9 @@ from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.records import make_folder
 from AutoRegLib.core.scenario import Case, Scenario, read_scenario, write_scenario
 from AutoRegSlicerLib import landmarks, segmentations, transforms, volumes
-from AutoRegSlicerLib.exports import Steps, finish
 from AutoRegSlicerLib.lattices import ownLattice
 from AutoRegSlicerLib.nodes import isMadeByAutoReg
+from AutoRegSlicerLib.steps import Steps, finish
 from AutoRegSlicerLib.values import CaseRow, Message, Node
 from AutoRegSlicerLib.wording import counted
 from AutoRegSlicerLib.wording import tr as _

@@ -14,10 +14,10 @@ from AutoRegLib.core.jobs import JobRequest
 from AutoRegLib.core.records import make_folder, read_json, write_json
 from AutoRegSlicerLib import landmarks, segmentations, transforms, volumes
 from AutoRegSlicerLib.lattices import Lattice, ownLattice
+from AutoRegSlicerLib.steps import Steps, finish
 from AutoRegSlicerLib.values import Node, RegistrationInputs, RegistrationOutputs
 
 NOTE_SCHEMA = "autoreg-slicer-note/1"
-Steps = Generator[str, None, Any]
 
 _INPUT_NODES = ("fixedVolume", "movingVolume", "fixedSegmentation", "movingSegmentation", "fixedLandmarks",
                 "movingLandmarks", "fixedMask", "movingMask", "initialTransform")
@@ -45,7 +45,8 @@ def exportRegistrationSteps(
         if mask is None:
             continue
         structures = segmentations.structuresOf(mask, ids, lattices[role])
-        voxels = segmentations.voxelsOn(lattices[role], structures, lambda structure: 1, transforms.toWorld(mask))
+        voxels = yield from segmentations.voxelsOnSteps(
+            lattices[role], structures, lambda structure: 1, transforms.toWorld(mask))
         if not voxels.any():
             raise InputError(f"the {role} mask has no voxels inside the {role} volume", expected="a mask on the volume",
                              remedy="draw the mask, or leave it out")
@@ -84,7 +85,7 @@ def _labels(
     described: dict[str, Any] = {}
     for role, found in structures.items():
         node = given[role][0]
-        voxels = segmentations.voxelsOn(lattices[role], found, value, transforms.toWorld(node))
+        voxels = yield from segmentations.voxelsOnSteps(lattices[role], found, value, transforms.toWorld(node))
         if not voxels.any():
             raise InputError(f"the {role} segmentation has no voxels inside the {role} volume",
                              expected="segments on the volume", remedy="choose the segmentation of this volume")
@@ -147,10 +148,3 @@ def exportRegistration(
     return finish(exportRegistrationSteps(inputs, jobFolder, outputs))
 
 
-def finish(steps: Steps) -> Any:
-    """Run the steps to the end; what they return."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value

@@ -102,10 +102,15 @@ def imageLattice(image: Any) -> Lattice:
     return Lattice(tuple(image.GetDimensions()), result)
 
 
-def orientedImage(lattice: Lattice, voxels: np.ndarray | None = None) -> Any:
-    """A vtkOrientedImageData on the lattice; ``voxels`` (z, y, x) are copied, None: an empty geometry."""
+def orientedImage(lattice: Lattice, voxels: np.ndarray | None = None, slab: slice | None = None) -> Any:
+    """A vtkOrientedImageData on the lattice; ``voxels`` (z, y, x) are copied, None: an empty geometry.
+
+    ``slab``: of these planes of the last axis alone.
+    """
     image = slicer.vtkOrientedImageData()
-    image.SetDimensions(lattice.size)
+    nx, ny, nz = lattice.size
+    first, last = (0, nz) if slab is None else (slab.start, slab.stop)
+    image.SetExtent(0, nx - 1, 0, ny - 1, first, last - 1)
     image.SetImageToWorldMatrix(vtkMatrix(lattice.ijkToRAS))
     if voxels is None:
         image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)

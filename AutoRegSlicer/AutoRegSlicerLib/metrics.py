@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,9 @@ import slicer
 from AutoRegLib.core.errors import InputError
 from AutoRegSlicerLib import landmarks, segmentations, tables, transforms, volumes
 from AutoRegSlicerLib.apply import worldLattice
-from AutoRegSlicerLib.exports import Steps, finish
-from AutoRegSlicerLib.lattices import Lattice, imageLattice, imageVoxels
+from AutoRegSlicerLib.lattices import Lattice, imageLattice, imageVoxels, orientedImage
 from AutoRegSlicerLib.results import FIXED, MOVING
+from AutoRegSlicerLib.steps import Steps, finish, slabs
 from AutoRegSlicerLib.values import Node
 
 _NAN = float("nan")
@@ -42,15 +42,12 @@ def computeMetricsSteps(
     fixedLandmarks: Node = None, movingLandmarks: Node = None, jacobian: Node = None, referenceVolume: Node = None,
     metricsTable: Node = None, landmarksTable: Node = None,
 ) -> Steps:
-    """:func:`computeMetrics` one structure at a time: yields its name, returns the tables."""
+    """:func:`computeMetrics` in small steps: yields what is worked on, returns the tables."""
     metrics = points = None
     title = transformNode.GetName()
     if fixedSegmentation is not None and movingSegmentation is not None:
-        rows = []
-        for row in structureRows(transformNode, fixedSegmentation, movingSegmentation, jacobian=jacobian,
-                                 reference=referenceVolume or transformNode.GetNodeReference(FIXED)):
-            rows.append(row)
-            yield row[0]
+        rows = yield from structureRows(transformNode, fixedSegmentation, movingSegmentation, jacobian=jacobian,
+                                        reference=referenceVolume or transformNode.GetNodeReference(FIXED))
         metrics = tables.make(scene, f"{title} metrics", metricsTable)
         tables.fill(metrics, tables.STRUCTURE, tables.withMean(rows))
     if fixedLandmarks is not None and movingLandmarks is not None:
@@ -65,8 +62,11 @@ def computeMetricsSteps(
 
 def structureRows(
     transformNode: Node, fixed: Node, moving: Node, *, jacobian: Node = None, reference: Node = None,
-) -> Iterator[list[Any]]:
-    """A row per structure that both have, in the columns of ``tables.STRUCTURE``, one by one. Raises InputError."""
+) -> Steps:
+    """A row per structure that both have, in the columns of ``tables.STRUCTURE``.
+
+    Yields after each small step, returns the rows. Raises InputError.
+    """
     fixedStructures = segmentations.structuresOf(fixed, None, None if reference is None else worldLattice(reference))
     movingStructures = segmentations.structuresOf(moving)
     value = segmentations.commonValues((fixed, fixedStructures), (moving, movingStructures))
@@ -79,21 +79,27 @@ def structureRows(
     lattice = _grid(fixed, fixedStructures, reference)
     place = transforms.toWorld(moving)
     warp = transforms.chain(place, transforms.warpToWorld(transformNode))
-    stages = [segmentations.voxelsOn(lattice, structures, value, transform) for structures, transform in (
-        (fixedStructures, transforms.toWorld(fixed)), (movingStructures, place), (movingStructures, warp))]
-    boxes = _boxes(*stages)
-    folded = _folds(jacobian, lattice)
-    sizes = _volumes(moving, movingStructures, value)
+    stages = []
+    for structures, transform in ((fixedStructures, transforms.toWorld(fixed)), (movingStructures, place),
+                                  (movingStructures, warp)):
+        stages.append((yield from segmentations.voxelsOnSteps(lattice, structures, value, transform)))
+    boxes = yield from _boxes(*stages)
+    folded = yield from _folds(jacobian, lattice)
+    sizes = yield from _volumes(moving, movingStructures, value)
     voxel = float(np.prod(lattice.spacing))
+    rows = []
     for number in common:
         box = boxes.get(number, (slice(0, 1),) * 3)
         target, before, after = (voxels[box] == number for voxels in stages)
         volume = float(after.sum()) * voxel
-        yield [
-            names[number], dice(target, before), dice(target, after), hd95(target, before, lattice.spacing),
-            hd95(target, after, lattice.spacing), 100 * (volume / sizes[number] - 1) if sizes.get(number) else _NAN,
+        rows.append([
+            names[number], dice(target, before), dice(target, after),
+            (yield from _hd95(target, before, lattice.spacing)), (yield from _hd95(target, after, lattice.spacing)),
+            100 * (volume / sizes[number] - 1) if sizes.get(number) else _NAN,
             100 * float(folded[box][target].mean()) if folded is not None and target.any() else _NAN,
-        ]
+        ])
+        yield names[number]
+    return rows
 
 
 def landmarkRows(transformNode: Node, fixed: Node, moving: Node) -> list[list[Any]]:
@@ -116,6 +122,11 @@ def dice(first: np.ndarray, second: np.ndarray) -> float:
 
 def hd95(first: np.ndarray, second: np.ndarray, spacing: Any) -> float:
     """95th percentile of the surface distances, the larger direction; NaN where one is empty. Unit: mm."""
+    return float(finish(_hd95(first, second, spacing)))
+
+
+def _hd95(first: np.ndarray, second: np.ndarray, spacing: Any) -> Steps:
+    """:func:`hd95`, yielding after each of its longer parts."""
     if not first.any() or not second.any():
         return _NAN
     import SimpleITK as sitk  # comes with Slicer; only needed here
@@ -123,30 +134,35 @@ def hd95(first: np.ndarray, second: np.ndarray, spacing: Any) -> float:
     box = tuple(slice(int(used[0]), int(used[-1]) + 1) for used in (
         np.flatnonzero((first | second).any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)))
     surfaces = [_surface(np.pad(mask[box], 1)) for mask in (first, second)]
+    yield "surfaces"
     worst = []
     for own, other in (surfaces, surfaces[::-1]):
         image = sitk.GetImageFromArray(other.astype(np.uint8))
         image.SetSpacing([float(s) for s in spacing])
         distance = sitk.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=True)
         worst.append(float(np.percentile(sitk.GetArrayViewFromImage(distance)[own], 95)))
+        yield "surface distance"
     return max(worst)
 
 
-def _boxes(*stages: np.ndarray) -> dict[int, tuple[slice, ...]]:
-    """The smallest box that holds a label in all of the volumes, by label, in one pass over the voxels."""
+def _boxes(*stages: np.ndarray) -> Steps:
+    """The smallest box that holds a label in all of the volumes, by label; slab by slab, each voxel looked at once."""
     found: dict[int, np.ndarray] = {}
-    for voxels in stages:
-        where = np.flatnonzero(voxels)
+    for voxels, slab in ((voxels, slab) for voxels in stages for slab in slabs(stages[0].shape[::-1])):
+        part = voxels[slab]
+        where = np.flatnonzero(part)
         if not len(where):
             continue
-        values = voxels.ravel()[where]
+        values = part.ravel()[where]
         order = np.argsort(values, kind="stable")
         labels, starts = np.unique(values[order], return_index=True)
-        places = np.stack(np.unravel_index(where[order], voxels.shape))
+        places = np.stack(np.unravel_index(where[order], part.shape))
+        places[0] += slab.start
         lowest, highest = (f.reduceat(places, starts, axis=1) for f in (np.minimum, np.maximum))
         for index, label in enumerate(labels.tolist()):
             box = np.stack([lowest[:, index], -highest[:, index]])
             found[label] = np.minimum(found[label], box) if label in found else box
+        yield "boxes"
     return {label: tuple(slice(int(low), int(1 - high)) for low, high in box.T) for label, box in found.items()}
 
 
@@ -167,23 +183,33 @@ def _grid(fixed: Node, structures: list[Any], reference: Node) -> Lattice:
     return lattice.padded(0.5)  # segments end at their box; the other structure may reach further
 
 
-def _folds(jacobian: Node, lattice: Lattice) -> np.ndarray | None:
-    """Where the determinant is 0 or less, on the lattice."""
+def _folds(jacobian: Node, lattice: Lattice) -> Steps:
+    """Where the determinant is 0 or less, on the lattice; None without a map."""
     if jacobian is None or jacobian.GetImageData() is None:
         return None
-    scratch = slicer.vtkMRMLScene()
-    world = volumes.inWorld(jacobian, scratch)
-    folded = volumes.nodeOn(scratch, volumes.ownLattice(world), (volumes.voxelsOf(world) <= 0).astype(np.uint8),
-                            "vtkMRMLLabelMapVolumeNode")
-    return volumes.voxelsOf(volumes.resampled(folded, lattice)) > 0
+    world = volumes.inWorld(jacobian, slicer.vtkMRMLScene())
+    image = orientedImage(volumes.ownLattice(world), (volumes.voxelsOf(world) <= 0).view(np.uint8))
+    yield "folds"
+    folded = np.zeros(lattice.size[::-1], bool)
+    for slab in slabs(lattice.size):
+        folded[slab] = imageVoxels(segmentations.moved(image, lattice, None, slab)) > 0
+        yield "folds"
+    return folded
 
 
-def _volumes(node: Node, structures: list[Any], value: Any) -> dict[int, float]:
-    """Volume of every structure as it was drawn, with its linear transforms. Unit: mm3."""
+def _volumes(node: Node, structures: list[Any], value: Any) -> Steps:
+    """Volume of every structure as it was drawn, with its linear transforms, by label. Unit: mm3."""
     linear = transforms.worldMatrix(node) if transforms.isLinearlyPlaced(node) else np.eye(4)
     scale = abs(float(np.linalg.det(linear[:3, :3])))
-    return {value(s): float((imageVoxels(s.image) == s.value).sum()) * scale
-            * float(np.prod(imageLattice(s.image).spacing)) for s in structures}
+    counts: dict[Any, Counter[int]] = {}
+    for image in dict.fromkeys(s.image for s in structures):
+        counts[image], voxels = Counter(), imageVoxels(image)
+        for slab in slabs(image.GetDimensions()):
+            labels, sizes = np.unique(voxels[slab], return_counts=True)
+            counts[image].update(dict(zip(labels.tolist(), sizes.tolist(), strict=True)))
+            yield "volumes"
+    return {value(s): counts[s.image][s.value] * scale * float(np.prod(imageLattice(s.image).spacing))
+            for s in structures}
 
 
 def _inherit(node: Node, transformNode: Node) -> None:

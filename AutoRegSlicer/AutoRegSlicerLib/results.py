@@ -11,10 +11,11 @@ import slicer
 
 from AutoRegLib.core.errors import InputError
 from AutoRegSlicerLib import colors, landmarks, segmentations, tables, transforms, views, volumes
-from AutoRegSlicerLib.exports import Steps, finish, nodesOfNote, readNote
+from AutoRegSlicerLib.exports import nodesOfNote, readNote
 from AutoRegSlicerLib.lattices import ownLattice
 from AutoRegSlicerLib.nodes import JOB, nodesOfClass, placeBeside
 from AutoRegSlicerLib.previews import takeOffAll
+from AutoRegSlicerLib.steps import Steps, finish
 from AutoRegSlicerLib.values import Node, RegistrationInputs, RegistrationOutputs, RegistrationResult
 
 FIXED, MOVING = "spatialRegistrationFixed", "spatialRegistrationMoving"

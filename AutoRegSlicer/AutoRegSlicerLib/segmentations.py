@@ -18,6 +18,7 @@ import vtk
 from AutoRegLib.core.errors import InputError
 from AutoRegSlicerLib import volumes
 from AutoRegSlicerLib.lattices import Lattice, imageVoxels, orientedImage, ownLattice, vtkMatrix
+from AutoRegSlicerLib.steps import Steps, finish, slabs
 from AutoRegSlicerLib.transforms import isLinearlyPlaced, worldMatrix
 from AutoRegSlicerLib.values import Node
 
@@ -186,18 +187,27 @@ def voxelsOn(
     ``value``: the label of a structure. ``transform``: to world, of the node. Where structures overlap the later
     one is seen.
     """
+    return np.asarray(finish(voxelsOnSteps(lattice, structures, value, transform)))
+
+
+def voxelsOnSteps(
+    lattice: Lattice, structures: Sequence[Structure], value: Callable[[Structure], int], transform: Any = None,
+) -> Steps:
+    """:func:`voxelsOn` slab by slab: yields after each, returns the labels."""
     largest = max((value(structure) for structure in structures), default=0)
     result = np.zeros(lattice.size[::-1], np.int16 if largest < 2**15 else np.int32)
     for image, members in _byImage(structures):
-        voxels = imageVoxels(moved(image, lattice, transform))
-        lowest = min(int(voxels.min()), 0)
-        table = np.zeros(max(int(voxels.max()), 0) - lowest + 1, result.dtype)  # one look-up for all segments
-        for structure in members:
-            if 0 <= structure.value - lowest < len(table):
-                table[structure.value - lowest] = value(structure)
-        table[-lowest] = 0
-        found = table[voxels.astype(np.intp) - lowest]
-        result[found != 0] = found[found != 0]
+        for slab in slabs(lattice.size):
+            voxels = imageVoxels(moved(image, lattice, transform, slab))
+            lowest = min(int(voxels.min()), 0)
+            table = np.zeros(max(int(voxels.max()), 0) - lowest + 1, result.dtype)  # one look-up for all segments
+            for structure in members:
+                if 0 <= structure.value - lowest < len(table):
+                    table[structure.value - lowest] = value(structure)
+            table[-lowest] = 0
+            found = table[voxels.astype(np.intp) - lowest]
+            result[slab][found != 0] = found[found != 0]
+            yield members[0].name
     return result
 
 
@@ -209,11 +219,14 @@ def _byImage(structures: Sequence[Structure]) -> list[tuple[Any, list[Structure]
     return list(groups.items())
 
 
-def moved(image: Any, lattice: Lattice, transform: Any = None) -> Any:
-    """An oriented label image on another lattice, nearest neighbor, through ``transform`` (to world)."""
+def moved(image: Any, lattice: Lattice, transform: Any = None, slab: slice | None = None) -> Any:
+    """An oriented label image on another lattice, nearest neighbor, through ``transform`` (to world).
+
+    ``slab``: on these planes of it alone.
+    """
     result = slicer.vtkOrientedImageData()
     resample = slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage
-    if not resample(image, orientedImage(lattice), result, False, False, transform):
+    if not resample(image, orientedImage(lattice, slab=slab), result, False, False, transform):
         raise InputError("labels could not be resampled", remedy="check the segmentation's geometry")
     return result
 
