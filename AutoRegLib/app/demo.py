@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import time
 from collections.abc import Mapping
@@ -92,7 +93,7 @@ def demo(
     truth = truth_errors(model, scenario, output / "data", device=device, monitor=monitor)
     lap("evaluate")
     fixed, moving = (case for case in scenario.split("test")[:2])
-    register(
+    pair = register(
         model, fixed.image, moving.image, output=output / "pair", device=device, monitor=monitor,
         options=RegisterOptions(fixed_labels=fixed.labels, moving_labels=moving.labels, inverse=True, seed=seed),
     )
@@ -111,9 +112,11 @@ def demo(
         "seed": seed, "output": str(output), "model": str(output / "model"),
         "report": str(output / "demo_report.json"),
     }
-    picture = _draw(output / "demo_report.png", report)
-    if picture:
-        report["picture"] = picture
+    with contextlib.suppress(ImportError):  # matplotlib is not installed
+        from AutoRegLib.app.demo_figure import demo_picture
+
+        demo_picture(output / "demo_report.png", output, fixed, moving, pair, report)
+        report["picture"] = str(output / "demo_report.png")
     write_json(output / "demo_report.json", report)
     return report
 
@@ -228,13 +231,3 @@ def truth_errors(
 def _groups() -> dict[int, int]:
     """Atlas code to structure."""
     return {code: own for own, (_, others) in STRUCTURES.items() for code in (own, *others)}
-
-
-def _draw(path: Path, report: Mapping[str, Any]) -> str:
-    """Write the picture; empty where matplotlib is not installed."""
-    try:
-        from AutoRegLib.app.demo_figure import demo_picture
-    except ImportError:
-        return ""
-    demo_picture(path, report)
-    return str(path)

@@ -1,4 +1,4 @@
-"""One picture of the demo: overlap per structure, and the distance to the true deformation."""
+"""The demo's picture: two unseen people before and after registration, against the truth."""
 
 from __future__ import annotations
 
@@ -6,37 +6,46 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+import numpy as np
 
-from AutoRegLib.core.records import write_whole
+from AutoRegLib.app.synthetic_cohort import truth_between
+from AutoRegLib.core.scenario import Case
+from AutoRegLib.imaging.displacement import jacobian_determinant
+from AutoRegLib.imaging.files import read_displacement, read_volume
+from AutoRegLib.imaging.volume import resample
+from AutoRegLib.registration.figure import report_figure
+from AutoRegLib.registration.pair import RegisterOptions, read_pair
+from AutoRegLib.registration.report import ResultVolumes
 
-BEFORE, AFTER = "#b8bec6", "#1f6f8b"
 
+def demo_picture(
+    path: str | Path, output: Path, fixed: Case, moving: Case, registered: Mapping[str, Any], report: Mapping[str, Any]
+) -> None:
+    """Draw the pair that was registered into ``output/pair``, and what all unseen pairs gave.
 
-def demo_picture(path: str | Path, report: Mapping[str, Any]) -> None:
-    """Bars before and after registration on the unseen people. Raises DiskError."""
-    names = {str(code): name for code, name in report["structures"].items()}
-    codes = sorted((c for c in report["dice"] if c in names), key=lambda c: report["dice"][c])
-    figure = Figure(figsize=(11, 0.26 * len(codes) + 1.8), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, width_ratios=(3, 1))
-    for offset, key, colour, label in ((0.2, "dice_before", BEFORE, "before"), (-0.2, "dice", AFTER, "registered")):
-        places = [row + offset for row in range(len(codes))]
-        left.barh(places, [report[key].get(c, 0.0) for c in codes], 0.38, color=colour, label=label)
-    left.set_yticks(range(len(codes)), [names[c] for c in codes], fontsize=8)
-    left.set_xlim(0, 1)
-    left.set_xlabel("Dice")
-    left.set_title(f"Mean Dice {report['dice_before']['mean']:.3f} to {report['dice']['mean']:.3f}, "
-                   f"{report['pairs']} pairs of unseen people, {report['folds']} folds", fontsize=10)
-    left.legend(loc="lower right", fontsize=8)
-    for offset, suffix, colour in ((-0.2, "_before", BEFORE), (0.2, "", AFTER)):
-        values = [report[f"truth_error_mm{part}{suffix}"] for part in ("", "_p95")]
-        bars = right.bar([offset, 1 + offset], values, 0.38, color=colour)
-        right.bar_label(bars, fmt="%.2f", fontsize=8)
-    right.set_xticks([0, 1], ["median", "95 %"])
-    right.set_ylabel("mm")
-    right.set_title("Distance to the truth", fontsize=10)
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-    write_whole(path, lambda temporary: figure.savefig(temporary, dpi=130))
+    ``registered``: the report of that pair; ``report``: of the demo. Raises DiskError.
+    """
+    result = output / "pair"
+    pair = read_pair(fixed.image, moving.image,
+                     RegisterOptions(fixed_labels=fixed.labels, moving_labels=moving.labels))
+    found = read_displacement(result / "transform.nrrd")
+    grid, own = pair.fixed.geometry, pair.moving_labels
+    volumes = ResultVolumes(
+        before=resample(pair.moving, grid), warped=read_volume(result / "warped.nii.gz", "intensity"),
+        jacobian=jacobian_determinant(found),
+        labels_before=None if own is None else resample(own, grid),
+        warped_labels=None if own is None else read_volume(result / "warped_labels.nii.gz", "labels"),
+    )
+    truth = truth_between(*(read_displacement(output / "data" / "truth" / f"{case.id}_to_template.nrrd")
+                            for case in (fixed, moving))).vectors
+    brain = pair.fixed.array > 0
+    measured = {
+        **registered,
+        "truth_error_mm_before": float(np.median(np.linalg.norm(truth[brain], axis=-1))),
+        "truth_error_mm": float(np.median(np.linalg.norm((found.vectors - truth)[brain], axis=-1))),
+    }
+    arrow = "\N{RIGHTWARDS ARROW}"
+    title = (f"{report['pairs']} pairs of unseen people: Dice {report['dice_before']['mean']:.2f} {arrow} "
+             f"{report['dice']['mean']:.2f}, {report['truth_error_mm_before']:.1f} {arrow} "
+             f"{report['truth_error_mm']:.1f} mm from the truth. One of them:")
+    report_figure(path, pair, found, volumes, measured, names=report["structures"], title=title)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import scenes
-from pair import STRUCTURES
 from standins import fixtures
 
 from AutoRegLib.app.demo import make_cohort, template_files
@@ -22,7 +21,11 @@ from AutoRegLib.imaging.volume import Volume, resample
 from AutoRegSlicerLib.lattices import Lattice
 
 WIDTH = 480  # of an ordinary module panel
-CASES, SPACING = 12, 5.0  # mm; of the search: small enough for minutes on two cores
+CASES, SPACING = 12, 7.0  # mm; of the search: small enough for minutes on two cores
+#: of the search's cases: those that are large enough on that grid
+LARGE = {2: "left white matter", 41: "right white matter", 3: "left cortex", 42: "right cortex",
+         4: "left lateral ventricle", 43: "right lateral ventricle", 8: "left cerebellar cortex",
+         47: "right cerebellar cortex", 10: "left thalamus", 49: "right thalamus", 16: "brain stem"}
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -74,18 +77,14 @@ def loadCohort(scene: Any, folder: Path) -> None:
         on = Lattice(grid.size, LPS_RAS @ grid.index_to_physical)
         name = f"Brain {number:02d}"
         volume = scenes.addVolume(scene, name, on, image.array)
-        node = scenes.addSegmentation(scene, f"{name} labels", on, _numbered(drawn), _names())
+        node = scenes.addSegmentation(scene, f"{name} labels", on, _numbered(drawn), tuple(LARGE.values()))
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
 
 
-def _names() -> tuple[str, ...]:
-    return tuple(name for name, _ in STRUCTURES.values())
-
-
 def _numbered(drawn: Volume) -> np.ndarray:
-    """The structures of the pictures, numbered from 1."""
+    """The large structures, numbered from 1."""
     numbers = np.zeros(256, np.uint8)
-    numbers[list(STRUCTURES)] = np.arange(1, len(STRUCTURES) + 1)
+    numbers[list(LARGE)] = np.arange(1, len(LARGE) + 1)
     return numbers[drawn.array]
 
 
@@ -97,7 +96,7 @@ def searchAndTrain(desk: Any, minutes: float) -> None:
     ui.addFromSceneButton.click()
     desk.settle()
     ui.checkDataButton.click()
-    p.searchPreset, p.searchMinutes = SearchPreset.Custom, minutes
+    p.searchPreset, p.searchMinutes, p.learnFromLabels = SearchPreset.Custom, minutes, True
     desk.settle()
     ui.autoSearchButton.click()
     desk.wait(lambda: desk.session.statuses, 60)

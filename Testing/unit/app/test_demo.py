@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from AutoRegLib.app import demo
+from AutoRegLib.app import demo, demo_figure
 from AutoRegLib.app.cli import main
-from AutoRegLib.app.demo_figure import demo_picture
 from AutoRegLib.app.synthetic_cohort import truth_between
 from AutoRegLib.core.errors import CancelledError
 from AutoRegLib.core.jobs import Monitor
@@ -19,7 +18,10 @@ from AutoRegLib.core.scenario import read_scenario
 from AutoRegLib.imaging.files import read_displacement, read_volume, write_volume
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.volume import Volume, resample
+from AutoRegLib.registration.figure import report_figure
 from AutoRegLib.registration.metrics import coordinates, dice
+from AutoRegLib.registration.pair import RegisterOptions
+from AutoRegLib.registration.run import register
 
 
 @pytest.fixture(autouse=True)
@@ -96,9 +98,24 @@ def test_the_real_templates_are_found_without_importing_their_package() -> None:
     assert set(demo._groups()) - codes == {3, 42, 192, 1004, 2004}  # merged structures, and codes nobody uses
 
 
-def test_picture(tmp_path: Path) -> None:
-    truth = {f"truth_error_mm{part}{time}": 1.0 for part in ("", "_p95") for time in ("", "_before")}
-    report = {"structures": {2: "left white matter"}, "dice": {"mean": 0.8, "2": 0.8},
-              "dice_before": {"mean": 0.5, "2": 0.5}, "pairs": 6, "folds": 0, **truth}
-    demo_picture(tmp_path / "p.png", json.loads(json.dumps(report)))
-    assert (tmp_path / "p.png").stat().st_size > 5000
+def test_picture_shows_a_pair_with_its_distance_to_the_truth(
+    templates: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, Any] = {}
+
+    def note(path: Path, pair: Any, field: Any, volumes: Any, report: dict[str, Any], **more: Any) -> None:
+        drawn.update(report=report, **more)
+        report_figure(path, pair, field, volumes, report, **more)
+
+    monkeypatch.setattr(demo_figure, "report_figure", note)
+    scenario = read_scenario(demo.make_cohort(tmp_path / "data", templates, seed=0, monitor=Monitor()))
+    fixed, moving = scenario.split("test")
+    registered = register(None, fixed.image, moving.image, output=tmp_path / "pair", options=RegisterOptions(
+        fixed_labels=fixed.labels, moving_labels=moving.labels, affine="none"))  # nothing is moved
+    whole = {"pairs": 2, "dice": {"mean": 0.8}, "dice_before": {"mean": 0.5}, "truth_error_mm": 1.24,
+             "truth_error_mm_before": 5.0, "structures": scenario.structures}
+    demo_figure.demo_picture(tmp_path / "p.png", tmp_path, fixed, moving, registered, whole)
+    assert (tmp_path / "p.png").stat().st_size > 50_000
+    before, after = (drawn["report"][key] for key in ("truth_error_mm_before", "truth_error_mm"))
+    assert before > 1 and after == pytest.approx(before, abs=1e-3)
+    assert "Dice 0.50 → 0.80" in drawn["title"] and "5.0 → 1.2 mm" in drawn["title"]
