@@ -21,7 +21,7 @@ CLASSES = (
     "qMRMLSubjectHierarchyTreeView", "qMRMLViewControllerBar", "qMRMLPlotViewControllerWidget",
     "ctkCollapsibleButton", "ctkCollapsibleGroupBox", "ctkSliderWidget", "ctkRangeWidget", "ctkPathLineEdit",
     "ctkDirectoryButton", "qSlicerCoreApplication", "qSlicerApplication", "qMRMLLayoutManager",
-    "qSlicerLayoutManager", "qSlicerExtensionsManagerModel",
+    "qSlicerLayoutManager", "qSlicerExtensionsManagerModel", "qSlicerModuleManager",
 )
 #: bases of CTK that are not worth an entry: their Qt base instead
 BASES = {"ctkLayoutFactory": "QObject"}

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import slicer
+from PySide6.QtCore import QObject, Signal
 
 from standins import pythonqt
 
@@ -25,6 +26,12 @@ def translate(context: str, text: str, disambiguation: str = "", n: int = -1) ->
     return text
 
 
+class qSlicerModuleManager(QObject):
+    """Says when a module goes away."""
+
+    moduleAboutToBeUnloaded = Signal(str)
+
+
 class Application:
     """What the module asks of the running application."""
 
@@ -32,6 +39,7 @@ class Application:
 
     def __init__(self, qt: Any, settings: Path) -> None:
         self._qt = qt
+        self._manager = qSlicerModuleManager()
         self.slicerUserSettingsFilePath = str(settings)
         self._settings = qt.QSettings(str(settings), qt.QSettings.Format.IniFormat)
 
@@ -49,6 +57,15 @@ class Application:
 
     def layoutManager(self) -> None:
         return None
+
+    def translate(self, context: str, text: str) -> str:
+        return text
+
+    def moduleManager(self) -> Any:
+        return pythonqt.wrap(self._manager)
+
+    def topLevelWidgets(self) -> Any:
+        return pythonqt.wrap(self._qt.QApplication.topLevelWidgets())
 
     def setOverrideCursor(self, cursor: Any) -> None:
         pass
@@ -78,7 +95,7 @@ class _Module:
 
 def extend_util(util: ModuleType) -> None:
     """Replace what needs the desktop application: forms, status bar, message boxes (default answers, as in tests)."""
-    util.loadUI = load_form
+    util.loadUI = lambda path: pythonqt.wrap(load_form(path))
     util.childWidgetVariables = child_widgets
     util.shownMessages = []
     util.showStatusMessage = lambda text, duration=0: util.shownMessages.append(text)
@@ -121,7 +138,7 @@ def load_form(path: str) -> Any:
     for kind in (ctk_widgets.ctkCollapsibleButton, ctk_widgets.ctkCollapsibleGroupBox):
         for widget in form.findChildren(kind):
             widget._fold()
-    return pythonqt.wrap(form)
+    return form
 
 
 @cache

@@ -109,9 +109,12 @@ def environment(**changes: Any) -> Any:
     return Environment(**{**facts, **changes})
 
 
-def make_desk(scene: Any, folder: Path) -> Desk:
-    """Build the widget and open the module, without asking what this machine can compute with."""
-    standins.install(scene, folder / "slicer.ini")
+def make_desk(scene: Any, folder: Path, source: Path | None = None) -> Desk:
+    """Build the widget and open the module, without asking what this machine can compute with.
+
+    ``source``: a checkout of Slicer whose own Python is run in place of its stand-ins.
+    """
+    standins.install(scene, folder / "slicer.ini", source)
     pythonqt.refused.clear()
     sys.modules.pop("AutoRegSlicer", None)
     for name in [n for n in sys.modules if n.startswith(("AutoRegSlicerLib.panels", "AutoRegSlicerLib.parameters"))]:
@@ -119,7 +122,9 @@ def make_desk(scene: Any, folder: Path) -> Desk:
     stopwatch = Stopwatch()
     stopwatch.watch(importlib.import_module("AutoRegSlicerLib.panels.qtbits"))
     module = importlib.import_module("AutoRegSlicer")
-    widget = module.AutoRegSlicerWidget()
+    window = sys.modules["qt"].QWidget()
+    sys.modules["qt"].QVBoxLayout(window)
+    widget = module.AutoRegSlicerWidget(window)
     widget.setup()
     widget.session.dialogs = Answers()
     widget.environmentPanel.check = lambda: None

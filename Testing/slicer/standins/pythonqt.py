@@ -194,12 +194,14 @@ def reach_name(wrapped: type) -> str:
     return next(c.__name__ for c in wrapped.__mro__ if c.__name__ in reach.TABLE or c.__module__.startswith("PySide6"))
 
 
-def module(name: str, members: Callable[[str], Any]) -> types.ModuleType:
-    """A module whose members are wrapped when they are asked for."""
+def module(name: str, members: Any) -> types.ModuleType:
+    """A module that shows the members of an object, wrapped when they are asked for."""
     made = types.ModuleType(name)
 
     def member(key: str) -> Any:
-        value = wrap(members(key))
+        if key.startswith("_"):
+            raise AttributeError(f"module {name} has no attribute '{key}'")
+        value = wrap(getattr(members, key))
         setattr(made, key, value)
         return value
 

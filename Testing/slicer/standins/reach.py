@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from PySide6 import QtCore, QtGui, QtWidgets
+from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
 TABLE: dict[str, dict[str, Any]] = json.loads(
     (Path(__file__).resolve().parents[1] / "reach.json").read_text(encoding="utf-8"))
@@ -34,7 +34,8 @@ def kind(class_name: str, name: str) -> str:
 
 def qt(class_name: str) -> Any:
     """A class of Qt by its name; None where there is none."""
-    return next((found for part in (QtWidgets, QtGui, QtCore) if (found := getattr(part, class_name, None))), None)
+    return next((found for part in (QtWidgets, QtGui, QtCore, QtUiTools)
+                 if (found := getattr(part, class_name, None))), None)
 
 
 def kind_in_qt(qt_class: Any, name: str) -> str:
