@@ -141,8 +141,8 @@ class Reader:
             self.seen += 1
             found = reach.kind(where, name)
             if found not in kinds:
-                self.faults.append(f"{node.lineno}: {where}.{name} is {f'a {found}' if found else 'out of reach'}, "
-                                   f"not a {' or '.join(kinds[:2])}")
+                what = f"a {found}, not a {' or '.join(kinds[:2])}" if found else "out of reach"
+                self.faults.append(f"{node.lineno}: {where}.{name} is {what}")
 
 
 def literal_rows(node: ast.AST) -> list[ast.AST]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import xml.etree.ElementTree as ElementTree
 from functools import cache
 from pathlib import Path
@@ -33,15 +35,18 @@ class qSlicerModuleManager(QObject):
 
 
 class Application:
-    """What the module asks of the running application."""
+    """What the module asks of the running application: a few things of Slicer, and all that any QApplication has."""
 
     applicationVersion = "5.13.0-standin"
 
     def __init__(self, qt: Any, settings: Path) -> None:
         self._qt = qt
-        self._manager = qSlicerModuleManager()
+        self._manager, self._connected = qSlicerModuleManager(), []
         self.slicerUserSettingsFilePath = str(settings)
         self._settings = qt.QSettings(str(settings), qt.QSettings.Format.IniFormat)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(pythonqt.wrap(self._qt.application), name)
 
     def userSettings(self) -> Any:
         return pythonqt.wrap(self._settings)
@@ -49,23 +54,17 @@ class Application:
     def testingEnabled(self) -> bool:
         return True
 
-    def clipboard(self) -> Any:
-        return pythonqt.wrap(self._qt.QApplication.clipboard())
-
-    def processEvents(self) -> None:
-        self._qt.QApplication.processEvents()
-
     def layoutManager(self) -> None:
         return None
-
-    def translate(self, context: str, text: str) -> str:
-        return text
 
     def moduleManager(self) -> Any:
         return pythonqt.wrap(self._manager)
 
-    def topLevelWidgets(self) -> Any:
-        return pythonqt.wrap(self._qt.QApplication.topLevelWidgets())
+    def connect(self, signal: str, slot: Any) -> None:
+        self._connected.append((signal, slot))
+
+    def startupEnvironment(self) -> Any:
+        return pythonqt.wrap(self._qt.QProcessEnvironment.systemEnvironment())
 
     def setOverrideCursor(self, cursor: Any) -> None:
         pass
@@ -103,6 +102,15 @@ def extend_util(util: ModuleType) -> None:
     util.confirmOkCancelDisplay = lambda text, **_: True
     util.confirmYesNoDisplay = lambda text, **_: True
     util.mainWindow = lambda: None
+    util.pip_install = pip_install
+
+
+def pip_install(requirements: list[str]) -> None:
+    """As Slicer does, by the executable PythonSlicer, wherever PATH has one."""
+    executable = shutil.which("PythonSlicer")
+    if executable is None:
+        raise RuntimeError("PythonSlicer executable not found")
+    subprocess.run([executable, "-m", "pip", "install", *requirements], check=True)
 
 
 def load_form(path: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import shutil
 import sys
@@ -109,18 +110,22 @@ def environment(**changes: Any) -> Any:
     return Environment(**{**facts, **changes})
 
 
-def make_desk(scene: Any, folder: Path, source: Path | None = None) -> Desk:
+def make_desk(
+    scene: Any, folder: Path, source: Path | None = None, prepare: Callable[[ModuleType], Any] = lambda qtbits: None
+) -> Desk:
     """Build the widget and open the module, without asking what this machine can compute with.
 
-    ``source``: a checkout of Slicer whose own Python is run in place of its stand-ins.
+    ``source``: a checkout of Slicer whose own Python is run in place of its stand-ins; ``prepare``: may alter the
+    module's Qt idioms before anything is built on them.
     """
     standins.install(scene, folder / "slicer.ini", source)
     pythonqt.refused.clear()
     sys.modules.pop("AutoRegSlicer", None)
     for name in [n for n in sys.modules if n.startswith(("AutoRegSlicerLib.panels", "AutoRegSlicerLib.parameters"))]:
         del sys.modules[name]  # they hold on to the stand-ins of the scene before
-    stopwatch = Stopwatch()
-    stopwatch.watch(importlib.import_module("AutoRegSlicerLib.panels.qtbits"))
+    stopwatch, qtbits = Stopwatch(), importlib.import_module("AutoRegSlicerLib.panels.qtbits")
+    stopwatch.watch(qtbits)
+    prepare(qtbits)
     module = importlib.import_module("AutoRegSlicer")
     window = sys.modules["qt"].QWidget()
     sys.modules["qt"].QVBoxLayout(window)
@@ -136,11 +141,13 @@ def make_desk(scene: Any, folder: Path, source: Path | None = None) -> Desk:
     return desk
 
 
-@pytest.fixture
-def desk(scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    """The open module: no model, an empty scene."""
+@contextlib.contextmanager
+def open_desk(
+    scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Path | None = None
+) -> Iterator[Desk]:
+    """The open module; what was refused to it, raised in a handler or held the window too long fails the test."""
     monkeypatch.setenv("AUTOREG_MODELS", str(tmp_path / "models"))
-    made = make_desk(scene, tmp_path)
+    made = make_desk(scene, tmp_path, source)
     monkeypatch.setattr(sys, "excepthook", lambda *what: made.raised.append("".join(traceback.format_exception(*what))))
     yield made
     made.widget.cleanup()
@@ -152,6 +159,13 @@ def desk(scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     assert not made.raised, made.raised[0]
     blocking = [name for name, seconds in made.stopwatch.typical().items() if seconds > MOST_SECONDS]
     assert not blocking, f"these handlers hold the window too long: {blocking}"
+
+
+@pytest.fixture
+def desk(scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    """The open module: no model, an empty scene."""
+    with open_desk(scene, tmp_path, monkeypatch) as made:
+        yield made
 
 
 @pytest.fixture
