@@ -7,6 +7,7 @@ the packages, hides what is installed; and there are no slice views on a screen,
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 import unittest
 import zipfile
@@ -153,6 +154,8 @@ def evaluate(desk: Any, folder: Path) -> None:
 
 def searchAndTrain(desk: Any) -> None:
     """Cases from the scene, a search of some seconds, a model trained of what it found."""
+    from PySide6.QtCore import Qt
+
     from AutoRegSlicerLib.panels.choices import SearchPreset
 
     p, ui = desk.parameters, desk.ui
@@ -161,11 +164,10 @@ def searchAndTrain(desk: Any) -> None:
     ui.addFromSceneButton.click()
     ui.checkDataButton.click()
     desk.settle()
-    assert len(desk.widget.trainPanel.cases.rows) == 8  # six cases and the pair, and no result of a registration
+    assert len(json.loads(p.cases)) == 8  # six cases and the pair, and no result of a registration
     p.searchPreset, p.searchMinutes = SearchPreset.Custom, COMPUTE_MINUTES
-    for index, row in enumerate(desk.widget.trainPanel.cases.rows):
-        row.use = index > 1
-    desk.widget.trainPanel.casesChanged()
+    for row in range(2):
+        ui.casesTableView.model().item(row, 0).setCheckState(Qt.CheckState.Unchecked)
     desk.settle()
     enabled(ui.autoSearchButton)
     ui.autoSearchButton.click()

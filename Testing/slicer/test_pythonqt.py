@@ -92,7 +92,7 @@ def test_module_code_gets_wrappers_and_tests_get_widgets(desk: Desk) -> None:
     inside, outside = desk.widget.ui.applyButton, desk.ui.applyButton
     assert isinstance(inside, pythonqt.Wrapper) and pythonqt.unwrap(inside) is outside
     assert inside.text == outside.text() == "Apply"
-    assert isinstance(desk.widget.slicesPanel._timer, pythonqt.Wrapper)
+    assert isinstance(desk.widget._timer, pythonqt.Wrapper)
 
 
 def test_a_refusal_in_module_code_is_noted_even_when_it_was_caught(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,15 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QTableView, QTreeView, QWi
 SCENE_EVENTS = ("NodeAddedEvent", "NodeRemovedEvent", "EndCloseEvent", "EndBatchProcessEvent")
 
 
-def _follow(widget: Any, scene: Any, action: Any) -> None:
-    """The widget's scene from now on, None: none; ``action`` at whatever happens in it."""
+def _follow(widget: Any, scene: Any, *, later: bool = False) -> None:
+    """The widget's scene from now on, None: none; it looks again, at once or when Qt is idle, at whatever happens."""
+    def look() -> None:
+        if Shiboken.isValid(widget):
+            widget._refresh()
+
+    def action(*_: Any) -> None:
+        QTimer.singleShot(0, look) if later else look()
+
     for former, tag in getattr(widget, "_tags", []):
         former.RemoveObserver(tag)
     widget._scene, events = scene, SCENE_EVENTS if scene is not None else ()
@@ -50,7 +57,7 @@ class qMRMLNodeComboBox(QWidget):
         self._combo.activated.connect(lambda index: self.setCurrentNode(self._nodes[index]))
 
     def setMRMLScene(self, scene: Any) -> None:
-        _follow(self, scene, lambda *_: self._refresh())
+        _follow(self, scene)
 
     def addAttribute(self, node_type: str, name: str, value: str | None = None) -> None:
         self._attributes[node_type] = (name, value)
@@ -141,7 +148,7 @@ class qMRMLSubjectHierarchyTreeView(QTreeView):
     currentItemsChanged = Signal(list)
 
     def setMRMLScene(self, scene: Any) -> None:
-        _follow(self, scene, lambda *_: QTimer.singleShot(0, self._refresh))
+        _follow(self, scene, later=True)
 
     def subjectHierarchyNode(self) -> Any:
         return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self._scene)
