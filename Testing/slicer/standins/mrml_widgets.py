@@ -9,6 +9,7 @@ import vtk
 from PySide6.QtCore import Property, QTimer, Signal
 from PySide6.QtGui import QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QTableView, QTreeView, QWidget
+from shiboken6 import Shiboken
 
 SCENE_EVENTS = ("NodeAddedEvent", "NodeRemovedEvent", "EndCloseEvent", "EndBatchProcessEvent")
 
