@@ -48,6 +48,8 @@ def test_three_descriptions_say_the_same() -> None:
         old["scm"], old["scmurl"], old["scmrevision"]
     )
     assert entry["scm_url"] == cmake["HOMEPAGE"] + ".git"
+    about = (ROOT / "AutoRegSlicer" / "AutoRegSlicerLib" / "about.py").read_text(encoding="utf-8")
+    assert f'HOMEPAGE = "{cmake["HOMEPAGE"]}"' in about  # the help's links
     assert str(entry["tier"]) == old["tier"] and entry["enabled"] is (old["enabled"] == "1")
     assert cmake["PROJECT"].endswith("Slicer")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 import sys
 import unittest
 from pathlib import Path
@@ -14,7 +15,7 @@ pytest.importorskip("standins.fixtures", reason="slicer-core or PySide6 is not i
 
 import scenes
 import slicer
-from standins.fixtures import Desk
+from standins.fixtures import Desk, environment
 
 from AutoRegSlicerLib import settings
 
@@ -133,4 +134,33 @@ def test_the_modules_own_test_passes(desk: Desk) -> None:
     case = desk.module.AutoRegSlicerTest("runTest")
     result = unittest.TestResult()
     case.run(result)
+    assert result.wasSuccessful() and not result.skipped, result.errors + result.failures
+
+
+def test_the_modules_own_test_says_what_it_skipped(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine without PyTorch, as Slicer's build machines are, green must not look as if it had registered."""
+    case = desk.module.AutoRegSlicerTest
+    monkeypatch.setattr(case, "environment", lambda self: environment(state="missing", torch="", missing=("torch",)))
+    suite, result = unittest.TestLoader().loadTestsFromTestCase(case), unittest.TestResult()
+    suite.run(result)
     assert result.wasSuccessful(), result.errors + result.failures
+    assert result.testsRun == 4 and [why for _test, why in result.skipped] == ["Not installed: torch"]
+    told: list[str] = []
+    monkeypatch.setattr(case, "delayDisplay", lambda self, text, milliseconds=0: told.append(text))
+    case("runTest").runTest()  # as Reload and Test calls it
+    assert told[-1] == "Skipped: Not installed: torch"
+
+
+def test_help_has_links_a_tutorial_and_a_citation(desk: Desk) -> None:
+    from AutoRegSlicerLib import about
+
+    parent = type("Parent", (), {})()
+    module = desk.module.AutoRegSlicer(parent)
+    links = re.findall(r'href="([^"]+)"', module.parent.helpText)
+    assert len(links) == 4 and all(link.startswith(about.HOMEPAGE) for link in links)
+    guides = [link.split("/blob/main/")[1] for link in links if "/blob/main/" in link]
+    root = Path(desk.module.__file__).parents[1]
+    assert guides and all((root / guide).is_file() for guide in guides)
+    assert "## In 3D Slicer" in (root / "README.md").read_text(encoding="utf-8")  # where the tutorial's link leads
+    assert "Tutorial" in (root / "README.md").read_text(encoding="utf-8")
+    assert about.CITATION in module.parent.acknowledgementText and "AutoRegBrainPair" in module.parent.helpText
