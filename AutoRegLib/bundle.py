@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import shutil
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +12,18 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from AutoRegLib.core.bundle_folder import (
+    WEIGHTS,
+    check_complete,
+    export_archive,
+    import_archive,
+    locate_bundle,
+    read_facts,
+)
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.core.places import models_folder
 from AutoRegLib.core.recipe import Recipe, read_recipe, write_recipe
-from AutoRegLib.core.records import make_folder, persist, write_json, write_text, write_whole
-from AutoRegLib.networks.registry import build_network, count_parameters
-
-FILES = ("recipe.json", "weights.safetensors", "card.md", "provenance.json", "metrics.json", "history.csv")
+from AutoRegLib.core.records import make_folder, write_json, write_text, write_whole
+from AutoRegLib.networks.registry import build_network
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def save_bundle(
     """
     folder = make_folder(path)
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-    write_whole(folder / "weights.safetensors", lambda temporary: save_file(tensors, temporary))
+    write_whole(folder / WEIGHTS, lambda temporary: save_file(tensors, temporary))
     write_text(folder / "history.csv", table_text(history))
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "provenance.json", provenance)
@@ -62,16 +64,11 @@ def save_bundle(
 def load_bundle(name: str | Path, *, device: str = "cpu") -> ModelBundle:
     """The bundle in a folder, or a shipped or imported one by name. Raises InputError (missing, damaged)."""
     path = locate_bundle(name)
-    missing = [file for file in FILES if not (path / file).is_file()]
-    if missing:
-        raise InputError(
-            f"the model folder {path} is incomplete", expected=", ".join(FILES), got=f"no {', '.join(missing)}",
-            remedy="copy the whole folder again or train the model again",
-        )
+    check_complete(path)
     recipe = read_recipe(path / "recipe.json")
     network = build_network(recipe)
     try:
-        state = load_file(path / "weights.safetensors", device="cpu")
+        state = load_file(path / WEIGHTS, device="cpu")
         network.load_state_dict(state)
     except Exception as problem:  # safetensors raises its own type, torch a RuntimeError
         raise InputError(
@@ -79,83 +76,18 @@ def load_bundle(name: str | Path, *, device: str = "cpu") -> ModelBundle:
             expected=f"the weights of '{recipe.network.name}' as recipe.json describes it",
             got=str(problem).split("\n")[0][:120], remedy="copy the whole folder again or train the model again",
         ) from None
-    metrics, facts = (_read_plain(path / file) for file in ("metrics.json", "provenance.json"))
+    metrics, facts = (read_facts(path / file) for file in ("metrics.json", "provenance.json"))
     return ModelBundle(path, recipe, network.to(device).eval(), metrics, facts)
-
-
-def locate_bundle(name: str | Path) -> Path:
-    """The folder of a bundle given as a folder, or by the name of a shipped or imported one. Raises InputError."""
-    if Path(name).is_dir():
-        return Path(name)
-    known = {path.name: path for path in _bundle_folders()}
-    if str(name) in known:
-        return known[str(name)]
-    raise InputError(
-        f"no model '{name}'", expected="a bundle folder" + "".join(f", {n}" for n in known), got=name,
-        remedy="train one with 'autoreg train', or see 'autoreg models list'",
-    )
-
-
-def list_bundles() -> list[dict[str, Any]]:
-    """Name, path, network and validation Dice of every shipped or imported bundle."""
-    return [describe_bundle(load_bundle(path)) for path in _bundle_folders()]
-
-
-def describe_bundle(bundle: ModelBundle) -> dict[str, Any]:
-    """What a user wants to know before choosing a model."""
-    recipe = bundle.recipe
-    return {
-        "name": bundle.path.name,
-        "path": str(bundle.path),
-        "network": recipe.network.name,
-        "spatial_dims": recipe.spatial_dims,
-        "spacing_mm": list(recipe.preprocessing.spacing),
-        "modality": recipe.preprocessing.modality,
-        "scenario": bundle.provenance.get("scenario", ""),
-        "parameters": count_parameters(bundle.network),
-        "validation": dict(bundle.metrics.get("validation", {})),
-        "labels_in_training": recipe.objective.label_weight > 0,
-    }
 
 
 def import_bundle(archive: str | Path) -> Path:
     """Unpack a zip archive into the user's models. Raises InputError (not a bundle, name taken)."""
-    archive = Path(archive)
-    target = models_folder() / archive.name.removesuffix(".zip")
-    if target.exists():
-        raise InputError(f"a model named '{target.name}' is there already", remedy="rename the archive")
-    make_folder(target.parent)
-    staging = target.with_name(f".{target.name}.incoming")
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
-        with zipfile.ZipFile(archive) as packed:
-            for file in FILES:  # nothing but the known names is ever taken out
-                packed.extract(file, staging)
-        load_bundle(staging)
-        persist(lambda: staging.rename(target))
-    except (OSError, KeyError, zipfile.BadZipFile) as problem:
-        raise InputError(
-            f"{archive} is not a model archive", expected=f"a zip file with {', '.join(FILES)}", got=problem,
-            remedy="use a file written by 'autoreg models export'",
-        ) from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return target
+    return import_archive(archive, check=load_bundle).folder
 
 
 def export_bundle(name: str | Path, archive: str | Path) -> Path:
     """Pack a bundle into a zip archive. Raises InputError when the file exists, DiskError."""
-    bundle, archive = load_bundle(name), Path(archive)
-    if archive.exists():
-        raise InputError(f"{archive} exists", remedy="choose another name; nothing is overwritten")
-
-    def write(temporary: str) -> None:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as packed:
-            for file in FILES:
-                packed.write(bundle.path / file, file)
-
-    write_whole(archive, write)
-    return archive
+    return export_archive(load_bundle(name).path, archive)
 
 
 def table_text(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -166,27 +98,6 @@ def table_text(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return stream.getvalue()
-
-
-def _bundle_folders() -> list[Path]:
-    """Shipped bundles first, then imported ones; an imported one never hides a shipped one."""
-    shipped = Path(__file__).parent / "models"
-    folders: dict[str, Path] = {}
-    for base in (shipped, models_folder()):
-        if base.is_dir():
-            for path in sorted(base.iterdir()):
-                if (path / "recipe.json").is_file() and not path.name.startswith("."):
-                    folders.setdefault(path.name, path)
-    return list(folders.values())
-
-
-def _read_plain(path: Path) -> dict[str, Any]:
-    """A JSON object without a schema. Raises InputError."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        raise InputError(f"{path} is damaged", got=problem, remedy="copy the whole folder again") from None
-    return dict(value)
 
 
 def _card(name: str, recipe: Recipe, metrics: Mapping[str, Any], facts: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from AutoRegLib import __version__
 from AutoRegLib.app.console import ConsoleMonitor, result_lines, show_json, show_result, table, warn
 from AutoRegLib.app.options import build_parser
+from AutoRegLib.core.bundle_folder import list_bundles, read_bundle
 from AutoRegLib.core.errors import AutoRegError
 from AutoRegLib.core.failures import explain
 from AutoRegLib.core.jobs import JobRequest
@@ -99,25 +100,32 @@ def run_info(options: argparse.Namespace) -> int:
 
 def run_models(options: argparse.Namespace) -> int:
     """models list, info, import, export."""
-    from AutoRegLib import bundle
-
     result: Any
     if options.action == "list":
-        result = bundle.list_bundles()
+        models, problems = list_bundles()
+        result = [model.facts() for model in models]
         columns = ("name", "network", "spatial_dims", "modality", "scenario", "validation")
         lines = table(result, columns) if result else ["no models yet: train one with 'autoreg train', or import one"]
-        result = {"models": result}
+        result = {"models": result, "problems": problems}
+        for text in problems:
+            warn(f"warning: {text}")
     elif options.action == "info":
-        result = bundle.describe_bundle(bundle.load_bundle(options.model))
+        from AutoRegLib.bundle import load_bundle
+
+        result = read_bundle(load_bundle(options.model).path).facts()  # loaded: its weights fit its recipe
         lines = result_lines("models", result)
     elif options.action == "import":
-        path = bundle.import_bundle(options.archive)
+        from AutoRegLib.bundle import import_bundle
+
+        path = import_bundle(options.archive)
         result, lines = {"name": path.name, "path": str(path)}, [f"imported: use it with --model {path.name}"]
     else:
+        from AutoRegLib.bundle import export_bundle
+
         archive = Path(options.archive)
         if archive.parent != Path():
             make_folder(archive.parent)
-        path = bundle.export_bundle(options.model, archive)
+        path = export_bundle(options.model, archive)
         result, lines = {"archive": str(path)}, [f"written: {path}"]
     if options.json:
         show_json(result)

@@ -89,29 +89,28 @@ def memory_in_use() -> tuple[int, int] | None:
 def describe() -> dict[str, Any]:
     """``autoreg info``: version, devices, networks, operators, models; answers without torch, too."""
     from AutoRegLib import __version__
+    from AutoRegLib.core.bundle_folder import list_bundles
     from AutoRegLib.core.genotype import OPERATORS
     from AutoRegLib.core.networks import NETWORKS
 
+    models, problems = list_bundles()
     facts: dict[str, Any] = {
         "version": __version__,
         "torch": None,
         "devices": [],
         "networks": list(NETWORKS),
         "operators": list(OPERATORS),
-        "models": [],
+        "models": [model.name for model in models],
+        "problems": problems,
     }
     try:
         import torch
-
-        from AutoRegLib.bundle import list_bundles
     except ImportError:
         return facts
     apple = ["mps"] if torch.backends.mps.is_available() else []
     cuda = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
-    models = [model["name"] for model in list_bundles()]
     return {
         **facts,
         "torch": torch.__version__,
         "devices": ["cpu", *cuda, *apple],
-        "models": models,
     }

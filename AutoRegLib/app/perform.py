@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from AutoRegLib.app.environment import decide_device, use_threads
 from AutoRegLib.app.memory_fallback import describe, economise
+from AutoRegLib.core.bundle_folder import locate_bundle, read_bundle
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.jobs import JobRequest, Monitor
 from AutoRegLib.core.memory import keep_freed_memory
@@ -120,7 +121,6 @@ def _search(arguments: SearchArguments, device: str, monitor: Monitor) -> dict[s
 
 def _as_found(recipe: Recipe, name: str) -> Recipe:
     """The recipe with the operators and loss weights of a trained model. Raises InputError (another network)."""
-    from AutoRegLib.bundle import locate_bundle
 
     found = read_recipe(locate_bundle(name))
     ours, theirs = ((r.network.name, r.spatial_dims) for r in (recipe, found))
@@ -143,7 +143,7 @@ def _start_recipe(scenario: Scenario, arguments: SearchArguments | StudyArgument
 
 
 def _train(arguments: TrainArguments, device: str, monitor: Monitor) -> dict[str, Any]:
-    from AutoRegLib.bundle import describe_bundle, load_bundle
+    from AutoRegLib.bundle import load_bundle
     from AutoRegLib.learning.train import train
 
     recipe = read_recipe(arguments.recipe)
@@ -159,7 +159,7 @@ def _train(arguments: TrainArguments, device: str, monitor: Monitor) -> dict[str
         )
     start = None if arguments.start is None else load_bundle(arguments.start, device=device)
     bundle = _learn("train", partial(train, start=start), recipe, scenario, arguments, device, monitor)
-    return {"output": str(Path(arguments.output)), **describe_bundle(bundle), "device": device}
+    return {"output": str(Path(arguments.output)), **read_bundle(bundle.path).facts(), "device": device}
 
 
 def _learn(

@@ -119,7 +119,7 @@ def read_json(path: str | Path, *, schema: str) -> dict[str, Any]:
         raise InputError(f"no such file: {path}", expected="a JSON file", remedy="check the path") from None
     except IsADirectoryError:
         raise InputError(f"{path} is a folder", expected="a JSON file", remedy="name the file inside it") from None
-    except (ValueError, UnicodeDecodeError) as problem:
+    except (ValueError, RecursionError) as problem:
         raise InputError(
             f"{path} is not valid JSON", expected="a complete JSON object", got=problem,
             remedy="restore the file or write it again",

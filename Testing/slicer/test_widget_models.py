@@ -47,27 +47,6 @@ def test_no_model_says_where_models_come_from(desk: Desk) -> None:
     assert why(desk.ui.importModelButton) == ""
 
 
-def test_the_folder_and_the_files_are_those_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("torch")
-    import sys
-
-    import standins
-
-    monkeypatch.syspath_prepend(str(standins.MODULE))
-    from AutoRegLib import bundle
-
-    bundles = sys.modules.get("AutoRegSlicerLib.panels.bundles")
-    if bundles is None:
-        pytest.skip("the panels were not built in this session")
-    assert tuple(bundles.FILES) == tuple(bundle.FILES)
-    for variable, value in (("AUTOREG_MODELS", "/a"), ("XDG_DATA_HOME", "/b")):
-        monkeypatch.delenv("AUTOREG_MODELS", raising=False)
-        monkeypatch.setenv(variable, value)
-        assert bundles.models_folder() == bundle.models_folder()
-    monkeypatch.delenv("XDG_DATA_HOME")
-    assert bundles.models_folder() == bundle.models_folder()
-
-
 def test_list_card_and_filter(shelf: Desk) -> None:
     assert names(shelf) == ["brain t1", "tiny"]
     choose(shelf, "tiny")

@@ -271,7 +271,7 @@ def test_job_paths_are_relative_to_the_job(tmp_path: Path) -> None:
 def test_info(capsys: Captured) -> None:
     assert main(["info", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert set(facts) == {"version", "torch", "devices", "networks", "operators", "models"}
+    assert set(facts) == {"version", "torch", "devices", "networks", "operators", "models", "problems"}
     assert "cpu" in facts["devices"] and "autoreg" in facts["networks"] and "sep3" in facts["operators"]
     assert main(["info"]) == 0
     assert "networks" in capsys.readouterr().out

@@ -1,0 +1,239 @@
+"""The model folders on this computer, read without torch: list, describe, import, export, rename, delete.
+
+Both halves use it: ``autoreg models`` and the Slicer module see the same folders and archives. Weights are looked at by
+their header alone, which says how many values there are and how long the file must be.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import AutoRegLib
+from AutoRegLib.core.errors import AutoRegError, InputError
+from AutoRegLib.core.places import models_folder
+from AutoRegLib.core.recipe import Recipe, read_recipe
+from AutoRegLib.core.records import make_folder, persist, write_whole
+
+WEIGHTS = "weights.safetensors"
+FILES = ("recipe.json", WEIGHTS, "card.md", "provenance.json", "metrics.json", "history.csv")
+#: bytes of one file in an archive; a model has some megabytes, its words and figures some kilobytes
+MOST_BYTES = dict.fromkeys(FILES, 64_000_000) | {WEIGHTS: 4_000_000_000}
+_LONGEST_HEADER = 100_000_000  # bytes; the limit of the format's own reader
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a model folder says of itself. ``shipped`` ones cannot be renamed or deleted. Unit: bytes, seconds."""
+
+    name: str
+    folder: Path
+    recipe: Recipe
+    parameters: int
+    metrics: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    shipped: bool = False
+    modified: float = 0.0
+    bytes: int = 0
+
+    @property
+    def network(self) -> str:
+        return self.recipe.network.name
+
+    @property
+    def modality(self) -> str:
+        return self.recipe.preprocessing.modality
+
+    @property
+    def anatomy(self) -> str:
+        """What it was trained on: the structures it knows, else the scenario's name."""
+        return ", ".join(self.recipe.structures.values()) or str(self.provenance.get("scenario", ""))
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Working grid, mm."""
+        return self.recipe.preprocessing.spacing
+
+    def validation(self, name: str) -> float | None:
+        """A figure of the validation split: dice, folds, loss; None when it was not measured."""
+        value = self.metrics.get("validation", {}).get(f"val_{name}")
+        return None if value is None else float(value)
+
+    @property
+    def loss(self) -> str:
+        """The found loss in words: the shares of its parts."""
+        weights = self.recipe.loss_weights
+        return f"LNCC {weights.similarity_mix:.2f}, smoothness {weights.smoothness:.2g}"
+
+    @property
+    def card(self) -> str:
+        """The model card, Markdown."""
+        return (self.folder / "card.md").read_text(encoding="utf-8")
+
+    def facts(self) -> dict[str, Any]:
+        """What a user wants to know before choosing a model, as plain JSON values."""
+        recipe = self.recipe
+        return {
+            "name": self.name, "path": str(self.folder), "network": self.network, "spatial_dims": recipe.spatial_dims,
+            "spacing_mm": list(self.spacing), "modality": self.modality,
+            "scenario": self.provenance.get("scenario", ""), "parameters": self.parameters,
+            "validation": dict(self.metrics.get("validation", {})),
+            "labels_in_training": recipe.objective.label_weight > 0,
+        }
+
+
+def bundle_folders() -> dict[str, tuple[Path, bool]]:
+    """Name to folder, and whether it is shipped; shipped ones come first, and no other hides them.
+
+    A folder whose recipe is not there yet, which is written last, is a training that runs.
+    """
+    folders: dict[str, tuple[Path, bool]] = {}
+    for base, shipped in ((Path(AutoRegLib.__file__).parent / "models", True), (models_folder(), False)):
+        for folder in sorted(base.iterdir()) if base.is_dir() else []:
+            if (folder / "recipe.json").is_file() and not folder.name.startswith("."):
+                folders.setdefault(folder.name, (folder, shipped))
+    return folders
+
+
+def list_bundles() -> tuple[list[Bundle], list[str]]:
+    """The models, shipped ones first, then the newest; and a line for each folder that cannot be read."""
+    found, problems = [], []
+    for folder, shipped in bundle_folders().values():
+        try:
+            found.append(read_bundle(folder, shipped=shipped))
+        except AutoRegError as problem:
+            problems.append(f"{folder.name}: {problem.what}")
+    return sorted(found, key=lambda bundle: (not bundle.shipped, -bundle.modified)), problems
+
+
+def locate_bundle(name: str | Path) -> Path:
+    """The folder of a bundle given as a folder, or by the name of a shipped or imported one. Raises InputError."""
+    if Path(name).is_dir():
+        return Path(name)
+    known = bundle_folders()
+    if str(name) in known:
+        return known[str(name)][0]
+    raise InputError(f"no model '{name}'", expected="a bundle folder" + "".join(f", {n}" for n in known), got=name,
+                     remedy="train one with 'autoreg train', or see 'autoreg models list'")
+
+
+def read_bundle(folder: str | Path, *, shipped: bool = False) -> Bundle:
+    """One model folder. Raises InputError when a file is missing or damaged."""
+    folder = Path(folder)
+    check_complete(folder)
+    recipe = read_recipe(folder / "recipe.json")
+    metrics, provenance = read_facts(folder / "metrics.json"), read_facts(folder / "provenance.json")
+    stats = [(folder / name).stat() for name in FILES]
+    return Bundle(folder.name, folder, recipe, count_weights(folder / WEIGHTS), metrics, provenance, shipped,
+                  max(s.st_mtime for s in stats), sum(s.st_size for s in stats))
+
+
+def check_complete(folder: Path) -> None:
+    """Raises InputError when one of a model's files is missing."""
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise InputError(f"the model folder {folder} is incomplete", expected=", ".join(FILES),
+                         got=f"no {', '.join(missing)}",
+                         remedy="copy the whole folder again or train the model again")
+
+
+def count_weights(path: Path) -> int:
+    """How many values the weights have, from the header. Raises InputError when the file is cut short or damaged."""
+    try:
+        with path.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(length)) if length <= _LONGEST_HEADER else {}
+        header.pop("__metadata__", None)
+        end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+        if header and path.stat().st_size == 8 + length + end:
+            return sum(math.prod(tensor["shape"]) for tensor in header.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        pass
+    raise InputError(f"the weights in {path.parent} are damaged", expected="a whole safetensors file",
+                     remedy="copy the whole folder again or train the model again")
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """A JSON object without a schema. Raises InputError."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as problem:
+        raise InputError(f"{path} is damaged", got=str(problem)[:200], remedy="copy the whole folder again") from None
+
+
+def import_archive(archive: str | Path, check: Callable[[Path], Any] = read_bundle) -> Bundle:
+    """Unpack a zip archive into the user's models; only the known files are taken, none larger than allowed.
+
+    ``check``: of the unpacked folder, before it gets its name. Raises InputError (no model, name taken), DiskError.
+    """
+    archive = Path(archive)
+    target = free_folder(archive.name.removesuffix(".zip"))
+    make_folder(target.parent)
+    staging = target.with_name(f".{target.name}.incoming")
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            for name, most in MOST_BYTES.items():
+                if packed.getinfo(name).file_size > most:  # never more than this is unpacked
+                    raise InputError(f"{name} in {archive.name} is too large", expected=f"at most {most} bytes",
+                                     got=packed.getinfo(name).file_size)
+                packed.extract(name, staging)
+        check(staging)
+        persist(lambda: staging.rename(target))
+    except (OSError, KeyError, RuntimeError, NotImplementedError, EOFError, zlib.error, zipfile.BadZipFile) as problem:
+        raise InputError(f"{archive.name} is not a model archive", expected=f"a zip file with {', '.join(FILES)}",
+                         got=str(problem)[:200], remedy="use a file written by Export or 'autoreg models export'",
+                         ) from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return read_bundle(target)
+
+
+def export_archive(folder: Path, archive: str | Path) -> Path:
+    """Pack a model into a new zip archive. Raises InputError when the file exists, DiskError."""
+    archive = Path(archive)
+    if archive.exists():
+        raise InputError(f"{archive} exists", expected="a new file",
+                         remedy="choose another name; nothing is overwritten")
+
+    def write(temporary: str) -> None:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as packed:
+            for name in FILES:
+                packed.write(folder / name, name)
+
+    write_whole(archive, write)
+    return archive
+
+
+def rename(bundle: Bundle, name: str) -> Bundle:
+    """Give a model another name. Raises InputError (name taken or impossible, shipped model)."""
+    target = free_folder(name)
+    if bundle.shipped:
+        raise InputError(f"{bundle.name} came with AutoReg", remedy="export it and import it under another name")
+    bundle.folder.rename(target)
+    return read_bundle(target)
+
+
+def delete(bundle: Bundle) -> None:
+    """Delete a model's folder. Raises InputError for a shipped one."""
+    if bundle.shipped:
+        raise InputError(f"{bundle.name} came with AutoReg", remedy="only imported and trained models can be deleted")
+    shutil.rmtree(bundle.folder)
+
+
+def free_folder(name: str) -> Path:
+    """The folder of a new model of this name. Raises InputError when it is taken or cannot be a folder's name."""
+    if not name or name != name.strip() or name.startswith(".") or set(name) & set('/\\:*?"<>|'):
+        raise InputError("the model's name", expected='letters, digits, spaces, none of / \\ : * ? " < > |', got=name,
+                         remedy="choose another name")
+    target = models_folder() / name
+    if target.exists():
+        raise InputError(f"a model named '{name}' is there already", remedy="choose another name")
+    return target
