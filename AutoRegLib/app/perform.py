@@ -18,12 +18,14 @@ from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.jobs import JobRequest, Monitor
 from AutoRegLib.core.memory import keep_freed_memory
 from AutoRegLib.core.networks import NETWORKS
+from AutoRegLib.core.pair_table import PairLine, read_pair_table
 from AutoRegLib.core.recipe import Judge, Recipe, read_recipe
 from AutoRegLib.core.records import from_plain, make_folder, to_plain, write_json
 from AutoRegLib.core.scenario import Scenario, read_scenario
 from AutoRegLib.core.verbs import (
     VERBS,
     ApplyArguments,
+    BatchArguments,
     DemoArguments,
     EvaluateArguments,
     RegisterArguments,
@@ -73,7 +75,7 @@ def claim_output(
     if found and not resume:
         if not overwrite:
             ways = ["choose a new --output"]
-            if resume is not None and {"checkpoint.pt", "study.json"} & set(found):
+            if resume is not None and {verb.checkpoint for verb in VERBS.values()} & set(found):
                 ways.append("go on with --resume")
             ways.append("replace them with --overwrite")
             raise InputError(
@@ -189,11 +191,17 @@ def _model(name: str, device: str) -> ModelBundle | None:
 
 
 def _register(arguments: RegisterArguments, device: str, monitor: Monitor) -> dict[str, Any]:
+    return _register_by(_model(arguments.model, device), arguments, device, monitor)
+
+
+def _register_by(
+    model: ModelBundle | None, arguments: RegisterArguments, device: str, monitor: Monitor
+) -> dict[str, Any]:
+    """Register one pair by a model that is loaded already."""
     from AutoRegLib.imaging.files import read_geometry
     from AutoRegLib.registration.pipeline import working_geometry
     from AutoRegLib.registration.run import RegisterOptions, register
 
-    model = _model(arguments.model, device)
     output = claim_output(arguments.output, VERBS["register"].results, overwrite=arguments.overwrite, monitor=monitor)
     options = RegisterOptions(
         moving_labels=arguments.moving_labels,
@@ -232,6 +240,28 @@ def _register(arguments: RegisterArguments, device: str, monitor: Monitor) -> di
         return report
 
     return economise("register", recipe, compute, monitor=monitor)
+
+
+def _batch(arguments: BatchArguments, device: str, monitor: Monitor) -> dict[str, Any]:
+    from AutoRegLib.app.batch import run_batch
+
+    pairs = read_pair_table(arguments.table)
+    model = _model(arguments.model, device)
+    output = claim_output(
+        arguments.output, VERBS["batch"].results, overwrite=arguments.overwrite, resume=arguments.resume,
+        monitor=monitor,
+    )
+    names = ("affine", "refine", "similarity", "inverse", "seed", "compress")
+    same = {name: getattr(arguments, name) for name in names}
+
+    def register(pair: PairLine, folder: Path, inner: Monitor) -> dict[str, Any]:
+        one = RegisterArguments(output=str(folder), model=arguments.model, overwrite=True,  # its own
+                                **same, **pair.files)  # type: ignore[arg-type]
+        check_arguments(one)
+        return _register_by(model, one, device, inner)
+
+    return run_batch(pairs, register, output=output, settings={**same, "model": arguments.model},
+                     resume=arguments.resume, overwrite=arguments.overwrite, monitor=monitor)
 
 
 def _apply(arguments: ApplyArguments, device: str, monitor: Monitor) -> dict[str, Any]:
@@ -309,6 +339,7 @@ HANDLERS: dict[str, Callable[[Any, str, Monitor], dict[str, Any]]] = {
     "search": _search,
     "train": _train,
     "register": _register,
+    "batch": _batch,
     "apply": _apply,
     "evaluate": _evaluate,
     "study": _study,

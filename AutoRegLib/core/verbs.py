@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.pair_table import PAIR_FILES
 from AutoRegLib.core.study_rows import ROWS, TABLES, choose_rows
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -57,6 +58,14 @@ def _refine() -> Any:
 
 def _similarity() -> Any:
     return option("what --model none compares images by (default auto: lncc for images that look alike)", "auto")
+
+
+def _affine() -> Any:
+    return option("affine alignment before the network (default auto)", "auto")
+
+
+def _compress() -> Any:
+    return option("compress transform.nrrd (default yes; without it is written and read faster)", True)
 
 
 def _preset() -> Any:
@@ -155,13 +164,29 @@ class RegisterArguments(Common):
                                      metavar="FILE", file=True)
     initial_transform: str | None = option("transform to start from, fixed to moving points", None, metavar="FILE",
                                            file=True)
-    affine: Literal["auto", "none"] = option("affine alignment before the network (default auto)", "auto")
+    affine: Literal["auto", "none"] = _affine()
     refine: Refine = _refine()
     similarity: Similarity = _similarity()
     inverse: bool = option("also write inverse_transform.nrrd", False)
     transform_format: tuple[Literal["nrrd", "nii.gz", "h5", "tfm"], ...] = option(
         "nrrd is always written; also nii.gz, h5, tfm", ("nrrd",), metavar="FORMAT")
-    compress: bool = option("compress transform.nrrd (default yes; without it is written and read faster)", True)
+    compress: bool = _compress()
+    seed: int = _seed()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchArguments(Common):
+    table: str = option(
+        f"CSV file with the columns fixed and moving, and optionally name, {', '.join(PAIR_FILES[2:])}; paths relative "
+        "to it", metavar="TABLE", position=True, file=True)
+    model: str = _model()
+    output: str = option("folder for summary.csv and a folder per pair", metavar="DIR")
+    affine: Literal["auto", "none"] = _affine()
+    refine: Refine = _refine()
+    similarity: Similarity = _similarity()
+    inverse: bool = option("also write inverse_transform.nrrd of each pair", False)
+    compress: bool = _compress()
+    resume: bool = _resume("keep what is finished in --output, go on with the rest")
     seed: int = _seed()
 
 
@@ -245,6 +270,11 @@ VERBS: dict[str, Verb] = {
         ("transform.nrrd", "transform.nii.gz", "transform.h5", "transform.tfm", "affine.tfm", "warped.nii.gz",
          "warped_labels.nii.gz", "jacobian.nii.gz", "inverse_transform.nrrd", "report.json", "report.png"),
         fallback=((None, 1.0), (None, 0.5), (None, 0.25)),
+    ),
+    "batch": Verb(
+        BatchArguments, "register every pair of a table, a folder for each",
+        "autoreg batch pairs.csv --model model --output results", ("batch.json", "summary.csv"),
+        checkpoint="batch.json", finishable=True,
     ),
     "apply": Verb(
         ApplyArguments, "carry an image, a label map or points through a transform",

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import csv
-import io
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from AutoRegLib.core.errors import AutoRegError, CancelledError, InputError
+from AutoRegLib.core.errors import AutoRegError, CancelledError
 from AutoRegLib.core.jobs import JobRequest
-from AutoRegLib.core.records import make_folder, write_text
+from AutoRegLib.core.pair_table import FIGURES, SUMMARY, read_pair_table
 from AutoRegSlicerLib import settings
 from AutoRegSlicerLib.checks import checkRegistration, require
 from AutoRegSlicerLib.exports import exportRegistration
-from AutoRegSlicerLib.results import importRegistration, readReport
+from AutoRegSlicerLib.results import importRegistration
 from AutoRegSlicerLib.values import Node, RegistrationInputs, RegistrationOutputs, RegistrationResult
 
 _POLL_SECONDS = 0.1
-_FILES = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks", "fixed_mask",
-          "moving_mask", "initial_transform")
-SUMMARY = ("name", "state", "dice_before", "dice", "hd95_mm", "tre_before_mm", "tre_mm", "folds", "seconds", "error",
-           "folder")
 
 
 def registerVolumes(
@@ -72,33 +67,44 @@ def registerCases(
     table: str | Path, model: str, output: str | Path, *, jobs: Any = None, device: str = "auto",
     onStatus: Callable[[Any], None] | None = None, **arguments: Any,
 ) -> list[dict[str, Any]]:
-    """Register every line of a CSV table, one folder each below ``output``; a line that fails does not stop the rest.
+    """Register every line of a CSV table in one job, one folder each below ``output``; a line that fails does not stop
+    the rest.
 
-    Columns fixed, moving; optional name, fixed_labels, moving_labels, fixed_landmarks, moving_landmarks,
-    fixed_mask, moving_mask, initial_transform; paths relative to the table. ``arguments``: further options of
-    ``autoreg register`` (affine, refine, inverse, ...). Returns, and writes as ``output/summary.csv``, per line
-    what ``SUMMARY`` names. Raises InputError (the table), DiskError, CancelledError when a job is cancelled.
+    Columns fixed, moving; optional name and the others of ``AutoRegLib.core.pair_table``; paths relative to the table.
+    ``arguments``: further options of ``autoreg batch`` (affine, refine, inverse, resume, ...). Returns what
+    ``output/summary.csv`` says of each line, with its folder.
+    Raises InputError (the table; results of another batch in ``output``), DiskError, CancelledError.
     """
-    lines = _readTable(Path(table))
-    output = make_folder(output)
-    jobs = jobs or defaultJobs()
-    rows = []
-    for name, files in lines:
-        row: dict[str, Any] = {"name": name, "folder": str(output / name)}
-        try:
-            folder = jobs.create("register", name)
-            jobs.submit(folder, JobRequest("register", {
-                "model": str(model), **files, "output": str(output / name), "device": device, **arguments}))
-            waitFor(jobs, folder, onStatus=onStatus)
-            jobs.markImported(folder)
-            row |= {"state": "done", **_figures(readReport(output / name))}
-        except CancelledError:
-            raise
-        except AutoRegError as problem:
-            row |= {"state": "failed", "error": str(problem)}
-        rows.append(row)
-        _writeSummary(rows, output / "summary.csv")
-    return rows
+    pairs, folder = read_pair_table(table), Path(output)
+    request = JobRequest("batch", {
+        "table": str(Path(table).resolve()), "model": str(model), "output": str(folder.resolve()), "device": device,
+        **arguments})
+    jobs, others = jobs or defaultJobs(), (folder / SUMMARY).is_file()
+    job = jobs.create("batch", f"{len(pairs)} pairs of {Path(table).name}")
+    jobs.submit(job, request)
+    try:
+        waitFor(jobs, job, onStatus=onStatus)
+        jobs.markImported(job)
+    except CancelledError:
+        raise
+    except AutoRegError:
+        if others or not any(row["state"] == "failed" for row in readSummary(folder)):
+            raise  # else every pair failed, and the summary says why
+    return readSummary(folder)
+
+
+def readSummary(folder: Path) -> list[dict[str, Any]]:
+    """The lines of the summary in the folder of a batch, figures as numbers; none where there is no such file."""
+    try:
+        lines = list(csv.DictReader((folder / SUMMARY).read_text(encoding="utf-8").splitlines()))
+    except OSError:
+        return []
+    return [{key: _number(value) if key in FIGURES else value for key, value in line.items() if value}
+            | {"folder": str(folder / line["name"])} for line in lines]
+
+
+def _number(text: str) -> float:
+    return int(text) if text.isdigit() else float(text)
 
 
 def waitFor(
@@ -154,40 +160,3 @@ def _states() -> Any:
     from AutoRegSlicerLib.jobs_ui import JobState
 
     return JobState
-
-
-def _readTable(table: Path) -> list[tuple[str, dict[str, str]]]:
-    try:
-        lines = list(csv.DictReader(table.read_text(encoding="utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError, csv.Error) as problem:
-        raise InputError(f"cannot read the table {table}", expected="a CSV file", got=problem,
-                         remedy="check the path") from None
-    if not lines or not {"fixed", "moving"} <= set(lines[0]):
-        raise InputError(f"{table} is not a table of pairs", expected="columns fixed, moving and a line per pair",
-                         got=", ".join(lines[0]) if lines else "no lines", remedy="add the header line")
-    result: list[tuple[str, dict[str, str]]] = []
-    for number, line in enumerate(lines, start=1):
-        name = (line.get("name") or "").strip() or f"pair{number:03d}"
-        if any(name == other for other, _ in result) or name != Path(name).name:
-            raise InputError(f"line {number} of {table}: the name '{name}' is used twice or is no folder name",
-                             expected="one short name per line", remedy="change the name")
-        named = {key: (line.get(key) or "").strip() for key in _FILES}
-        files = {key: str((table.parent / text).resolve()) for key, text in named.items() if text}
-        result.append((name, files))
-    return result
-
-
-def _figures(report: dict[str, Any]) -> dict[str, Any]:
-    figures = {key: report[key] for key in ("hd95_mm", "tre_before_mm", "tre_mm", "folds", "seconds") if key in report}
-    for key in ("dice_before", "dice"):
-        if "mean" in report.get(key, {}):
-            figures[key] = report[key]["mean"]
-    return figures
-
-
-def _writeSummary(rows: list[dict[str, Any]], path: Path) -> None:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, SUMMARY, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, stream.getvalue())

@@ -389,6 +389,8 @@ def test_a_table_of_pairs(runs: dict[str, Done], tmp_path: Path, tinyModel: Path
     assert "nothing.nrrd" in rows[1]["error"]
     written = list(csv.DictReader((tmp_path / "out/summary.csv").read_text().splitlines()))
     assert float(written[0]["dice"]) == rows[0]["dice"] and (tmp_path / "out/good/transform.nrrd").is_file()
+    with pytest.raises(AutoRegError, match="holds another batch"):  # the same one would be gone on with
+        registerCases(table, str(tinyModel), tmp_path / "out", jobs=Jobs(tmp_path / "jobs"), device="cpu", inverse=True)
     (tmp_path / "wrong.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="not a table of pairs"):
         registerCases(tmp_path / "wrong.csv", "m", tmp_path / "out2", jobs=Jobs(tmp_path / "jobs"))

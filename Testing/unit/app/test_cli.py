@@ -24,7 +24,7 @@ from AutoRegLib.core.verbs import VERBS as TABLE
 from AutoRegLib.core.verbs import located
 
 ROOT = Path(__file__).resolve().parents[3]
-VERBS = ("demo", "search", "train", "register", "apply", "evaluate", "study", "models", "run", "info")
+VERBS = ("demo", "search", "train", "register", "batch", "apply", "evaluate", "study", "models", "run", "info")
 Captured = pytest.CaptureFixture[str]
 
 
@@ -190,7 +190,8 @@ def test_explain_keeps_ours() -> None:
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize(
     ("verb", "wish"),
-    [("search", "finish"), ("train", "finish"), ("study", "finish"), ("evaluate", "finish"), ("register", None)],
+    [("search", "finish"), ("train", "finish"), ("study", "finish"), ("batch", "finish"),
+     ("evaluate", "finish"), ("register", None)],
 )
 def test_ctrl_c_once(monkeypatch: pytest.MonkeyPatch, capsys: Captured, verb: str, wish: str | None) -> None:
     def work(monitor: Monitor) -> dict[str, Any]:
@@ -203,6 +204,7 @@ def test_ctrl_c_once(monkeypatch: pytest.MonkeyPatch, capsys: Captured, verb: st
 
     answer_with(monkeypatch, work)
     argv = {"search": ["search", "s"], "train": ["train", "r", "--scenario", "s"], "study": ["study", "s"],
+            "batch": ["batch", "t.csv", "--model", "m"],
             "evaluate": ["evaluate", "--model", "m", "--scenario", "s"],
             "register": ["register", "--model", "m", "--fixed", "f", "--moving", "m"]}[verb]
     before = signal.getsignal(signal.SIGINT)

@@ -1,0 +1,120 @@
+"""Register a table of pairs one after the other: a folder for each, one table that says how each went."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from AutoRegLib.bundle import table_text
+from AutoRegLib.core.errors import AutoRegError, CancelledError, InputError
+from AutoRegLib.core.failures import explain
+from AutoRegLib.core.jobs import Monitor, Wish
+from AutoRegLib.core.pair_table import FIGURES, SUMMARY, PairLine
+from AutoRegLib.core.records import digest, make_folder, read_json, write_json, write_text
+
+SCHEMA, SETTINGS = "autoreg-batch/1", "batch.json"
+COLUMNS = ("name", "state", *FIGURES, "error", "fixed", "moving")
+
+
+class PairMonitor(Monitor):
+    """The batch's monitor as one pair sees it: warnings bear its name, and ``finish`` lets it come to its end."""
+
+    def __init__(self, outer: Monitor, name: str) -> None:
+        self._outer, self._name = outer, name
+
+    def event(self, type: str, **payload: Any) -> None:
+        if type == "warning":
+            self._outer.event(type, **{**payload, "text": f"{self._name}: {payload.get('text', '')}"})
+
+    def wish(self) -> Wish:
+        return "cancel" if self._outer.wish() == "cancel" else ""
+
+
+def run_batch(
+    pairs: Sequence[PairLine], register: Callable[[PairLine, Path, Monitor], Any], *, output: Path,
+    settings: Mapping[str, Any], resume: bool, overwrite: bool, monitor: Monitor,
+) -> dict[str, Any]:
+    """Call ``register(pair, folder, monitor)`` for every pair and keep ``summary.csv`` up to date.
+
+    Folders are named after the pairs; one that holds something else is left alone, unless ``overwrite``, and its pair
+    fails. A pair that fails does not stop the rest; with ``resume`` finished pairs are kept. ``settings``: what the
+    results depend on; only a batch with the same ones is resumed. ``finish`` stops after the present pair, ``cancel``
+    within it; finished pairs are kept both times.
+
+    Returns the counts. Raises InputError (another batch's folder), DiskError, CancelledError, and the first pair's
+    problem when every pair failed.
+    """
+    mark = digest({"pairs": [(pair.name, pair.files) for pair in pairs], **settings})
+    path = output / SETTINGS
+    resume = resume and path.is_file()
+    if resume and read_json(path, schema=SCHEMA).get("identity") != mark:
+        raise InputError(f"{output} holds another batch", expected="the same table, model and options",
+                         remedy="choose another folder, or the former table and options")
+    write_json(path, {"identity": mark, "settings": dict(settings), "pairs": len(pairs)}, schema=SCHEMA)
+    rows = [{"name": pair.name, "state": "waiting", **_images(pair)} for pair in pairs]
+    problems: list[AutoRegError] = []
+    began, registered = time.monotonic(), 0
+    monitor.event("stage", name="register pairs", index=0, count=1)
+
+    def write() -> None:
+        write_text(output / SUMMARY, table_text([{name: row.get(name) for name in COLUMNS} for row in rows]))
+
+    for number, (pair, row) in enumerate(zip(pairs, rows, strict=True)):
+        folder = output / pair.name
+        if resume and (folder / "report.json").is_file():
+            row |= {"state": "done", **figures(json.loads((folder / "report.json").read_text(encoding="utf-8")))}
+            continue
+        wish = monitor.wish()
+        if wish == "cancel":
+            write()
+            raise CancelledError(f"stopped after {number} of {len(pairs)} pairs")
+        if wish == "finish":
+            break
+        row["state"] = "running"
+        write()
+        try:
+            row |= {"state": "done", **figures(register(
+                pair, _claimed(folder, mark, overwrite=overwrite), PairMonitor(monitor, pair.name)))}
+        except Exception as problem:
+            reason = explain(problem)
+            row |= {"state": "cancelled" if isinstance(reason, CancelledError) else "failed", "error": str(reason)}
+            write()
+            if isinstance(reason, CancelledError):
+                raise CancelledError(f"stopped after {number} of {len(pairs)} pairs") from None
+            problems.append(reason)
+            monitor.event("warning", code="pair-failed", text=f"{pair.name}: {reason}")
+        registered += 1
+        write()
+        monitor.event("progress", done=number + 1, total=len(pairs),
+                      eta_s=(time.monotonic() - began) / registered * (len(pairs) - number - 1))
+    write()
+    done = sum(row["state"] == "done" for row in rows)
+    if problems and not done:
+        raise problems[0]
+    monitor.event("artifact", role="table", path=str(output / SUMMARY))
+    return {"output": str(output), "pairs": len(pairs), "done": done, "failed": len(problems),
+            "waiting": len(pairs) - done - len(problems)}
+
+
+def _claimed(folder: Path, mark: str, *, overwrite: bool) -> Path:
+    """The pair's folder, marked as this batch's. Raises InputError when it holds what is not."""
+    ours = (folder / SETTINGS).is_file() and read_json(folder / SETTINGS, schema=SCHEMA).get("identity") == mark
+    if folder.exists() and not ours and not overwrite and any(folder.iterdir()):
+        raise InputError(f"{folder} holds something else", expected="a new or empty folder",
+                         remedy="choose another output folder, or another name for the pair")
+    write_json(make_folder(folder) / SETTINGS, {"identity": mark}, schema=SCHEMA)
+    return folder
+
+
+def figures(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What the summary says of a report; what was not measured has no key."""
+    values = {key: report[key] for key in FIGURES if key in report}
+    return {key: value["mean"] if isinstance(value, Mapping) else value for key, value in values.items()
+            if not isinstance(value, Mapping) or "mean" in value}
+
+
+def _images(pair: PairLine) -> dict[str, str]:
+    return {role: pair.files[role] for role in ("fixed", "moving")}

@@ -1,0 +1,55 @@
+"""A CSV table of pairs to register: one line a pair, paths relative to the table."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from AutoRegLib.core.errors import InputError
+
+#: the columns that name files; they are arguments of ``register`` of the same names
+PAIR_FILES = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks", "fixed_mask",
+              "moving_mask", "initial_transform")
+#: the table of results, and what it says of a pair's report (of tables by structure the mean)
+SUMMARY = "summary.csv"
+FIGURES = ("dice_before", "dice", "hd95_mm", "tre_before_mm", "tre_mm", "lncc_before", "lncc", "folds",
+           "fold_fraction", "jacobian_min", "seconds")
+
+
+@dataclass(frozen=True)
+class PairLine:
+    """One line: a name that is good for a folder, and the files by column, absolute."""
+
+    name: str
+    files: dict[str, str]
+
+
+def read_pair_table(table: str | Path) -> list[PairLine]:
+    """The lines of a table with the columns fixed and moving, and optionally name and the others of ``PAIR_FILES``.
+
+    A line without a name is ``pair001`` and so on. Files need not exist. Raises InputError.
+    """
+    table = Path(table)
+    try:
+        lines = list(csv.DictReader(table.read_text(encoding="utf-8-sig").splitlines()))
+    except (OSError, UnicodeDecodeError, csv.Error) as problem:
+        raise InputError(f"cannot read the table {table}", expected="a CSV file", got=problem,
+                         remedy="check the path") from None
+    if not lines or not {"fixed", "moving"} <= set(lines[0]):
+        raise InputError(f"{table} is not a table of pairs", expected="columns fixed, moving and a line per pair",
+                         got=", ".join(lines[0]) if lines else "no lines", remedy="add the header line")
+    found: list[PairLine] = []
+    for number, line in enumerate(lines, start=1):
+        name = (line.get("name") or "").strip() or f"pair{number:03d}"
+        if any(name.lower() == other.name.lower() for other in found) or name != Path(name).name or name[0] == ".":
+            raise InputError(f"line {number} of {table}: the name '{name}' is used twice or is no folder name",
+                             expected="one short name per line", remedy="change the name")
+        named = {key: (line.get(key) or "").strip() for key in PAIR_FILES}
+        missing = [key for key in ("fixed", "moving") if not named[key]]
+        if missing:
+            raise InputError(f"line {number} of {table} names no {missing[0]} image", expected="fixed and moving",
+                             remedy="fill in the cell, or remove the line")
+        files = {key: str((table.resolve().parent / text).resolve()) for key, text in named.items() if text}
+        found.append(PairLine(name, files))
+    return found
