@@ -12,6 +12,7 @@ import slicer
 from AutoRegLib.core.errors import InputError
 from AutoRegSlicerLib import colors, landmarks, segmentations, tables, transforms, views, volumes
 from AutoRegSlicerLib.exports import nodesOfNote, readNote
+from AutoRegSlicerLib.fields import fillFromFieldSteps
 from AutoRegSlicerLib.lattices import ownLattice
 from AutoRegSlicerLib.nodes import JOB, nodesOfClass, placeBeside
 from AutoRegSlicerLib.previews import takeOffAll
@@ -49,7 +50,7 @@ def importRegistrationSteps(
 
     if "transform" in outputs.wanted:
         node = target("transform", "vtkMRMLTransformNode", "{} to {}".format(*names))
-        transforms.fillFromFile(node, out / "transform.nrrd")
+        yield from fillFromFieldSteps(node, out / "transform.nrrd")
         yield "transform"
     if "volume" in outputs.wanted:
         node = target("volume", "vtkMRMLScalarVolumeNode", "{} registered to {}".format(*names))
@@ -64,7 +65,7 @@ def importRegistrationSteps(
         yield "warped labels"
     if "inverseTransform" in outputs.wanted and (out / "inverse_transform.nrrd").is_file():
         node = target("inverseTransform", "vtkMRMLTransformNode", "{1} to {0}".format(*names))
-        transforms.fillFromFile(node, out / "inverse_transform.nrrd")
+        yield from fillFromFieldSteps(node, out / "inverse_transform.nrrd")
         _refer(node, fixed=inputs.movingVolume, moving=inputs.fixedVolume)
         yield "inverse transform"
     if "affineTransform" in outputs.wanted and (out / "affine.tfm").is_file():

@@ -76,9 +76,16 @@ def gridOf(transformNode: Node) -> Any:
 
 def makeGrid(vectors: np.ndarray, lattice: Lattice) -> Any:
     """A displacement grid as VTK transform. Shape: vectors (z, y, x, 3). Unit: mm RAS."""
+    grid, own = emptyGrid(lattice, vtk.VTK_DOUBLE)
+    own[:] = vectors
+    return grid
+
+
+def emptyGrid(lattice: Lattice, scalarType: int = vtk.VTK_FLOAT) -> tuple[Any, np.ndarray]:
+    """A displacement grid as VTK transform, and its vectors, still to be filled. Shape: (z, y, x, 3). Unit: mm RAS."""
     image = vtk.vtkImageData()
     image.SetDimensions(lattice.size)
-    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(vectors).reshape(-1, 3), deep=1))
+    image.AllocateScalars(scalarType, 3)
     image.SetOrigin(lattice.ijkToRAS[:3, 3])
     image.SetSpacing(lattice.spacing)
     directions = np.eye(4)
@@ -87,7 +94,7 @@ def makeGrid(vectors: np.ndarray, lattice: Lattice) -> Any:
     grid.SetDisplacementGridData(image)
     grid.SetGridDirectionMatrix(vtkMatrix(directions))
     grid.SetInterpolationModeToLinear()
-    return grid
+    return grid, gridVectors(grid)[0]
 
 
 def gridVectors(grid: Any) -> tuple[np.ndarray, Lattice]:
@@ -109,9 +116,14 @@ def fillFromFile(node: Node, path: str | Path) -> None:
     storage = slicer.vtkMRMLTransformStorageNode()
     storage.SetFileName(str(path))
     if not Path(path).is_file() or not storage.ReadData(node):
-        raise InputError(f"cannot read the transform {path}", expected="a transform file",
-                         remedy="run the registration again")
+        raise unreadable(path)
     useLinearInterpolation(node)
+
+
+def unreadable(path: str | Path) -> InputError:
+    """What to say of a transform file that is not there, or not whole."""
+    return InputError(f"cannot read the transform {path}", expected="a transform file",
+                      remedy="run the registration again")
 
 
 def useLinearInterpolation(node: Node) -> bool:
