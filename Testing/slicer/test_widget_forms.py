@@ -85,6 +85,14 @@ def test_every_mrml_widget_gets_the_scene(path: Path) -> None:
         (path.stem, "mrmlSceneChanged(vtkMRMLScene*)", "setMRMLScene(vtkMRMLScene*)")}
 
 
+def test_no_two_widgets_share_a_cell() -> None:
+    """Qt shows one of them, and where the other one is left is chance."""
+    for path, root in roots():
+        for layout in root.iter("layout"):
+            cells = [(item.get("row"), item.get("column")) for item in layout.findall("item") if item.get("row")]
+            assert len(cells) == len(set(cells)), (path.name, layout.get("name"))
+
+
 def test_wording_of_the_forms() -> None:
     """Sentence case, and everything that can be pressed or chosen says what it is for."""
     silent = ("QLabel", "QWidget", "QTabWidget", "QFrame", "qMRMLWidget", "ctkCollapsibleButton", "qMRMLPlotWidget",
