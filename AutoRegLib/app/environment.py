@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from AutoRegLib.core.errors import EnvironmentProblem
+from AutoRegLib.core.errors import DeviceProblem
 
 
 def use_threads(count: int | None) -> None:
@@ -22,7 +22,7 @@ def use_threads(count: int | None) -> None:
 
 
 def decide_device(wish: str) -> str:
-    """``cpu``, ``cuda`` or ``mps`` for ``auto`` or one of them. Raises EnvironmentProblem.
+    """``cpu``, ``cuda`` or ``mps`` for ``auto`` or one of them. Raises DeviceProblem.
 
     An Apple GPU is taken only when it is asked for, and only after it computed one step as the CPU does: AutoReg has
     not been run on one.
@@ -36,7 +36,7 @@ def decide_device(wish: str) -> str:
     if torch.cuda.is_available():
         return "cuda"
     if wish == "cuda":
-        raise EnvironmentProblem(
+        raise DeviceProblem(
             "a GPU was asked for but torch sees none",
             expected="a CUDA device",
             got=f"torch {torch.__version__}",
@@ -46,13 +46,13 @@ def decide_device(wish: str) -> str:
 
 
 def _apple_gpu() -> str:
-    """``mps`` where there is one that computes as the CPU does. Raises EnvironmentProblem."""
+    """``mps`` where there is one that computes as the CPU does. Raises DeviceProblem."""
     # read when torch is loaded, which is after this: operations that are missing run on the CPU
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     import torch
 
     if not torch.backends.mps.is_available():
-        raise EnvironmentProblem(
+        raise DeviceProblem(
             "an Apple GPU was asked for but torch sees none",
             expected="an MPS device",
             got=f"torch {torch.__version__}",
@@ -61,7 +61,7 @@ def _apple_gpu() -> str:
     from AutoRegLib.app.apple_gpu import disagreement
 
     if wrong := disagreement("mps"):
-        raise EnvironmentProblem(
+        raise DeviceProblem(
             "the Apple GPU does not compute what the CPU computes", got=wrong,
             remedy="use --device cpu, or another version of torch or macOS",
         )

@@ -45,10 +45,16 @@ class CancelledError(AutoRegError):
 
 
 class EnvironmentProblem(AutoRegError):
-    """Something needed is not installed or not present: torch, a GPU that was asked for (exit code 4)."""
+    """Something needed is not installed or does not load: torch, safetensors (exit code 4)."""
 
     code = "environment"
     exit_code = 4
+
+
+class DeviceProblem(EnvironmentProblem):
+    """The device that was asked for is not there, or computes wrong (exit code 4)."""
+
+    code = "device"
 
 
 class OutOfMemoryProblem(AutoRegError):

@@ -61,6 +61,10 @@ class Environment:
         """Whether there is a warning of one of these codes."""
         return any(code in codes for code, _text in self.warnings)
 
+    def lacks(self, device: str) -> bool:
+        """Whether a job on "auto", "cpu", "cuda" or "mps" would not find its device."""
+        return (device == "cuda" and not self.devices) or (device == "mps" and not self.mps)
+
     @property
     def ready(self) -> bool:
         """Jobs can run, on a GPU or on the CPU."""

@@ -61,7 +61,8 @@ def answer():
     rows = said(shutil.which("nvidia-smi") or "nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
     told["gpus"] = [row.strip() for row in rows if "," in row]
     # an Intel program on Apple silicon
-    told["translated"] = sys.platform == "darwin" and said("sysctl", "-n", "sysctl.proc_translated") == ["1"]
+    told["translated"] = told["machine"] == "x86_64" and sys.platform == "darwin" and any(
+        said("sysctl", "-n", name) == ["1"] for name in ("sysctl.proc_translated", "hw.optional.arm64"))
     if "torch" not in told["missing"]:
         try:
             torch = importlib.import_module("torch")  # here alone, in the Python that is asked

@@ -174,6 +174,7 @@ def test_a_worker_that_cannot_start_says_its_last_line(jobs: Jobs, tmp_path: Pat
     ("code", "device", "step"),
     [
         ("input", "cpu", "checkInput"), ("environment", "cpu", "setUp"), ("memory", "cuda", "useCpu"),
+        ("device", "", "useCpu"),
         ("memory", "cpu", "showLog"), ("diverged", "cpu", "showLog"), ("disk", "cpu", "freeDisk"),
         ("error", "cpu", "showLog"), ("a new one", "cpu", "showLog"),
     ],

@@ -55,6 +55,18 @@ def test_jobs_of_scripts_have_their_own_place_and_the_chosen_python(application:
     assert jobs.folder == tmp_path / "mine" / "scripts" / "jobs"
 
 
+def test_jobs_do_not_roam_on_windows(application: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gigabytes beside the settings would travel with the account; what lies there already goes on being found."""
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "Local"))
+    assert settings.defaultWorkspace() == tmp_path / "Local" / "AutoReg"
+    (tmp_path / "x" / "AutoReg" / "jobs").mkdir(parents=True)
+    assert settings.defaultWorkspace() == tmp_path / "Local" / "AutoReg"
+    (tmp_path / "x" / "AutoReg" / "jobs" / "20260101-search").mkdir()
+    assert settings.defaultWorkspace() == tmp_path / "x" / "AutoReg"
+
+
 def test_waiting_ends_with_the_results(application: Any) -> None:
     seen: list[JobState] = []
     states = (JobState.Queued, JobState.Launching, JobState.Running, JobState.Importing)

@@ -68,6 +68,16 @@ def test_what_is_missing_disables_apply_and_is_said(full_desk: Any) -> None:
         assert why(full_desk.ui.applyButton) == "", values
 
 
+def test_a_device_that_is_not_there_is_told_before_the_start(full_desk: Any) -> None:
+    from AutoRegSlicerLib.panels.choices import Device
+
+    for device, there in ((Device.Gpu, False), (Device.AppleGpu, False), (Device.Cpu, True), (Device.Automatic, True)):
+        full_desk.parameters.device = device
+        full_desk.settle()
+        assert full_desk.ui.applyButton.isEnabled() == there
+        assert there or "Compute on" in full_desk.ui.applyButton.toolTip()
+
+
 def test_environment_comes_first(full_desk: Any) -> None:
     from standins.fixtures import environment
 

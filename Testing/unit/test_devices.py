@@ -11,7 +11,7 @@ from torch import Tensor
 
 from AutoRegLib.app import apple_gpu
 from AutoRegLib.app.environment import decide_device, describe
-from AutoRegLib.core.errors import EnvironmentProblem
+from AutoRegLib.core.errors import DeviceProblem
 from AutoRegLib.networks import operators
 
 
@@ -20,7 +20,7 @@ def test_an_apple_gpu_is_taken_only_when_asked_for_and_right(monkeypatch: pytest
     monkeypatch.setenv("PYTORCH_ENABLE_MPS_FALLBACK", "")  # so that it is put back in the end
     monkeypatch.delenv("PYTORCH_ENABLE_MPS_FALLBACK")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(EnvironmentProblem, match="torch sees none"):
+    with pytest.raises(DeviceProblem, match="torch sees none"):
         decide_device("mps")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert decide_device("auto") == "cpu" and "mps" in describe()["devices"]
@@ -28,7 +28,7 @@ def test_an_apple_gpu_is_taken_only_when_asked_for_and_right(monkeypatch: pytest
     monkeypatch.setattr(apple_gpu, "disagreement", lambda device: asked.append(device) or "")
     assert decide_device("mps") == "mps" and asked == ["mps"] and os.environ["PYTORCH_ENABLE_MPS_FALLBACK"] == "1"
     monkeypatch.setattr(apple_gpu, "disagreement", lambda device: "its gradients differ")
-    with pytest.raises(EnvironmentProblem, match="its gradients differ"):
+    with pytest.raises(DeviceProblem, match="its gradients differ"):
         decide_device("mps")
 
 

@@ -28,6 +28,7 @@ STATES: dict[JobState, tuple[str, str]] = {
 FAILURES: dict[str, tuple[str, str]] = {
     "input": ("The inputs cannot be used", "checkInput"),
     "environment": ("Something needed is not installed", "setUp"),
+    "device": ("The chosen device cannot be used", "useCpu"),
     "memory": ("Not enough memory", "useCpu"),
     "diverged": ("Training diverged (the loss is not finite); the last good checkpoint is kept", "useCheckpoint"),
     "disk": ("The disk is full or not writable", "freeDisk"),

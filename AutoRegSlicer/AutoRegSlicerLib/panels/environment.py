@@ -50,7 +50,9 @@ class EnvironmentPanel:
     # ---- what is there
 
     def check(self) -> None:
-        """Ask the Python that computes what it has; the answer comes by the timer."""
+        """Ask the Python that computes what it has; the answer comes by the timer. Not while it is being changed."""
+        if self.setup.text:
+            return
         self.stop()
         self.session.environment, self._probe = None, environment.probe(chosenInterpreter())
         self._timer.start()

@@ -119,6 +119,9 @@ class Session:
             return [_("Still looking for PyTorch and a GPU.")]
         if not self.environment.ready:
             return [_("PyTorch is not ready: choose “Set up…” at the top.")]
+        if self.parameters is not None and self.environment.lacks(self.parameters.device.value):
+            return [_("“{device}” is chosen, but there is none: choose another under Register, Advanced, Compute on."
+                      ).format(device=self.parameters.device.label())]
         if any(status.state is JobState.Queued for status in self.statuses):
             return [_("A job is waiting already: wait until it has started, or cancel it below.")]
         return []
