@@ -63,6 +63,7 @@ class Jobs:
     def submit(self, folder: str | Path, request: JobRequest, *, gpu: int | None = None) -> JobState:
         """Write ``job.json`` and start the job, or let it wait: returns Launching or Queued (Failed: see status).
 
+        A job that was cancelled while its inputs were written stays Cancelled; it can be resumed.
         ``gpu``: use this one only. Raises InputError when as many jobs wait as may, or the folder holds a job.
         """
         job = self._job(folder)
@@ -71,12 +72,13 @@ class Jobs:
         if request.verb != job.record.verb:
             raise InputError("the request is of another kind than its folder", expected=job.record.verb,
                              got=request.verb)
-        self._check_queue(request)
+        if job.state is not JobState.Cancelled:
+            self._check_queue(request)
         write_request(job.folder, request)
         job.request = read_request(job.folder)
         job.digest.minutes = request.arguments.get("minutes")
         job.move(job.state, gpu=gpu)
-        return self._start_or_queue(job)
+        return job.state if job.state is JobState.Cancelled else self._start_or_queue(job)
 
     def fail(self, folder: str | Path, code: str, text: str, hint: str = "") -> None:
         """Preparing went wrong (export refused, preflight): the job becomes Failed with this reason."""

@@ -7,6 +7,7 @@ from slicer import (
     vtkMRMLMarkupsFiducialNode,
     vtkMRMLScalarVolumeNode,
     vtkMRMLSegmentationNode,
+    vtkMRMLSequenceNode,
     vtkMRMLTransformNode,
 )
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
@@ -32,6 +33,7 @@ class AutoRegSlicerParameterNode:
 
     fixedVolume: vtkMRMLScalarVolumeNode
     movingVolume: vtkMRMLScalarVolumeNode
+    movingSequence: vtkMRMLSequenceNode
     model: str
     fixedSegmentation: LabelNode
     movingSegmentation: LabelNode

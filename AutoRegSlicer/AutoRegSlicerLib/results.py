@@ -180,4 +180,8 @@ def restoreResults(scene: Any) -> int:
     for node in nodesOfClass(scene, "vtkMRMLTransformNode"):
         if node.GetAttribute(transforms.GRID_MARK):
             count += transforms.useLinearInterpolation(node)
+    for sequence in nodesOfClass(scene, "vtkMRMLSequenceNode"):
+        if sequence.GetAttribute(transforms.GRID_MARK):
+            count += sum(transforms.useLinearInterpolation(sequence.GetNthDataNode(index))
+                         for index in range(sequence.GetNumberOfDataNodes()))
     return count

@@ -100,6 +100,16 @@ def test_a_waiting_job_is_taken_off(jobs: Jobs) -> None:
     assert jobs.status(second).state is JobState.Cancelled and not (second / "events.jsonl").exists()
 
 
+def test_what_is_cancelled_while_it_is_prepared_does_not_start(jobs: Jobs) -> None:
+    folder = jobs.create("search", "not wanted after all")
+    jobs.cancel(folder)
+    assert jobs.submit(folder, JobRequest("search", {"behaviour": "quick"})) is JobState.Cancelled
+    jobs.poll()
+    assert jobs.status(folder).state is JobState.Cancelled and not (folder / "events.jsonl").exists()
+    assert jobs.resume(folder) is JobState.Launching
+    wait(jobs, folder, JobState.Importing)
+
+
 def test_a_registration_on_the_cpu_runs_beside_a_search(jobs: Jobs) -> None:
     search = start(jobs, "obedient")
     beside = start(jobs, "quick", "register", device="cpu")

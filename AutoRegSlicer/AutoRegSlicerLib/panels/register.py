@@ -12,7 +12,10 @@ from AutoRegSlicerLib.jobs_ui import JobState, JobStatus
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.bundles import Bundle
 from AutoRegSlicerLib.panels.choices import InitialAlignment
+from AutoRegSlicerLib.panels.frames import FrameJobs
 from AutoRegSlicerLib.panels.session import Session
+from AutoRegSlicerLib.panels.summary import compatibility, summarize
+from AutoRegSlicerLib.sequences import FrameByFrame, frameInputs, frameOutputs, frames
 from AutoRegSlicerLib.values import NO_MODEL
 
 #: outputs by the name of their results: parameter that holds the node, parameter that asks for it
@@ -32,6 +35,7 @@ class RegisterPanel:
     def __init__(self, session: Session) -> None:
         self.session, self.ui = session, session.ui
         self.own: Path | None = None  # the job this panel started
+        self.frames: FrameJobs | None = None  # the sequence that is, or was last, registered
         self.requests: dict[Path, tuple[Any, Any]] = {}  # inputs and outputs of jobs of this scene
         self.listed: list[Bundle] = []
         self.action = ""
@@ -55,7 +59,7 @@ class RegisterPanel:
         """What would be registered now."""
         p, bundle = self.session.parameters, self.model()
         existing = p.initialAlignment is InitialAlignment.Existing
-        return logic.RegistrationInputs(
+        inputs = logic.RegistrationInputs(
             p.fixedVolume, p.movingVolume, str(bundle.folder) if bundle else NO_MODEL,
             fixedSegmentation=p.fixedSegmentation, movingSegmentation=p.movingSegmentation,
             fixedLandmarks=p.fixedLandmarks, movingLandmarks=p.movingLandmarks,
@@ -65,18 +69,23 @@ class RegisterPanel:
             refine=_refine(p.refinementSteps, bundle), similarity="auto" if bundle else p.similarity.value,
             inverse=p.createInverse, device=p.device.value,
         )
+        if p.movingSequence is None:
+            return inputs
+        found = frames(p.movingSequence)
+        return frameInputs(inputs, found[0][1] if found else None)
 
     def _choice(self) -> tuple[Any, ...]:
         """What a summary belongs to; it is not shown for anything else."""
         p = self.session.parameters
-        nodes = (p.fixedVolume, p.movingVolume)
+        nodes = (p.fixedVolume, p.movingVolume, p.movingSequence)
         return (*(node.GetID() if node is not None else None for node in nodes), p.model)
 
     def outputs(self) -> logic.RegistrationOutputs:
         """What shall come out; a node that is chosen but whose box is not set is left alone."""
         p = self.session.parameters
         nodes = {name: getattr(p, node) if getattr(p, create) else None for name, (node, create) in OUTPUTS.items()}
-        return logic.RegistrationOutputs(**nodes, **{create: getattr(p, create) for _, create in OUTPUTS.values()})
+        outputs = logic.RegistrationOutputs(**nodes, **{create: getattr(p, create) for _, create in OUTPUTS.values()})
+        return outputs if p.movingSequence is None else frameOutputs(outputs)
 
     # ---- looking
 
@@ -99,6 +108,10 @@ class RegisterPanel:
         qtbits.offer(ui.previewOnMovingCheckBox, [] if p.outputTransform else [
             _("There is no output transform yet.")], _("Put the moving volume under the output transform; it is not "
                                                        "altered. Clear this box to undo."))
+        sequence = p.movingSequence is not None
+        qtbits.offer(ui.movingVolumeSelector, [
+            _("Every frame of the moving sequence is registered instead.")] if sequence else [],
+            _("The volume that is brought onto the fixed volume."))
         messages = logic.checkRegistration(self.session.scene, self.inputs(), self.outputs())
         extra = self._ownReasons()
         blocking = [message.text for message in messages if message.blocking]
@@ -115,15 +128,17 @@ class RegisterPanel:
         if self.action:
             ui.registerActionButton.setText(remedies[self.action][0])
             ui.registerActionButton.setToolTip(remedies[self.action][1])
+        if self.frames is not None:
+            self.summary = self.frames.text()
         done = self.summary if self.summarized == self._choice() else ""
         qtbits.show(ui.registerMessageLabel, shown[0] if shown and (blocking or extra or not done) else done)
         self._applyButton([*extra, *blocking])
 
     def _applyButton(self, reasons: list[str]) -> None:
         status = self.session.status(self.own)
-        if status is not None and not status.state.over:
+        if self._busy():
             self.ui.applyButton.setText(_("Cancel"))
-            ending = status.state in (JobState.Cancelling, JobState.Importing)
+            ending = status is not None and status.state in (JobState.Cancelling, JobState.Importing)
             qtbits.offer(self.ui.applyButton, [_("It is ending already.")] if ending else [],
                          _("Stop this registration."))
             return
@@ -132,6 +147,12 @@ class RegisterPanel:
         qtbits.offer(self.ui.applyButton, [*reasons, *self.session.obstacles()], _(
             "Register when the running job is done.") if busy else _("Register the moving volume onto the fixed one."))
 
+    def _busy(self) -> bool:
+        """Whether a registration of this panel is under way."""
+        status = self.session.status(self.own)
+        between = self.frames is not None and not self.frames.over
+        return between or (status is not None and not status.state.over)
+
     def _ownReasons(self) -> list[str]:
         """What the scene's check cannot know: models and their dimension, the chosen transform."""
         p, bundle = self.session.parameters, self.model()
@@ -139,6 +160,8 @@ class RegisterPanel:
             return [_("This model is for 2-D images: choose another model.")]
         if p.initialAlignment is InitialAlignment.Existing and p.initialTransform is None:
             return [_("Choose the initial transform under Advanced, or another initial alignment.")]
+        if p.movingSequence is not None and not frames(p.movingSequence):
+            return [_("The moving sequence holds no scalar volumes: choose another one, or none.")]
         return []
 
     def _listModels(self) -> None:
@@ -199,13 +222,20 @@ class RegisterPanel:
 
     def apply(self) -> None:
         """Start the registration, or stop the one that runs."""
-        status = self.session.status(self.own)
-        if status is not None and not status.state.over:
-            self.session.jobs.cancel(status.folder)
+        if self._busy():
+            if self.frames is not None:
+                self.frames.cancel()
+            else:
+                self.session.jobs.cancel(self.own)
             self.session.poll()
             return
         p, inputs, outputs = self.session.parameters, self.inputs(), self.outputs()
-        self.summary = ""
+        self.summary, self.summarized = "", self._choice()
+        self.frames = None
+        if p.movingSequence is not None:
+            self.frames = FrameJobs(self.session, FrameByFrame(self.session.scene, p.movingSequence, inputs, outputs))
+            self.own = self.frames.folder
+            return
         self.own = self.session.launch(
             "register", _("{moving} to {fixed}").format(moving=p.movingVolume.GetName(), fixed=p.fixedVolume.GetName()),
             lambda folder: logic.exportRegistrationSteps(inputs, folder, outputs))
@@ -213,6 +243,8 @@ class RegisterPanel:
 
     def take(self, status: JobStatus) -> Any:
         """Bring a finished registration into the scene, step by step."""
+        if self.frames is not None and self.frames.owns(status.folder):
+            return (yield from self.frames.take(status))
         inputs, outputs = self.requests.pop(status.folder, (None, None))  # None: found by what the job noted
         result = yield from logic.importRegistrationSteps(self.session.scene, status.folder, inputs, outputs)
         self._keep(result)
@@ -241,48 +273,18 @@ class RegisterPanel:
         else:
             self.session.previews.hide("register")
 
+    def follow(self, statuses: list[JobStatus]) -> None:
+        """A frame may be over and the next one wait for its turn."""
+        if self.frames is not None:
+            self.frames.follow()
+            self.own = self.frames.folder
+
     def sceneClosed(self) -> None:
         self.requests.clear()
+        self.frames = None
         self.own, self.summary = None, ""
 
 
 def _refine(steps: int, bundle: Bundle | None) -> int | str:
     """The refinement that a number of steps asks for: below 0, or 0 without a model, until it converges."""
     return "auto" if steps < 0 or (steps == 0 and bundle is None) else steps
-
-
-def compatibility(bundle: Bundle) -> str:
-    """What a model was made for, in one line."""
-    spacing = "\u00a0×\u00a0".join(f"{s:g}" for s in bundle.spacing)  # one line never ends inside it
-    parts = [_("Trained on {what}").format(what=bundle.anatomy or _("unknown data"))]
-    parts += [bundle.modality] if bundle.modality else []
-    parts += [_("works at {spacing}\u00a0mm").format(spacing=spacing)] if spacing else []
-    dice = bundle.validation("dice")
-    parts += [_("validation Dice {dice}").format(dice=f"{dice:.2f}")] if dice is not None else []
-    return ", ".join(parts) + "."
-
-
-def summarize(report: dict[str, Any]) -> str:
-    """A finished registration in one line: how good it is, as far as it was measured."""
-    parts = [_("Done in {time}.").format(time=qtbits.duration(report["seconds"]))] if "seconds" in report else []
-    overlap = report.get("dice_before", {}).get("mean"), report.get("dice", {}).get("mean")
-    points = report.get("tre_before_mm"), report.get("tre_mm")
-    for (before, after), text in ((overlap, _("Dice {before} → {after}.")),
-                                  (points, _("Landmarks {before} → {after} mm."))):
-        if before is not None and after is not None:
-            parts.append(text.format(before=f"{before:.2f}", after=f"{after:.2f}"))
-    parts += comparedBy(report.get("refine", {}))
-    if "folds" in report:
-        percent = 100 * report.get("fold_fraction", 0.0)
-        parts.append(_("No folds.") if not report["folds"] else _(
-            "{percent} % of voxels fold; inverse and volume measures are unreliable there.").format(
-                percent=f"{percent:.2g}"))
-    return " ".join(parts)
-
-
-def comparedBy(refinement: dict[str, Any]) -> list[str]:
-    """What the refinement compared images by, and who chose it; empty without one, or with a model's own loss."""
-    name = {"lncc": _("local correlation"), "mind": "MIND"}.get(refinement.get("similarity", ""))
-    reason = {"images": _("Compared by {name}, chosen by how alike the images are."),
-              "request": _("Compared by {name}, as asked.")}.get(refinement.get("similarity_chosen_by", ""))
-    return [reason.format(name=name)] if name and reason else []

@@ -1,0 +1,47 @@
+"""What a model is for and what a registration found, in one line each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from AutoRegSlicerLib.panels import qtbits
+from AutoRegSlicerLib.panels.bundles import Bundle
+
+
+def compatibility(bundle: Bundle) -> str:
+    """What a model was made for, in one line."""
+    spacing = "\u00a0×\u00a0".join(f"{s:g}" for s in bundle.spacing)  # one line never ends inside it
+    parts = [_("Trained on {what}").format(what=bundle.anatomy or _("unknown data"))]
+    parts += [bundle.modality] if bundle.modality else []
+    parts += [_("works at {spacing}\u00a0mm").format(spacing=spacing)] if spacing else []
+    dice = bundle.validation("dice")
+    parts += [_("validation Dice {dice}").format(dice=f"{dice:.2f}")] if dice is not None else []
+    return ", ".join(parts) + "."
+
+
+def summarize(report: dict[str, Any]) -> str:
+    """A finished registration in one line: how good it is, as far as it was measured."""
+    parts = [_("Done in {time}.").format(time=qtbits.duration(report["seconds"]))] if "seconds" in report else []
+    overlap = report.get("dice_before", {}).get("mean"), report.get("dice", {}).get("mean")
+    points = report.get("tre_before_mm"), report.get("tre_mm")
+    for (before, after), text in ((overlap, _("Dice {before} → {after}.")),
+                                  (points, _("Landmarks {before} → {after} mm."))):
+        if before is not None and after is not None:
+            parts.append(text.format(before=f"{before:.2f}", after=f"{after:.2f}"))
+    parts += comparedBy(report.get("refine", {}))
+    if "folds" in report:
+        percent = 100 * report.get("fold_fraction", 0.0)
+        parts.append(_("No folds.") if not report["folds"] else _(
+            "{percent} % of voxels fold; inverse and volume measures are unreliable there.").format(
+                percent=f"{percent:.2g}"))
+    return " ".join(parts)
+
+
+def comparedBy(refinement: dict[str, Any]) -> list[str]:
+    """What the refinement compared images by, and who chose it; empty without one, or with a model's own loss."""
+    name = {"lncc": _("local correlation"), "mind": "MIND"}.get(refinement.get("similarity", ""))
+    reason = {"images": _("Compared by {name}, chosen by how alike the images are."),
+              "request": _("Compared by {name}, as asked.")}.get(refinement.get("similarity_chosen_by", ""))
+    return [reason.format(name=name)] if name and reason else []
