@@ -6,11 +6,19 @@ Nothing here imports torch, starts pip or touches the network before the user co
 from __future__ import annotations
 
 from AutoRegSlicerLib.installing import constraintsText, install, installSteps, pipBusy
-from AutoRegSlicerLib.plans import InstallPlan, consentText, diskNeeded, installPlan, offlineText, requirements
+from AutoRegSlicerLib.plans import (
+    InstallPlan,
+    consentText,
+    diskNeeded,
+    installPlan,
+    offlineText,
+    requirements,
+    tooOldForTorch,
+)
 from AutoRegSlicerLib.probing import Device, Environment, Probe, cleanEnvironment, describe, probe, slicerInterpreter
 
 __all__ = [
     "Device", "Environment", "InstallPlan", "Probe", "cleanEnvironment", "consentText", "constraintsText", "describe",
     "diskNeeded", "install", "installPlan", "installSteps", "offlineText", "pipBusy", "probe", "requirements",
-    "slicerInterpreter",
+    "slicerInterpreter", "tooOldForTorch",
 ]

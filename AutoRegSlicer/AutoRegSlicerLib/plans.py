@@ -63,6 +63,11 @@ def installPlan(environment: Environment, *, wheelFolder: str | Path | None = No
     )
 
 
+def tooOldForTorch(environment: Environment) -> bool:
+    """Whether there is no PyTorch that is new enough for this kind of Python: it ended with 2.2 for Intel on macOS."""
+    return environment.platform == "darwin" and environment.machine == "x86_64"
+
+
 def torchIsLoaded(environment: Environment) -> bool:
     """Whether the PyTorch that is installed is in use by this very process (another module loaded it)."""
     return bool(environment.torch) and "torch" in sys.modules
@@ -81,7 +86,7 @@ def _reason(
     if environment.state == "broken":
         return f"{environment.text}\n{ANOTHER}"
     needsTorch = TORCH in packages
-    if needsTorch and environment.platform == "darwin" and environment.machine == "x86_64":
+    if needsTorch and tooOldForTorch(environment):
         return _intelMac(environment)
     own = isOwn(environment.interpreter)
     if own and app is not None:

@@ -138,6 +138,18 @@ def test_a_build_for_the_cpu_again_is_told(bare: Desk, monkeypatch: pytest.Monke
     assert "PyTorch Utils" in bare.session.dialogs.questions[-1]
 
 
+def test_what_can_be_mended_is_in_sight(bare: Desk) -> None:
+    answer(bare, warnings=(("cpu-build", "A GPU was found but PyTorch was built for CPU."),))
+    assert "CPU only" in text(bare) and "A GPU was found" in text(bare)
+    answer(bare, warnings=(("no-gpu", "No GPU was found."),))
+    assert "No GPU" not in text(bare) and "No GPU" in bare.ui.environmentStatusLabel.toolTip()
+    answer(bare, state="missing", torch="", missing=("torch",), platform="darwin", machine="x86_64", translated=True)
+    assert "another can be used" in text(bare) and "GB" not in text(bare)
+    bare.ui.setupEnvironmentButton.click()
+    bare.settle()
+    assert "arm64" in bare.session.dialogs.questions[-1]
+
+
 def test_a_failure_says_what_to_do(bare: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     from AutoRegLib.core.errors import EnvironmentProblem
 

@@ -16,6 +16,8 @@ from AutoRegSlicerLib.panels.session import Session
 from AutoRegSlicerLib.panels.setup import SetUp
 
 PROBE_MILLISECONDS = 250
+#: warnings that the user can do something about stand below the line, the others in its tooltip
+TOLD = ("cpu-build", "driver", "old-torch", "torch-broken", "numpy")
 
 
 def chosenInterpreter() -> str | None:
@@ -97,9 +99,11 @@ class EnvironmentPanel:
         if found is None:
             return str(_("Looking for PyTorch and a GPU…"))
         if found.state == "missing" and "torch" in found.missing:
+            if environment.tooOldForTorch(found):
+                return str(_("No PyTorch fits this Python, but another can be used: press “Set up…”."))
             return str(_("PyTorch is not installed (about {size}).").format(
                 size=qtbits.size(environment.diskNeeded(found))))
-        return str(found.text)
+        return "\n".join([found.text, *(text for code, text in found.warnings if code in TOLD)])
 
     # ---- what was chosen
 

@@ -142,7 +142,8 @@ class Dialogs:
         """Something to read, such as what to do offline."""
         import slicer.util
 
-        slicer.util.infoDisplay(text, windowTitle=title)
+        # commands and addresses in it are there to be copied
+        slicer.util.infoDisplay(text, windowTitle=title, textInteractionFlags=qt.Qt.TextSelectableByMouse)
 
     def open_file(self, title: str, pattern: str) -> str:
         """An existing file, or empty."""
