@@ -1,4 +1,4 @@
-"""The one place that turns a request into a computation: device, threads and seed are decided here, once.
+"""The one place that turns a request into a computation; device and threads are decided here.
 
 Used by the command line and by the worker of a job folder. Importing this module loads neither torch nor numpy.
 """

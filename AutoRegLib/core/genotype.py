@@ -36,7 +36,7 @@ OPERATOR_TABLE = {
     "fullsep3": Operator("full separable", 3, searched=False),
     "fullsep5": Operator("full separable", 5, searched=False),
 }
-#: The candidates of the default search space (METHOD 1.2), in the order of the architecture logits.
+#: The candidates of the default search space (docs/method.md, section 1.2), in the order of the architecture logits.
 OPERATORS = tuple(name for name, operator in OPERATOR_TABLE.items() if operator.searched)
 EDGES_PER_CELL = 3
 #: The cells of the two-scale network, in the order in which a pass meets them.

@@ -24,7 +24,7 @@ def _weight(default: float, title: str, *, free: Literal["log", "logit"] = "log"
 
 @dataclass(frozen=True)
 class LossWeights:
-    """lambda of METHOD 1.3, constrained values; the start is the paper's (Sec. III-C).
+    """lambda (docs/method.md, section 1.3), constrained values; the start is that of the authors' release.
 
     The one place that names the searched weights: a new one is a field here and a term of
     :data:`AutoRegLib.losses.objective.TERMS`.

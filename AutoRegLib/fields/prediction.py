@@ -1,4 +1,4 @@
-"""What every registration network returns: one type, always the same parts."""
+"""What every registration network returns: one type; ``velocity`` and ``scales`` where the network has them."""
 
 from __future__ import annotations
 

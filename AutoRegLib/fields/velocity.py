@@ -26,7 +26,7 @@ def exponentiate(velocity: Tensor, *, squarings: int = 7) -> Tensor:
 
     Shape: (B, d, *spatial). Unit: voxels per unit time -> voxels. Direction: pull-back.
     Raises: InputError if ``squarings`` is negative.
-    Reference: Arsigny et al., MICCAI 2006; METHOD section 1.1 (7 squarings).
+    Reference: Arsigny et al., MICCAI 2006; docs/method.md, section 1.1 (7 squarings).
     """
     if squarings < 0:
         raise InputError("The number of squarings is negative", expected="0 or more", got=squarings)

@@ -1,4 +1,4 @@
-"""Sampling images at displaced voxels; the only file that interpolates tensors.
+"""Sampling images at displaced voxels.
 
 Conventions used by every function of this package: a displacement has shape (B, d, *spatial), is measured in
 voxels, lists its components in axis order (z, y, x) and is pull-back, ``warped(x) = image(x + u(x))``. Voxel

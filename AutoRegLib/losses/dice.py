@@ -35,7 +35,7 @@ def soft_dice(a: Tensor, b: Tensor, *, eps: float = 1e-5) -> Tensor:
     Shape: both (B, structures, *spatial) with values 0 .. 1 -> scalar.
     By hand: a = 1 1 0 0 and b = 0 1 1 0 share one voxel of two and two: 2 * 1 / 4 = 0.5.
     Raises: InputError if the shapes differ.
-    Reference: METHOD section 1.3.
+    Reference: docs/method.md, section 1.3.
     """
     if a.shape != b.shape or a.ndim < 3:
         raise InputError("The label maps do not fit each other", expected=tuple(a.shape), got=tuple(b.shape))

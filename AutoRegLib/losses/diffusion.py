@@ -20,7 +20,7 @@ def diffusion(displacement: Tensor, *, spacing: float | Sequence[float] = 1.0) -
         has squared differences 1 and 4, mean 2.5 in one of two components: 1.25; mean over the two axes:
         0.625.
     Raises: InputError if there is not one spacing per axis.
-    Reference: METHOD section 1.3.
+    Reference: docs/method.md, section 1.3.
     """
     dims = displacement.ndim - 2
     steps = [float(spacing)] * dims if isinstance(spacing, (int, float)) else [float(s) for s in spacing]

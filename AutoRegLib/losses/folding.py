@@ -12,6 +12,6 @@ def fold_penalty(displacement: Tensor, *, margin: float = 0.0) -> Tensor:
 
     Shape: (B, d, *spatial) -> scalar. Unit: voxels -> none.
     By hand: u(x) = -3 x along one axis of three has determinant 1 - 3 = -2 inside: it counts 2 there.
-    Reference: METHOD section 2.
+    Reference: docs/method.md, section 2.
     """
     return (margin - jacobian_determinant(displacement)).clamp_min(0).mean()

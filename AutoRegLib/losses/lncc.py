@@ -25,7 +25,7 @@ def lncc(fixed: Tensor, moving: Tensor, *, window: int = 9, mask: Tensor | None 
     By hand: window 3 on fixed 0 0 1 and moving 0 1 1 (one row of a 2-D image constant in the other axis):
         the centre window has cov 1/9, variances 2/9 and 2/9, so it counts 1/4.
     Raises: InputError if the shapes differ or the window is even.
-    Reference: Avants et al., Medical Image Analysis 12 (2008) 26; METHOD section 1.3.
+    Reference: Avants et al., Medical Image Analysis 12 (2008) 26; docs/method.md, section 1.3.
     """
     if fixed.shape != moving.shape or fixed.ndim not in (4, 5):
         raise InputError(

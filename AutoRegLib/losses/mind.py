@@ -28,7 +28,7 @@ def mind_ssc(image: Tensor, *, radius: int = 2, dilation: int = 2) -> Tensor:
     Shape: (B, 1, *spatial) -> (B, 12, *spatial) in 3-D (twelve pairs of the six neighbours), (B, 4, *spatial)
     in 2-D. Unit: radius, dilation in voxels.
     Raises: InputError if the image has more than one channel.
-    Reference: Heinrich et al., MICCAI 2013, eq. 3-5; METHOD section 1.3.
+    Reference: Heinrich et al., MICCAI 2013, eq. 3-5; docs/method.md, section 1.3.
     """
     dims = image.ndim - 2
     if dims not in (2, 3) or image.shape[1] != 1:

@@ -1,6 +1,6 @@
 """L_reg and L_seg: the objectives of training and search, and the free form of their weights.
 
-Reference: METHOD 1.3; AutoReg paper, Eq. 1 to 4.
+Reference: docs/method.md, section 1.3; AutoReg paper, Eq. 4 to 6.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def registration_loss(
     A term whose weight is the plain number 0 is not computed.
     Shape: images ``(B, 1, *spatial)``; every returned value is a scalar tensor, ``total`` the loss.
     Raises: InputError for a network with more scales than there are weights.
-    Reference: METHOD 1.3.
+    Reference: docs/method.md, section 1.3.
     """
     given, known = len(prediction.scales), len(objective.windows) - 1
     if given > known:

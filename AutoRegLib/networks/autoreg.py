@@ -1,4 +1,4 @@
-"""The AutoReg network: supernet and derived network in one class (METHOD 1.1, 1.2; AutoReg paper, Sec. III)."""
+"""The AutoReg network: supernet and derived network in one class (AutoReg paper, Sec. III)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from AutoRegLib.networks.common import Mixture, check_pair, crop_to, pad_to_mult
 class AutoRegNet(nn.Module):
     """Two scales, coarse to fine: features at 1/2 and 1/4, velocity at 1/4 refined at 1/2.
 
-    ``genotype`` None (or a cell named in ``searched``) makes a supernet whose edges hold all candidates;
-    a one-hot mixture then equals the derived network with the same weights.
+    The cells named in ``searched`` make it a supernet: their edges hold all candidates, and a one-hot mixture then
+    equals the derived network with the same weights. ``genotype`` names the operators of the other cells.
     Shape: two images ``(B, 1, *spatial)`` of any size to a :class:`Prediction`.
+    Reference: docs/method.md, sections 1.1 and 1.2.
     """
 
     def __init__(

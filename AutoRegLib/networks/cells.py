@@ -58,7 +58,7 @@ class Cell(nn.Module):
     """Three edges in a row.
 
     Shape: ``(B, channels[0], *spatial)`` to ``(B, channels[-1], *spatial / stride)``; the stride sits on
-    edge ``stride_at`` (METHOD 1.1: first by default, the paper's text says last).
+    edge ``stride_at`` (docs/method.md, section 1.1).
     """
 
     def __init__(

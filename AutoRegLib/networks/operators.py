@@ -1,4 +1,4 @@
-"""The candidates of the search: what builds each entry of the operator table (METHOD 1.2).
+"""The candidates of the search: what builds each entry of the operator table (docs/method.md, section 1.2).
 
 Each operator maps ``(B, in, *spatial)`` to ``(B, out, *spatial / stride)`` and ends in LeakyReLU(0.2);
 there are no normalisation layers. Reference: AutoReg paper, Sec. III-B and Fig. 2.

@@ -1,4 +1,4 @@
-"""VoxelMorph: the U-Nets VM-1 and VM-2 of Fig. 3 of the paper, and the diffeomorphic variant (METHOD 3)."""
+"""VoxelMorph: the U-Nets VM-1 and VM-2 of Fig. 3 of the paper, and a diffeomorphic one (docs/method.md, section 3)."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from AutoRegLib.imaging.geometry import Geometry, apply, lattice_points, within
 from AutoRegLib.imaging.surface_distance import surface_distances, thread_count
 from AutoRegLib.imaging.volume import Volume
 
-LNCC_WINDOW = 9  # voxels; METHOD 1.3, full resolution
+LNCC_WINDOW = 9  # voxels; docs/method.md, section 1.3, full resolution
 
 
 def structures_of(*labels: Volume) -> tuple[int, ...]:
@@ -94,7 +94,7 @@ def lncc(fixed: Volume, warped: Volume, *, mask: np.ndarray | None = None, devic
 
     Shape: two intensity volumes on one grid, mask (z, y, x). Unit: 1, from 0 to 1.
     Raises: InputError when the shapes differ.
-    Reference: METHOD 1.3.
+    Reference: docs/method.md, section 1.3.
     """
     import torch
 
@@ -118,7 +118,7 @@ def fold_measures(jacobian: Volume, *, mask: np.ndarray | None = None) -> dict[s
     With a mask the counts inside it come in addition, under ``..._in_mask``.
 
     Shape: determinants (z, y, x), mask the same. Unit: 1.
-    Reference: METHOD section 6.
+    Reference: docs/method.md, section 6.
     """
     determinant = jacobian.array.astype(np.float64)
     result: dict[str, float | int] = {}

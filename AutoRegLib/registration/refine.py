@@ -100,7 +100,7 @@ def refine_prediction(
     Shape: images and masks (weights, 0 to 1) (1, 1, *spatial), the recipe's loss on them.
     Unit/Direction: voxels, pull-back.
     Raises: InputError (iterations, shapes, masks without a common voxel), CancelledError.
-    Reference: METHOD 1.3 (loss); Adam on a velocity smoothed as in FireANTs (Jena et al., 2024).
+    Reference: docs/method.md, sections 1.3 and 4.4; FireANTs (Jena et al., 2024).
     """
     check_iterations(iterations)
     grids = {tuple(tensor.shape[2:]) for tensor in (moving, fixed, prediction.displacement)}

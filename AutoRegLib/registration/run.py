@@ -35,7 +35,7 @@ from AutoRegLib.registration.report import ResultVolumes, assemble
 
 __all__ = ["RegisterOptions", "Registration", "apply_transform", "register", "register_volumes"]
 
-#: every file a registration may leave (DESIGN); what this run does not make must not stay from an earlier one
+#: every file a registration may leave; what this run does not make must not stay from an earlier one
 OUTPUTS = (
     "transform.nrrd", "transform.nii.gz", "transform.h5", "transform.tfm", "inverse_transform.nrrd", "warped.nii.gz",
     "warped_labels.nii.gz", "jacobian.nii.gz", "affine.tfm", "report.json", "report.png",
@@ -46,7 +46,7 @@ def register(
     model: ModelBundle | None, fixed: str | Path, moving: str | Path, *, output: str | Path,
     options: RegisterOptions | None = None, device: str = "cpu", monitor: Monitor | None = None,
 ) -> dict[str, Any]:
-    """Register two files and write the result folder of DESIGN's contract; return the report.
+    """Register two files and write the result folder (:data:`OUTPUTS`); return the report.
 
     ``model`` None: no network; the affine alignment and, where the options ask for it, the refinement.
 

@@ -8,7 +8,8 @@ The moves have to be wide: what training gains over a twentyfold range each way 
 nearby is mostly that an immature network profits from less smoothness. They have to go with lambda: weights trained
 at mostly smaller lambdas say that small is good, and the other way round; only in the middle does that cancel.
 
-Reference: METHOD 1.4; MacKay et al., Self-tuning networks, ICLR 2019, Sec. 3; Hoopes et al., HyperMorph, IPMI 2021.
+Reference: docs/method.md, section 1.4; MacKay et al., Self-tuning networks, ICLR 2019, Sec. 3; Hoopes et al.,
+HyperMorph, IPMI 2021.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 Lower variable omega (network weights) on training batches, upper variable (alpha or lambda) on validation
 batches. The problem's two losses are pure functions of (weights, upper, batch): nothing is cloned, nothing is
-left behind between stages. Reference: METHOD 1.4; AutoReg paper, Eq. 5 to 8; DARTS, Sec. 2.3.
+left behind between stages.
+
+Reference: docs/method.md, section 1.4; AutoReg paper, Eq. 7, 8 and Algorithm 1; DARTS, Sec. 2.3.
 """
 
 from __future__ import annotations
@@ -57,10 +59,11 @@ def hypergradient(
     """d upper_loss(w'(upper), upper) / d upper after unrolled gradient steps of size ``rate``.
 
     One step per batch in ``train``; the upper loss is averaged over ``validation``. ``exact`` differentiates
-    through every step; ``difference`` replaces the Hessian-vector product of each step by a central difference
-    (METHOD 1.4), which needs no graph of a gradient; ``first`` drops the second term. ``epsilon``: the step of
-    the difference, 0.01/||g|| (DARTS) or the inner rate (AutoReg).
-    Raises InputError on an unknown method.
+    through every step; ``difference`` replaces the Hessian-vector product of each step by a central difference, which
+    needs no graph of a gradient; ``first`` drops the second term. ``epsilon``: the step of the difference, 0.01/||g||
+    (DARTS) or the inner rate (AutoReg).
+    Raises: InputError on an unknown method.
+    Reference: docs/method.md, section 1.4.
     """
     if method == "exact":
         return _exact(problem, weights, upper, train=train, validation=validation, rate=rate)

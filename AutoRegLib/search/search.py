@@ -1,4 +1,7 @@
-"""The search: a table of stages, each the same bilevel algorithm with another upper variable (METHOD 1.4)."""
+"""The search: a table of stages, each the same bilevel algorithm with another upper variable.
+
+Reference: docs/method.md, section 1.4.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One stage of the search: the bilevel algorithm on one upper variable (METHOD 1.4)."""
+"""One stage of the search: the bilevel algorithm on one upper variable (docs/method.md, section 1.4)."""
 
 from __future__ import annotations
 

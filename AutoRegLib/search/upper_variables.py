@@ -1,4 +1,4 @@
-"""What a search can search: the kinds of upper variable, as a table (METHOD 1.4)."""
+"""What a search can search: the kinds of upper variable, as a table (docs/method.md, section 1.4)."""
 
 from __future__ import annotations
 
