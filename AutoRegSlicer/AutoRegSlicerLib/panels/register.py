@@ -13,6 +13,7 @@ from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.bundles import Bundle
 from AutoRegSlicerLib.panels.choices import InitialAlignment
 from AutoRegSlicerLib.panels.frames import FrameJobs
+from AutoRegSlicerLib.panels.preset_choice import PresetChoice
 from AutoRegSlicerLib.panels.session import Session
 from AutoRegSlicerLib.panels.summary import compatibility, summarize
 from AutoRegSlicerLib.sequences import FrameByFrame, frameInputs, frameOutputs, frames
@@ -40,6 +41,7 @@ class RegisterPanel:
         self.listed: list[Bundle] = []
         self.action = ""
         self.summary, self.summarized = "", ()
+        self.presets = PresetChoice(session)
         session.importers["register"] = self.take
         qtbits.on(self.ui.applyButton, "clicked", self.apply)
         qtbits.on(self.ui.swapVolumesButton, "clicked", self.swap)
@@ -94,6 +96,7 @@ class RegisterPanel:
         if self.session.parameters is None:
             return
         self._listModels()
+        self.presets.refresh()
         p, ui = self.session.parameters, self.ui
         for name, (_node, create) in OUTPUTS.items():
             selector = f"output{name[0].upper()}{name[1:]}Selector"
