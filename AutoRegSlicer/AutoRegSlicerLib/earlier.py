@@ -32,7 +32,6 @@ def line(workspace: Path) -> str:
         else:
             stopped.append(known.title)
     said = [text.format(titles=", ".join(f"“{title}”" for title in titles)) for titles, text in (
-        (done, _("{titles} is done.")), (running, _("{titles} is still running.")),
-        (stopped, _("{titles} was interrupted.")),
+        (done, _("done: {titles}")), (running, _("still running: {titles}")), (stopped, _("interrupted: {titles}")),
     ) if titles]
-    return " ".join((_("AutoReg:"), *said, _("Open AutoReg to see it."))) if said else ""
+    return _("AutoReg, {what}. Open AutoReg to go on.").format(what="; ".join(said)) if said else ""

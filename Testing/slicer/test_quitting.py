@@ -50,7 +50,7 @@ def test_a_new_slicer_says_what_became_of_jobs(desk: Desk, tmp_path: Path) -> No
     made(place, "Training B", JobState.Running, process=living)
     made(place, "Search C", JobState.Running, process=GONE)
     told = line(place)
-    assert "“Search A” is done" in told and "“Training B” is still running" in told and "“Search C” was interr" in told
+    assert "done: “Search A”; still running: “Training B”; interrupted: “Search C”." in told
     assert "seen" not in told
     (place / "jobs" / "broken").mkdir()
     (place / "jobs" / "broken" / "ui.json").write_text("{")
