@@ -258,4 +258,6 @@ def _counted(module: torch.nn.Module, work: list[float]) -> None:
 def _now(device: str) -> float:
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
+    elif device == "mps":
+        torch.mps.synchronize()
     return time.perf_counter()

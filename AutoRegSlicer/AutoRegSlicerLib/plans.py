@@ -44,7 +44,8 @@ def installPlan(environment: Environment, *, wheelFolder: str | Path | None = No
     An environment with a CPU build on a machine with a GPU counts as missing PyTorch.
     """
     needsTorch = "torch" in environment.missing or environment.warns("cpu-build")
-    wanted = tuple(r for r in requirements() if _name(r) in {m.lower() for m in environment.missing})
+    versions = {_name(requirement): requirement for requirement in requirements()}
+    wanted = tuple(versions.get(name.lower(), name) for name in environment.missing if name != "torch")
     packages = ((TORCH,) if needsTorch else ()) + wanted
     if not packages and environment.state != "broken":
         return InstallPlan("none", needsNetwork=False)
@@ -114,7 +115,7 @@ def _intelMac(environment: Environment) -> str:
     if environment.translated:
         lines.append(
             "This Mac itself can run AutoReg: install a Python for Apple silicon (arm64, 3.11 or newer, for example "
-            f"from python.org), run\npython3 -m pip install \"{TORCH}\" SimpleITK nibabel {_quoted()}\n"
+            f"from python.org), run\npython3 -m pip install \"{TORCH}\" numpy SimpleITK {_quoted()}\n"
             "with it, and choose it under Advanced, Use this Python instead.")
     else:
         lines.append("On a Mac with an Intel processor there is no such PyTorch: use another computer, or the command "

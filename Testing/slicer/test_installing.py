@@ -230,6 +230,13 @@ def test_pip_reads_the_constraints_where_the_path_has_blanks(tmp_path: Path, mon
     assert "Could not open" not in told.stderr and "numpy==0.0.1" in told.stdout + told.stderr
 
 
+def test_another_python_is_told_everything_that_it_lacks(fake: Computer) -> None:
+    """Slicer has numpy and SimpleITK of its own; a bare Python has not, and must not be called complete."""
+    for missing in (("torch", "numpy", "SimpleITK", "safetensors"), ("SimpleITK",)):
+        plan = environment.installPlan(Environment("missing", "/opt/other/bin/python", missing=missing))
+        assert plan.route == "manual" and all(f'"{name}' in environment.consentText(plan) for name in missing)
+
+
 def test_macos_says_what_is_possible(fake: Computer) -> None:
     fake.platform, fake.machine, fake.gpus = "darwin", "x86_64", []
     intel = environment.consentText(fake.plan())
