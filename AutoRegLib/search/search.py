@@ -5,8 +5,9 @@ Reference: docs/method.md, section 1.4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from AutoRegLib.core.recipe import Recipe, Stage, write_recipe
 from AutoRegLib.core.records import from_plain, make_folder, to_plain, write_json, write_text
 from AutoRegLib.core.scenario import Scenario
 from AutoRegLib.learning.budget import Clock
-from AutoRegLib.learning.checkpoint import load_checkpoint, save_checkpoint
 from AutoRegLib.learning.data import Cohort, prepare
 from AutoRegLib.learning.determinism import identity, provenance
 from AutoRegLib.search.bilevel import Tensors
@@ -40,6 +40,7 @@ from AutoRegLib.search.cost_model import (
 )
 from AutoRegLib.search.figures import search_figures
 from AutoRegLib.search.stage import run_stage
+from AutoRegLib.search.state import SearchState
 from AutoRegLib.search.successive_halving import STAGE as FINALS
 from AutoRegLib.search.successive_halving import affordable, nominate, run_finals
 from AutoRegLib.search.upper_variables import UPPERS
@@ -57,99 +58,107 @@ def search(
     device: str = "cpu",
     monitor: Monitor | None = None,
 ) -> Recipe:
-    """Run the recipe's stages and write ``recipe.json``, ``genotype.json``, ``history.csv``, ``figures/``.
+    """Run the recipe's stages, then its finals.
 
+    Writes ``recipe.json``, ``genotype.json``, ``history.csv``, ``provenance.json``, ``card.md``, ``figures/``.
     The budget is each stage's steps, or ``minutes`` in all (data preparation included), shared by
     ``recipe.search.shares``. Raises InputError, CancelledError (state kept), DivergedError.
     """
     monitor = monitor or Monitor()
     output = make_folder(output)
-    path = output / "checkpoint.pt"
-    mark = identity(recipe, scenario, device)
-    saved = load_checkpoint(path, identity=mark) if resume else None
-    whole = Clock(1, seconds=60.0 * minutes if minutes is not None else None, used=saved["used"] if saved else 0.0)
+    path, mark = output / "checkpoint.pt", identity(recipe, scenario, device)
+    state = SearchState.load(path, identity=mark) if resume else SearchState()
+    clock = Clock(1, seconds=None if minutes is None else 60.0 * minutes, used=state.used)
     cohort = prepare(scenario, recipe, ("train", "val"), device=device, monitor=monitor)
     stages, shares = runnable_stages(recipe, cohort, monitor)
+    if recipe.search.finalists > 1:
+        shares = [*shares, recipe.search.finals_share]
+    if not resume:
+        state.costs = to_plain(_costs(recipe, cohort, stages, minutes, monitor))
+    costs = from_plain(CostTable, state.costs, where="checkpoint") if state.costs else None
 
-    costs = _costs(recipe, cohort, stages, minutes, saved, monitor)
-    parts = [*(stage.name for stage in stages), *([FINALS] if recipe.search.finalists > 1 else [])]
-    shares = [*shares, recipe.search.finals_share]
+    def begin(name: str) -> None:
+        """Announce the part that runs now, and give it its share of what is left of the time."""
+        monitor.event("stage", name=name, index=state.part, count=len(shares))
+        if clock.seconds is not None and state.inside is None:
+            left = clock.seconds - clock.used
+            state.seconds = left * shares[state.part] / sum(shares[state.part :])
 
-    found, history, first = recipe, [], 0
-    settled: list[Tensors] = []
-    trained: Tensors = {}
-    if saved:
-        first, history, settled, trained = saved["part"], saved["history"], saved["settled"], saved["trained"]
-        for stage, upper in zip(stages[:first], settled, strict=True):
-            found = UPPERS[stage.upper].settle(found, upper)
+    def keep(inside: dict[str, Any]) -> None:
+        replace(state, used=clock.used, inside=inside).save(path, identity=mark)
 
-    winner = ""
-    for index, part in enumerate(parts):
-        if index < first:
-            continue
-        monitor.event("stage", name=part, index=index, count=len(parts))
-        inside, seconds = (saved["inside"], saved["seconds"]) if saved and index == first else (None, None)
-        if whole.seconds is not None and inside is None:
-            seconds = (whole.seconds - whole.used) * shares[index] / sum(shares[index : len(parts)])
-
-        def keep(
-            state: dict[str, Any], index: int = index, seconds: float | None = seconds, before: Tensors = trained
-        ) -> None:
-            save_checkpoint(path, {
-                "identity": mark, "used": whole.used, "part": index, "seconds": seconds, "trained": before,
-                "costs": to_plain(costs),
-                "settled": settled, "history": history, "inside": state,  # noqa: B023 (called within this pass)
-            })
-
-        if part == FINALS:
-            shares_found = shares_of(stages, settled)
-            found = within_limit(found, shares_found, costs)
-            work = count_candidates(recipe) if shares_found else None
-            if inside:
-                most = len(inside["players"])
-            else:
-                most = affordable(recipe.search.finalists, seconds=seconds, step=step_cost(recipe, cohort)[0])
-            start = within_limit(recipe, {}, costs)  # as it would have to be to keep the limit on seconds
-            candidates = fast_enough(nominate(start, found, shares=shares_found, work=work), recipe, costs)
-            winner, found = run_finals(
-                candidates[:most], cohort, steps=recipe.search.final_steps, seconds=seconds,
-                history=history, keep=keep, monitor=monitor, saved=inside,
-            )
-            continue
+    finished, winner = False, ""
+    while state.part < len(stages) and not finished:
+        stage = stages[state.part]
+        begin(stage.name)
         upper, trained, finished = run_stage(
-            found, stages[index], cohort, history=history, seconds=seconds, keep=keep, monitor=monitor, warm=trained,
-            costs=costs, saved=inside,
+            _with_found(recipe, stages, state), stage, cohort, history=state.history, seconds=state.seconds, keep=keep,
+            monitor=monitor, warm=state.trained, costs=costs, saved=state.inside,
         )
-        settled = [*settled, upper]
-        found = UPPERS[stages[index].upper].settle(found, upper)
-        if finished:
-            text = "finished before the finals: what was found has not been compared with the start"
-            monitor.event("warning", code="no-finals", text=text)
-            break
-
-    write_text(output / "history.csv", table_text(history))
-    write_json(output / "genotype.json", found.genotype or Genotype(), schema=GENOTYPE_SCHEMA)
-    passes = {name: forward_seconds(r, cohort.grid.shape, device=device) for name, r in (("start", recipe),
-                                                                                      ("found", found))}
-    facts = provenance(recipe, scenario, device, seconds=round(whole.used, 1), winner=winner or "found, untried",
-                       network_seconds=passes)
-    write_json(output / "provenance.json", facts)
-    write_text(output / "card.md", search_card(recipe, found, history, facts))
-    for picture in search_figures(history, found, output / "figures"):
-        monitor.event("artifact", role="figure", path=str(picture))
-    write_recipe(output / "recipe.json", found)
+        state.found = [*state.found, upper]
+        state.next_part(trained)
+    found = _with_found(recipe, stages, state)
+    if finished:
+        text = "finished before the finals: what was found has not been compared with the start"
+        monitor.event("warning", code="no-finals", text=text)
+    elif len(shares) > len(stages):
+        begin(FINALS)
+        candidates = finalists(recipe, found, shares_of(stages, state.found), cohort, costs, state)
+        winner, found = run_finals(
+            candidates, cohort, steps=recipe.search.final_steps, seconds=state.seconds, history=state.history,
+            keep=keep, monitor=monitor, saved=state.inside,
+        )
+    _write_results(output, recipe, found, state.history, cohort, monitor, facts=partial(
+        provenance, recipe, scenario, device, seconds=round(clock.used, 1), winner=winner or "found, untried"))
     path.unlink(missing_ok=True)
-    monitor.event("artifact", role="recipe", path=str(output / "recipe.json"))
     return found
 
 
+def finalists(
+    recipe: Recipe, found: Recipe, shares: Mapping[str, Tensor], cohort: Cohort, costs: CostTable | None,
+    state: SearchState,
+) -> list[tuple[str, Recipe]]:
+    """Who enters the finals, the start first: as many as the time allows, each within the limit on seconds."""
+    found = within_limit(found, shares, costs)
+    work = count_candidates(recipe) if shares else None
+    if state.inside:
+        most = len(state.inside["players"])
+    else:
+        most = affordable(recipe.search.finalists, seconds=state.seconds, step=step_cost(recipe, cohort)[0])
+    start = within_limit(recipe, {}, costs)  # as it would have to be to keep the limit on seconds
+    return fast_enough(nominate(start, found, shares=shares, work=work), recipe, costs)[:most]
+
+
+def _with_found(recipe: Recipe, stages: Sequence[Stage], state: SearchState) -> Recipe:
+    """The recipe with what the finished stages found."""
+    for stage, upper in zip(stages, state.found, strict=False):
+        recipe = UPPERS[stage.upper].settle(recipe, upper)
+    return recipe
+
+
+def _write_results(
+    output: Path, recipe: Recipe, found: Recipe, history: Sequence[dict[str, Any]], cohort: Cohort, monitor: Monitor,
+    *, facts: Callable[..., dict[str, Any]],
+) -> None:
+    """Everything the search leaves in its folder, the recipe last. Raises DiskError."""
+    write_text(output / "history.csv", table_text(history))
+    write_json(output / "genotype.json", found.genotype or Genotype(), schema=GENOTYPE_SCHEMA)
+    known = facts(network_seconds={
+        name: forward_seconds(r, cohort.grid.shape, device=cohort.device)
+        for name, r in (("start", recipe), ("found", found))
+    })
+    write_json(output / "provenance.json", known)
+    write_text(output / "card.md", search_card(recipe, found, history, known))
+    for picture in search_figures(history, found, output / "figures"):
+        monitor.event("artifact", role="figure", path=str(picture))
+    write_recipe(output / "recipe.json", found)
+    monitor.event("artifact", role="recipe", path=str(output / "recipe.json"))
+
+
 def _costs(
-    recipe: Recipe, cohort: Cohort, stages: Sequence[Stage], minutes: float | None, saved: Mapping[str, Any] | None,
-    monitor: Monitor,
+    recipe: Recipe, cohort: Cohort, stages: Sequence[Stage], minutes: float | None, monitor: Monitor,
 ) -> CostTable | None:
-    """Tell what the search will cost; the cost of every candidate where speed counts (of the first run, on resume)."""
-    if saved:
-        return from_plain(CostTable, saved["costs"], where="checkpoint") if saved["costs"] else None
+    """Tell what the search will cost; the cost of every candidate where speed counts."""
     expected = estimate(recipe, cohort, stages, minutes=minutes)
     monitor.event("estimate", **expected)
     free = free_memory(cohort.device)

@@ -47,9 +47,9 @@ torch.set_num_threads(1)
 from AutoRegLib.learning import train
 from AutoRegLib.search import successive_halving as finals
 from AutoRegLib.search import search
-from AutoRegLib.search import stage
+from AutoRegLib.search import stage, state
 verb, recipe, scenario, output, doomed = sys.argv[1:6]
-module = {"search": search, "train": train}[verb]
+module = {"search": state, "train": train}[verb]
 finals.CHECKPOINT_SECONDS = stage.CHECKPOINT_SECONDS = train.CHECKPOINT_SECONDS = 0.0
 calls, write = 0, module.save_checkpoint
 def save(path, state):
@@ -61,7 +61,7 @@ def save(path, state):
 module.save_checkpoint = save
 from AutoRegLib.core.recipe import read_recipe
 from AutoRegLib.core.scenario import read_scenario
-getattr(module, verb)(read_recipe(recipe), read_scenario(scenario), output=Path(output))
+getattr({"search": search, "train": train}[verb], verb)(read_recipe(recipe), read_scenario(scenario), output=Path(output))
 """
 
 
