@@ -31,7 +31,7 @@ class CostTable:
     Unit: seconds where it was measured, multiply-adds a voxel where it was counted.
     """
 
-    candidates: Mapping[str, tuple[tuple[float, ...], ...]]  # cell -> edge -> candidate
+    candidates: dict[str, tuple[tuple[float, ...], ...]]  # cell -> edge -> candidate
     rest: float
 
     def total(self, genotype: Genotype) -> float:

@@ -61,7 +61,8 @@ def save(path, state):
 module.save_checkpoint = save
 from AutoRegLib.core.recipe import read_recipe
 from AutoRegLib.core.scenario import read_scenario
-getattr({"search": search, "train": train}[verb], verb)(read_recipe(recipe), read_scenario(scenario), output=Path(output))
+run = getattr({"search": search, "train": train}[verb], verb)
+run(read_recipe(recipe), read_scenario(scenario), output=Path(output))
 """
 
 

@@ -14,12 +14,17 @@ from torch.func import functional_call
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.genotype import CELLS, OPERATORS, Genotype
 from AutoRegLib.core.recipe import Network, Preprocessing, Recipe, Search, Stage, Training
+from AutoRegLib.core.records import from_plain, to_plain
 from AutoRegLib.core.scenario import read_scenario
 from AutoRegLib.search.cost_model import CostTable, count_candidates, fastest_choice, measure_candidates, saved_bytes
 from AutoRegLib.search.search import search
 
 #: conv1 costs 1, conv3 2, and so on, everywhere
 TABLE = CostTable({cell: (tuple(float(i + 1) for i in range(8)),) * 3 for cell in CELLS}, rest=5.0)
+
+
+def test_a_resumed_search_reads_the_costs_of_the_first_run() -> None:
+    assert from_plain(CostTable, to_plain(TABLE), where="checkpoint") == TABLE
 
 
 def test_table_sums_the_edges() -> None:
