@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from AutoRegSlicerLib.apply import worldLattice
 from AutoRegSlicerLib.colors import EDGE_COLOR, showAsFolds, showInOneColor
 from AutoRegSlicerLib.lattices import Lattice, ownLattice, vtkMatrix
 from AutoRegSlicerLib.nodes import helper
+from AutoRegSlicerLib.steps import Steps, slabs
 from AutoRegSlicerLib.values import Node
 
 _SCALAR = "vtkMRMLScalarVolumeNode"
@@ -34,40 +36,60 @@ def colored(scene: Any, role: str, volume: Node, colorNodeID: str) -> Node:
     return node
 
 
-def checkerboard(scene: Any, fixed: Node, other: Node, tiles: int, variant: str = "") -> Node:
+def checkerboardSteps(scene: Any, fixed: Node, other: Node, tiles: int, variant: str = "") -> Steps:
     """Tiles of one volume between tiles of the other, both scaled to their window. Values 0 to 1."""
-    node = helper(scene, f"checkerboard{variant}", _SCALAR)
-    if not _outdated(node, fixed, other, tiles):
-        return node
-    lattice = worldLattice(fixed)
-    first, second = (_shownVoxels(volume, lattice) for volume in (fixed, other))
-    board = np.zeros(first.shape, bool)
-    for axis, count in enumerate(first.shape):
-        width = max(max(first.shape) / max(tiles, 1), 1)
-        index = (np.arange(count) // width).astype(int) % 2 == 1
-        board ^= index.reshape([-1 if a == axis else 1 for a in range(3)])
-    return _gray(node, lattice, np.where(board, second, first), (0.0, 1.0))
+    width = max(max(ownLattice(fixed).size) / max(tiles, 1), 1)
+
+    def board(first: np.ndarray, second: np.ndarray, slab: slice) -> np.ndarray:
+        odd = np.zeros(first.shape, bool)
+        for axis, count in enumerate(first.shape):
+            index = np.arange(count) + (slab.start if axis == 0 else 0)
+            odd ^= ((index // width).astype(int) % 2 == 1).reshape([-1 if a == axis else 1 for a in range(3)])
+        return np.where(odd, second, first)
+
+    return (yield from _madeOfBoth(helper(scene, f"checkerboard{variant}", _SCALAR), fixed, other, board, (0.0, 1.0),
+                                   tiles))
 
 
-def difference(scene: Any, fixed: Node, other: Node, variant: str = "") -> Node:
+def differenceSteps(scene: Any, fixed: Node, other: Node, variant: str = "") -> Steps:
     """Second minus first, both scaled to their window. Values -1 to 1; middle gray is equal."""
-    node = helper(scene, f"difference{variant}", _SCALAR)
-    if not _outdated(node, fixed, other):
+    return (yield from _madeOfBoth(helper(scene, f"difference{variant}", _SCALAR), fixed, other,
+                                   lambda first, second, slab: second - first, (-1.0, 1.0)))
+
+
+def _madeOfBoth(
+    node: Node, fixed: Node, other: Node, combine: Callable[[np.ndarray, np.ndarray, slice], np.ndarray],
+    window: tuple[float, float], *settings: int,
+) -> Steps:
+    """A gray volume on the fixed grid, made of both volumes slab by slab; nothing is done where it is made already."""
+    key = _madeFrom(fixed, other, *settings)
+    if node.GetAttribute(_MADE_FROM) == key:
         return node
     lattice = worldLattice(fixed)
-    first, second = (_shownVoxels(volume, lattice) for volume in (fixed, other))
-    return _gray(node, lattice, second - first, (-1.0, 1.0))
+    first, second = _Shown(fixed, lattice), _Shown(other, lattice)
+    yield node.GetName()
+    voxels = np.empty(lattice.size[::-1], np.float32)
+    for slab in slabs(lattice.size):
+        voxels[slab] = combine(first.planes(slab), second.planes(slab), slab)
+        yield node.GetName()
+    volumes.fill(node, lattice, voxels)
+    display = node.GetDisplayNode()
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(*window)
+    node.SetAttribute(_MADE_FROM, key)
+    return node
 
 
 def edges(scene: Any, other: Node, fixed: Node, variant: str = "") -> Node:
     """Label map of ``other``'s edges, one voxel thin, on the fixed grid or one that is a little coarser."""
     node = helper(scene, f"edges{variant}", "vtkMRMLLabelMapVolumeNode")
-    if not _outdated(node, fixed, other):
+    key = _madeFrom(fixed, other)
+    if node.GetAttribute(_MADE_FROM) == key:
         return node
     lattice = worldLattice(fixed)
-    voxels = _shownVoxels(other, lattice)
-    step = int(np.ceil((voxels.size / _ENOUGH) ** (1 / 3)))  # finer would make the views wait
-    voxels, lattice = voxels[::step, ::step, ::step], lattice.thinned(step)
+    lattice = lattice.thinned(int(np.ceil((np.prod(lattice.size) / _ENOUGH) ** (1 / 3))))  # the views would wait
+    voxels = _Shown(other, lattice).planes(slice(0, lattice.size[2]))
     slopes = np.stack(np.gradient(voxels, *lattice.spacing[::-1]))
     steepness = np.sqrt((slopes**2).sum(axis=0))
     across = np.abs(slopes).argmax(axis=0)
@@ -78,58 +100,64 @@ def edges(scene: Any, other: Node, fixed: Node, variant: str = "") -> Node:
     crest &= steepness > _STEEP * float(steepness.max())
     volumes.fill(node, lattice, crest.astype(np.uint8))
     showInOneColor(node, "AutoReg edges", "edge", EDGE_COLOR)
+    node.SetAttribute(_MADE_FROM, key)
     return node
 
 
 def folds(scene: Any, jacobian: Node) -> Node:
     """Label map of the voxels of a Jacobian map that fold, where the map lies."""
-    node = helper(scene, "folds", "vtkMRMLLabelMapVolumeNode")
-    if _outdated(node, jacobian):
+    node, key = helper(scene, "folds", "vtkMRMLLabelMapVolumeNode"), _madeFrom(jacobian)
+    if node.GetAttribute(_MADE_FROM) != key:
         volumes.fill(node, ownLattice(jacobian), (volumes.voxelsOf(jacobian) <= 0).astype(np.uint8))
         showAsFolds(node)
+        node.SetAttribute(_MADE_FROM, key)
     node.SetAndObserveTransformNodeID(jacobian.GetTransformNodeID())
     return node
 
 
-def _shownVoxels(volume: Node, lattice: Lattice) -> np.ndarray:
-    """The volume on a world lattice, its window scaled to 0..1."""
-    scratch = slicer.vtkMRMLScene()
-    if transforms.isLinearlyPlaced(volume):
-        own = worldLattice(volume)
-        same = own.size == lattice.size and np.allclose(own.ijkToRAS, lattice.ijkToRAS, atol=1e-4)
-        copy = volumes.inWorld(volume, scratch)
-        voxels = volumes.voxelsOf(copy if same else volumes.resampled(copy, lattice))
-    else:
-        voxels = volumes.voxelsOf(volumes.resampled(
-            volumes.sharedCopy(volume, scratch), lattice, transforms.toWorld(volume)))
-    voxels = voxels.astype(np.float32)
-    shown = volume.GetDisplayNode()
-    if shown is not None and shown.GetWindow() > 0:
-        lowest, highest = shown.GetWindowLevelMin(), shown.GetWindowLevelMax()
-    else:
-        lowest, highest = np.percentile(voxels, (0.5, 99.5))
-    return np.clip((voxels - lowest) / max(highest - lowest, 1e-6), 0, 1)
+class _Shown:
+    """A volume on a world lattice as it is shown, its window scaled to 0..1; made plane by plane."""
+
+    def __init__(self, volume: Node, lattice: Lattice) -> None:
+        self._lattice = lattice
+        self._scene = scratch = slicer.vtkMRMLScene()  # lives as long as its nodes are needed
+        if transforms.isLinearlyPlaced(volume):
+            own = worldLattice(volume)
+            self._same = own.size == lattice.size and np.allclose(own.ijkToRAS, lattice.ijkToRAS, atol=1e-4)
+            self._node = volumes.inWorld(volume, scratch)
+        else:
+            self._same, self._node = False, volumes.sharedCopy(volume, scratch)
+            parent = scratch.AddNewNodeByClass("vtkMRMLTransformNode")
+            parent.SetAndObserveTransformToParent(transforms.toWorld(volume))
+            self._node.SetAndObserveTransformNodeID(parent.GetID())
+        shown = volume.GetDisplayNode()
+        if shown is not None and shown.GetWindow() > 0:
+            self._window = shown.GetWindowLevelMin(), shown.GetWindowLevelMax()
+        else:
+            self._window = tuple(np.percentile(volumes.voxelsOf(volume)[::2, ::2, ::2], (0.5, 99.5)).tolist())
+        if not self._same:
+            volumes.useFloat(self._node)
+
+    def planes(self, slab: slice) -> np.ndarray:
+        """Planes of the last axis. Shape: (z, y, x)."""
+        if self._same:
+            return self._scaled(volumes.voxelsOf(self._node)[slab])
+        part = volumes.resampled(self._node, self._lattice.planes(slab))
+        scaled = self._scaled(volumes.voxelsOf(part))
+        self._scene.RemoveNode(part)
+        return scaled
+
+    def _scaled(self, voxels: np.ndarray) -> np.ndarray:
+        lowest, highest = self._window
+        return np.clip((voxels.astype(np.float32) - lowest) / max(highest - lowest, 1e-6), 0, 1)
 
 
-def _outdated(node: Node, *made_from: Any) -> bool:
-    """Whether a helper must be made again: flicker asks for the same picture twice a second."""
-    parts = [str(part) for part in made_from if isinstance(part, int)]
-    for volume in (part for part in made_from if not isinstance(part, int)):
+def _madeFrom(*parts: Any) -> str:
+    """What a helper is made from: while it stays the same, so does the helper. Flicker asks twice a second."""
+    found = [str(part) for part in parts if isinstance(part, int)]
+    for volume in (part for part in parts if not isinstance(part, int)):
         shown, parent = volume.GetDisplayNode(), volume.GetParentTransformNode()
-        parts += [volume.GetID(), str(volume.GetImageData().GetMTime()), repr(ownLattice(volume).ijkToRAS.tolist()),
+        found += [volume.GetID(), str(volume.GetImageData().GetMTime()), repr(ownLattice(volume).ijkToRAS.tolist()),
                   "" if shown is None else f"{shown.GetWindow()} {shown.GetLevel()}",
                   "" if parent is None else f"{parent.GetID()} {parent.GetTransformToWorldMTime()}"]
-    key = "|".join(parts)
-    if node.GetAttribute(_MADE_FROM) == key:
-        return False
-    node.SetAttribute(_MADE_FROM, key)
-    return True
-
-
-def _gray(node: Node, lattice: Lattice, voxels: np.ndarray, window: tuple[float, float]) -> Node:
-    volumes.fill(node, lattice, voxels.astype(np.float32))
-    display = node.GetDisplayNode()
-    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
-    display.SetAutoWindowLevel(False)
-    display.SetWindowLevelMinMax(*window)
-    return node
+    return "|".join(found)

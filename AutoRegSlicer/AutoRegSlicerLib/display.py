@@ -12,6 +12,7 @@ from AutoRegSlicerLib.checks import worldCorners
 from AutoRegSlicerLib.lattices import ownLattice
 from AutoRegSlicerLib.nodes import nodesOfClass
 from AutoRegSlicerLib.results import FIXED
+from AutoRegSlicerLib.steps import Steps, finish
 from AutoRegSlicerLib.values import Node
 
 COMPARE_MODES = ("fade", "checkerboard", "red-cyan", "difference", "edges", "side-by-side")
@@ -34,6 +35,15 @@ def setCompareMode(
     which are returned, reused from call to call and not saved. ``views.giveBack`` undoes all of it.
     Raises InputError for an unknown mode or a missing volume.
     """
+    return list(finish(compareSteps(scene, mode, fixed, warped, moving, opacity=opacity, before=before, tiles=tiles,
+                                    linked=linked, sliceNodes=sliceNodes)))
+
+
+def compareSteps(
+    scene: Any, mode: str, fixed: Node, warped: Node, moving: Node = None, *, opacity: float = 0.5,
+    before: bool = False, tiles: int = 8, linked: bool | None = None, sliceNodes: list[Node] | None = None,
+) -> Steps:
+    """:func:`setCompareMode` step by step: yields while a hidden volume is made, then changes the views at once."""
     if mode not in COMPARE_MODES:
         raise InputError(f"no compare mode '{mode}'", expected=", ".join(COMPARE_MODES), got=mode)
     other = moving if before else warped
@@ -45,10 +55,10 @@ def setCompareMode(
     made: list[Node] = []
     background, foreground, label, share, compositing = fixed, other, None, opacity, _ALPHA
     if mode == "checkerboard":
-        background, foreground = compare.checkerboard(scene, fixed, other, tiles, variant), None
+        background, foreground = (yield from compare.checkerboardSteps(scene, fixed, other, tiles, variant)), None
         made = [background]
     elif mode == "difference":
-        background, foreground = compare.difference(scene, fixed, other, variant), None
+        background, foreground = (yield from compare.differenceSteps(scene, fixed, other, variant)), None
         made = [background]
     elif mode == "red-cyan":
         background = compare.colored(scene, "red", fixed, _RED)
@@ -150,7 +160,11 @@ def gridSpacingRange(volume: Node) -> tuple[float, float, float]:
 def _contourLevels(transformNode: Node) -> str:
     """Five round levels up to the longest displacement."""
     grid = transforms.gridOf(transformNode)
-    longest = 10.0 if grid is None else float(np.linalg.norm(transforms.gridVectors(grid)[0], axis=-1).max())
+    if grid is None:
+        longest = 10.0
+    else:
+        vectors = transforms.gridVectors(grid)[0][::2, ::2, ::2]  # fields are smooth: every second will do
+        longest = float(np.sqrt(np.einsum("...i,...i", vectors, vectors).max()))
     return " ".join(f"{level:.3g}" for level in np.linspace(0, max(longest, 1e-3), 7)[1:-1])
 
 

@@ -72,6 +72,12 @@ class Lattice:
         matrix[:3, :3] *= step
         return Lattice(tuple(-(-n // step) for n in self.size), matrix)
 
+    def planes(self, slab: slice) -> Lattice:
+        """The lattice of these planes of the last axis."""
+        matrix = self.ijkToRAS.copy()
+        matrix[:3, 3] += matrix[:3, 2] * slab.start
+        return Lattice((*self.size[:2], slab.stop - slab.start), matrix)
+
     def straightened(self) -> Lattice:
         """The nearest lattice with perpendicular axes that holds the whole field of view."""
         left, _, right = np.linalg.svd(self.directions)

@@ -65,6 +65,7 @@ def resampled(node: Node, lattice: Lattice, transform: Any = None) -> Node:
     if result is None:
         raise InputError(f"cannot resample '{node.GetName()}'", expected="a scalar or label volume")
     result.SetAndObserveTransformNodeID(None)  # the result is warped already and would be warped again
+    scene.RemoveNode(reference)
     return result
 
 

@@ -1,4 +1,4 @@
-"""Metrics are computed in small steps: the same figures, and no step that works on a whole volume."""
+"""Metrics and compared volumes are made in small steps: the same figures, and no step that works on a whole volume."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core
 
 import scenes
 
-from AutoRegSlicerLib import metrics, segmentations, steps, tables, transforms
+from AutoRegSlicerLib import display, metrics, segmentations, steps, tables, transforms, volumes
 from AutoRegSlicerLib.lattices import ownLattice
 
 
@@ -65,3 +65,26 @@ def test_no_step_of_the_metrics_works_on_a_whole_volume(scene: Any, monkeypatch:
             found = end.value
     assert max(sizes) <= 2000 < sum(sizes)
     assert tables.rowsOf(found[0]) == whole and whole[1][0][-1] > 0  # folds, too
+
+
+@pytest.mark.parametrize("mode", ["checkerboard", "difference"])
+@pytest.mark.parametrize("before", [False, True])
+def test_volumes_are_compared_slab_by_slab(
+    scene: Any, monkeypatch: pytest.MonkeyPatch, mode: str, before: bool,
+) -> None:
+    """The fixed grid is shared by the warped volume; the moving one lies on another grid, here bent as well."""
+    pair = scenes.addPair(scene, "oblique")
+    fixed, moving = pair["fixedVolume"], pair["movingVolume"]
+    warped = scenes.addVolume(scene, "warped", ownLattice(fixed), volumes.voxelsOf(fixed) * 0.5 + 100)
+    moving.SetAndObserveTransformNodeID(scenes.addWarp(scene).GetID())
+    for volume in (fixed, moving, warped):
+        volume.GetDisplayNode().SetAutoWindowLevel(False)
+        volume.GetDisplayNode().SetWindowLevelMinMax(0, 1000)
+    scene.AddNewNodeByClass("vtkMRMLSliceNode", "Red").SetLayoutName("Red")
+    scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode", "Red").SetLayoutName("Red")
+    [node] = display.setCompareMode(scene, mode, fixed, warped, moving, before=before)
+    whole = volumes.voxelsOf(node).copy()
+    fixed.GetImageData().Modified()  # so that it is made again
+    monkeypatch.setattr(steps, "AT_ONCE", 2000)
+    count = len(list(display.compareSteps(scene, mode, fixed, warped, moving, before=before)))
+    assert count > 10 and np.abs(volumes.voxelsOf(node) - whole).max() < 1e-4 and np.ptp(whole) > 0.5

@@ -120,6 +120,28 @@ def test_a_result_that_comes_while_comparing_is_compared(looking: Desk) -> None:
     assert volumeNames(desk) == [("fixed", "warped")] * 3
 
 
+def test_what_was_chosen_last_is_shown(looking: Desk, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """The volume of the mode before is still being made."""
+    from AutoRegSlicerLib import steps
+
+    desk = looking
+    openEvaluate(desk)
+    monkeypatch.setattr(steps, "AT_ONCE", 1000)  # one plane at a time
+    desk.ui.compareModeComboBox.setCurrentIndex(1)
+    slicer.app.processEvents()
+    desk.ui.compareModeComboBox.setCurrentIndex(3)
+    desk.wait(lambda: "ifference" in volumeNames(desk)[0][0], 20)
+    for _ in range(20):
+        desk.settle()
+    assert "ifference" in volumeNames(desk)[0][0]
+    desk.ui.compareModeComboBox.setCurrentIndex(1)
+    slicer.app.processEvents()
+    desk.widget.exit()  # and nothing comes after that
+    for _ in range(20):
+        desk.settle()
+    assert volumeNames(desk)[0][0] == "the user's volume"
+
+
 # ---- in 3-D
 
 

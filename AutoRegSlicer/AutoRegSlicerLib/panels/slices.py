@@ -30,6 +30,7 @@ class SlicesPanel:
         self._phase = 0.0
         self._direction = 1
         self._fade: float | None = None  # the user's, while it is rocked
+        self._work: Any = None  # what the views are to show, while it is made
         self._due = False  # a result came while another module was shown
         session.showResult = self.showResult
         self._timer = qt.QTimer()
@@ -112,15 +113,27 @@ class SlicesPanel:
             p.outputVolume or p.movingVolume))
 
     def show(self) -> None:
-        """The views as the tab says."""
-        if self._comparing():
-            self.session.attemptAt(self.ui.evaluateMessageLabel, self._show)
-            self.session.changed()
+        """The views as the tab says: at once, or when the volume that has to be made for it is ready."""
+        self._work = self._steps() if self._comparing() else None
+        self._goOn()
 
-    def _show(self) -> None:
+    def _goOn(self, work: Any = None) -> None:
+        """One step of what was asked for last; what was asked for before is given up."""
+        if self._work is not None and work in (None, self._work):
+            self.session.attemptAt(self.ui.evaluateMessageLabel, self._step)
+
+    def _step(self) -> None:
+        work, self._work = self._work, None
+        for _made in work:
+            self._work = work
+            qtbits.soon(lambda: self._goOn(work))
+            return
+        self.session.changed()
+
+    def _steps(self) -> Any:
         p, scene = self.session.parameters, self.session.scene
         before = self._before() and p.movingVolume is not None
-        display.setCompareMode(
+        yield from display.compareSteps(
             scene, p.compareMode.value, p.fixedVolume, p.outputVolume or p.movingVolume, p.movingVolume,
             opacity=p.fade, before=before, linked=p.linkViews)
         if p.outputJacobian is not None and (p.jacobianOverlay or p.foldsOnly):
@@ -129,6 +142,7 @@ class SlicesPanel:
 
     def putAway(self) -> None:
         """The views are the user's again, and nothing moves."""
+        self._work = None
         self._timer.stop()
         self.ui.rockCheckBox.setChecked(False)
         self.ui.flickerCheckBox.setChecked(False)
