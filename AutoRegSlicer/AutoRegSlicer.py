@@ -171,7 +171,8 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.session.leave("module")
         self.setParameterNode(None)
         self.removeObservers()
-        for form in self._forms:  # they may outlive this object, hidden
+        self.session.panels = []  # what still waits to be shown must not reach for widgets that are gone
+        for form in self._forms if self._reloading else ():  # these live on, hidden
             form.setMRMLScene(None)
         if settings.read(settings.STOP_JOBS) and not self._reloading:
             self.session.jobs.stop()

@@ -146,6 +146,8 @@ def consentText(plan: InstallPlan) -> str:
         + (", and a network connection." if plan.needsNetwork else "."),
         "Slicer's own packages (numpy, SimpleITK and others) stay as they are.",
     ]
+    if TORCH in plan.packages:
+        lines.append("It takes some minutes; while PyTorch is downloaded the window may not answer.")
     if plan.replaces:
         lines.append(f"PyTorch {plan.replaces} is removed first, also for other extensions that use it.")
     if plan.needsRestart:

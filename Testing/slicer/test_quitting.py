@@ -96,11 +96,16 @@ def test_closing_asks_nothing_and_the_box_decides(
     assert bool(settings.read(settings.STOP_JOBS)) == stop
 
 
-def test_the_former_widget_listens_no_more(desk: Desk) -> None:
-    desk.widget.cleanup()
-    desk.settle()
+@pytest.mark.parametrize("reloading", [False, True])
+def test_the_former_widget_listens_no_more(desk: Desk, reloading: bool) -> None:
+    """When Slicer ends its widgets are destroyed, when it reloads they are hidden: nothing may be done with them."""
     refreshed: list[bool] = []
-    desk.session.refresh = lambda: refreshed.append(True)
+    for panel in desk.session.panels:
+        panel.refresh = lambda: refreshed.append(True)
+    desk.session.changed()
+    desk.widget._reloading = reloading
+    desk.widget.cleanup()
+    assert (desk.ui.parameterNodeSelector.currentNode() is None) == reloading
     desk.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "new")
     desk.scene.Clear()
     desk.settle()
