@@ -43,6 +43,7 @@ from AutoRegSlicerLib.panels.environment import EnvironmentPanel, chosenInterpre
 from AutoRegSlicerLib.panels.evaluate import EvaluatePanel
 from AutoRegSlicerLib.panels.footer import JobFooter
 from AutoRegSlicerLib.panels.models import ModelsPanel
+from AutoRegSlicerLib.panels.pairs import PairsPanel
 from AutoRegSlicerLib.panels.proposal import Proposal
 from AutoRegSlicerLib.panels.register import RegisterPanel
 from AutoRegSlicerLib.panels.session import Session
@@ -52,10 +53,11 @@ from AutoRegSlicerLib.parameters import AutoRegSlicerParameterNode
 from AutoRegSlicerLib.scripting import waitFor
 
 POLL_MILLISECONDS = 500
-FORMS = {
-    "registerTab": "RegisterPanel", "trainTab": "TrainPanel", "evaluateTab": "EvaluatePanel",
-    "modelsTab": "ModelsPanel", "jobFrame": "JobFooter",
-}
+#: place and form; the places but the last are tabs, in their order
+FORMS = (
+    ("registerTab", "RegisterPanel"), ("registerTab", "PairsPanel"), ("trainTab", "TrainPanel"),
+    ("evaluateTab", "EvaluatePanel"), ("modelsTab", "ModelsPanel"), ("jobFrame", "JobFooter"),
+)
 
 
 class AutoRegSlicer(ScriptedLoadableModule):
@@ -120,7 +122,7 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.layout.addStretch(1)
         forms = [top]
         frame = slicer.util.childWidgetVariables(top)
-        for place, name in FORMS.items():
+        for place, name in FORMS:
             form = slicer.util.loadUI(self.resourcePath(f"UI/{name}.ui"))
             getattr(frame, place).layout().addWidget(form)
             forms.append(form)
@@ -135,12 +137,14 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.session = Session(self.ui, slicer.mrmlScene, Jobs(logic.defaultWorkspace(), chosenInterpreter()),
                                qtbits.Dialogs(top))
         self.environmentPanel = EnvironmentPanel(self.session)
-        self.registerPanel, self.trainPanel = RegisterPanel(self.session), TrainPanel(self.session)
+        self.registerPanel, self.pairsPanel = RegisterPanel(self.session), PairsPanel(self.session)
+        self.trainPanel = TrainPanel(self.session)
         self.slicesPanel, self.evaluatePanel = SlicesPanel(self.session), EvaluatePanel(self.session)
         self.modelsPanel = ModelsPanel(self.session)
         self.applyToPanel, self.footer = ApplyToPanel(self.session), JobFooter(self.session)
         self.proposal = Proposal(self.session)
-        self.session.panels = [self.proposal, self.environmentPanel, self.registerPanel, self.trainPanel,
+        self.session.panels = [self.proposal, self.environmentPanel, self.registerPanel, self.pairsPanel,
+                               self.trainPanel,
                                self.slicesPanel, self.evaluatePanel, self.applyToPanel, self.modelsPanel, self.footer]
 
         qtbits.on(self.ui.parameterNodeSelector, "currentNodeChanged", self.parameterNodeChosen)
@@ -204,9 +208,9 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def fitTabs(self) -> None:
         """The tabs are as high as the one that is shown, so that the job below stays in sight."""
         current = qtbits.read(self.ui.workflowTabWidget, "currentIndex")
-        for index, name in enumerate(FORMS):
-            if name != "jobFrame":
-                self._forms[index + 1].setVisible(index == current)
+        *tabs, frame = dict.fromkeys(place for place, _name in FORMS)
+        for (place, _name), form in zip(FORMS, self._forms[1:], strict=True):
+            form.setVisible(place in (frame, tabs[current]))
 
     # ---- scene and parameters
 

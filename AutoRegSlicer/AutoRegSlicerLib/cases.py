@@ -239,13 +239,13 @@ def exportScenarioSteps(
         if message.blocking:
             raise InputError(message.text, remedy=message.action)
     folder = make_folder(folder)
-    value, structures = _labelValues(used)
+    value, structures = labelValues(used)
     cases, atlas = [], None
-    names = _uniqueNames(used)
+    names = uniqueNames(used)
     for row, split, case in zip(used, splits(used, validationPercent), names, strict=True):
         if row.volume is template and template is not None:
             atlas = case
-        cases.append(_exportCase(row, case, split, folder, value))
+        cases.append(exportCase(row, case, split, folder, value))
         yield case
     path = folder / "scenario.json"
     write_scenario(path, Scenario(name or folder.name, 3, pairing, tuple(cases), atlas, structures))
@@ -266,7 +266,7 @@ def exportScenario(
     return finish(exportScenarioSteps(rows, folder, pairing, validationPercent, template, name))
 
 
-def _labelValues(used: Sequence[CaseRow]) -> tuple[Callable[[Any], int], dict[int, str]]:
+def labelValues(used: Sequence[CaseRow]) -> tuple[Callable[[Any], int], dict[int, str]]:
     """The label value of a structure, and the names by value."""
     nodes = [row.labels for row in used if isNode(row.labels)]
     byName = nodes and all(isNode(row.labels) for row in used if row.labels is not None) \
@@ -279,7 +279,7 @@ def _labelValues(used: Sequence[CaseRow]) -> tuple[Callable[[Any], int], dict[in
     return (lambda structure: structure.value), found
 
 
-def _exportCase(row: CaseRow, case: str, split: str, folder: Path, value: Callable[[Any], int]) -> Case:
+def exportCase(row: CaseRow, case: str, split: str, folder: Path, value: Callable[[Any], int]) -> Case:
     """One case, its nodes written to files beside the scenario."""
     paths: dict[str, str | None] = {"labels": None, "landmarks": None}
     if not isNode(row.volume):
@@ -303,7 +303,7 @@ def _exportCase(row: CaseRow, case: str, split: str, folder: Path, value: Callab
     return Case(case, image, row.subject, split, labels=paths["labels"], landmarks=paths["landmarks"])  # type: ignore[arg-type]
 
 
-def _uniqueNames(rows: Sequence[CaseRow]) -> list[str]:
+def uniqueNames(rows: Sequence[CaseRow]) -> list[str]:
     """Short file-safe case names, one each."""
     names: list[str] = []
     for row in rows:

@@ -34,7 +34,7 @@ def importRegistrationSteps(
     inputs = _alive(scene, inputs) if inputs is not None else noted
     outputs = outputs or notedOutputs
     names = (note["names"]["moving"], note["names"]["fixed"])
-    marks = _marks(folder, report)
+    marks = marksOf(folder, report)
     made: dict[str, Node] = {}
     out = folder / "out"
 
@@ -44,7 +44,7 @@ def importRegistrationSteps(
             node = scene.AddNewNodeByClass(className, scene.GenerateUniqueName(name))
             placeBeside(node, inputs.movingVolume)
         node.SetAndObserveTransformNodeID(None)  # results are in world coordinates
-        _mark(node, marks, inputs)
+        markResult(node, marks, inputs)
         made[role] = node
         return node
 
@@ -55,7 +55,7 @@ def importRegistrationSteps(
     if "volume" in outputs.wanted:
         node = target("volume", "vtkMRMLScalarVolumeNode", "{} registered to {}".format(*names))
         volumes.read(node, out / "warped.nii.gz")
-        _showLike(node, inputs.movingVolume)
+        showLike(node, inputs.movingVolume)
         yield "warped volume"
     if "segmentation" in outputs.wanted and (out / "warped_labels.nii.gz").is_file():
         node = target("segmentation", "vtkMRMLSegmentationNode", "{} labels registered to {}".format(*names))
@@ -79,7 +79,7 @@ def importRegistrationSteps(
         yield "Jacobian map"
         if report.get("folds"):
             made["folds"] = _foldMap(scene, node)
-            _mark(made["folds"], marks, inputs)
+            markResult(made["folds"], marks, inputs)
             yield "fold map"
     title = "{} to {}".format(*names)
     structureNames = {value: look["name"] for value, look in note.get("structures", {}).items()}
@@ -88,7 +88,7 @@ def importRegistrationSteps(
     points = tables.landmarksFromReport(scene, report, f"{title} landmarks", before)
     for node in (metrics, points):
         if node is not None:
-            _mark(node, marks, inputs)
+            markResult(node, marks, inputs)
     return RegistrationResult(**made, metricsTable=metrics, landmarksTable=points, report=report, folder=folder)
 
 
@@ -124,7 +124,7 @@ def _alive(scene: Any, inputs: RegistrationInputs) -> RegistrationInputs:
     return RegistrationInputs(**values)
 
 
-def _marks(folder: Path, report: dict[str, Any]) -> dict[str, str]:
+def marksOf(folder: Path, report: dict[str, Any]) -> dict[str, str]:
     """What every result node tells about its origin."""
     marks = {JOB: folder.name, "AutoReg.Model": report.get("model"), "AutoReg.Version": report.get("version"),
              "AutoReg.Folds": report.get("folds"), "AutoReg.FoldFraction": report.get("fold_fraction")}
@@ -133,7 +133,7 @@ def _marks(folder: Path, report: dict[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in marks.items() if value is not None}
 
 
-def _mark(node: Node, marks: dict[str, str], inputs: RegistrationInputs) -> None:
+def markResult(node: Node, marks: dict[str, str], inputs: RegistrationInputs) -> None:
     for name, text in marks.items():
         node.SetAttribute(name, text)
     _refer(node, fixed=inputs.fixedVolume, moving=inputs.movingVolume)
@@ -144,7 +144,7 @@ def _refer(node: Node, *, fixed: Node, moving: Node) -> None:
         node.SetNodeReferenceID(role, None if volume is None else volume.GetID())
 
 
-def _showLike(node: Node, moving: Node) -> None:
+def showLike(node: Node, moving: Node) -> None:
     """Window and color of the moving volume; defaults when it is gone."""
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()

@@ -100,7 +100,8 @@ def test_wording_of_the_forms() -> None:
     set_in_code = {"applyButton", "registerActionButton", "autoSearchButton", "finishSearchButton", "jobCancelButton",
                    "trainSelectedTrialButton", "startTrainingButton", "computeMetricsButton", "exportMetricsButton",
                    "previewApplyButton", "hardenCopiesButton", "exportModelButton", "renameModelButton",
-                   "deleteModelButton", "startStudyButton"}
+                   "deleteModelButton", "startStudyButton", "addPairsButton", "removePairsButton", "pairsFolderButton",
+                   "registerPairsButton", "stopPairsButton", "loadPairsButton"}
     for path, root in roots():
         for widget in root.iter("widget"):
             for name in ("text", "title"):

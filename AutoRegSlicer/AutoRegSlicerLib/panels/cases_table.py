@@ -48,9 +48,7 @@ class CasesTable:
         self.view, self.scene, self.changed = view, scene, changed
         self.rows: list[Row] = []
         self.model = qtbits.make_table(view, [_("Use"), _("Volume"), _("Labels")])
-        for column, mode in ((USE, qt.QHeaderView.ResizeToContents), (VOLUME, qt.QHeaderView.Stretch),
-                             (LABELS, qt.QHeaderView.Stretch)):
-            view.horizontalHeader().setSectionResizeMode(column, mode)
+        qtbits.stretch(view, [VOLUME, LABELS], 3)
         self._widgets: list[Any] = []  # PythonQt needs the cells' widgets to be held
         self._filling = False
         self._fills = 0
@@ -68,13 +66,8 @@ class CasesTable:
         self.fill()
 
     def addFromScene(self) -> None:
-        """Every scalar volume of the scene that AutoReg did not make, with what belongs to it.
-
-        Results are no data: a network would learn from what a network did.
-        """
-        volumes = [node for node in _given(self.scene, ("vtkMRMLScalarVolumeNode",)) if node.GetImageData() is not None]
-        labels, points = (companions(volumes, _given(self.scene, kinds)) for kinds in (LABEL_NODES, POINT_NODES))
-        self.add([CaseRow(v.GetName(), v, labels.get(v.GetID()), points.get(v.GetID())) for v in volumes])
+        """Results are no data: a network would learn from what a network did."""
+        self.add(casesOfScene(self.scene))
 
     def selected(self) -> list[Row]:
         return [self.rows[number] for number in qtbits.selected_rows(self.view) if number < len(self.rows)]
@@ -183,6 +176,13 @@ class CasesTable:
                 self.rows.append(Row(volume, item["subject"], found(item["labels"]), found(item["landmarks"]),
                                      item["role"], item["use"]))
         self.fill()
+
+
+def casesOfScene(scene: Any) -> list[CaseRow]:
+    """Every scalar volume with voxels that AutoReg did not make, with the labels and landmarks that belong to it."""
+    volumes = [node for node in _given(scene, ("vtkMRMLScalarVolumeNode",)) if node.GetImageData() is not None]
+    labels, points = (companions(volumes, _given(scene, kinds)) for kinds in (LABEL_NODES, POINT_NODES))
+    return [CaseRow(v.GetName(), v, labels.get(v.GetID()), points.get(v.GetID())) for v in volumes]
 
 
 def companions(volumes: list[Any], nodes: list[Any]) -> dict[str, Any]:

@@ -125,3 +125,8 @@ class Direction(Enum):
 
     def label(self) -> str:
         return {"forward": _("Moving → fixed"), "inverse": _("Fixed → moving")}[self.value]
+
+
+def refinement(steps: int, *, model: bool) -> int | str:
+    """The refinement that a number of steps asks for: below 0, or 0 without a model, until it converges."""
+    return "auto" if steps < 0 or (steps == 0 and not model) else steps

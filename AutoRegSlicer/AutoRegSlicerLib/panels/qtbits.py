@@ -78,6 +78,13 @@ def make_table(view: Any, headers: Sequence[str]) -> Any:
     return model
 
 
+def stretch(view: Any, wide: Sequence[int], count: int) -> None:
+    """Share the width of a table between these of its columns; the others take what they need."""
+    for column in range(count):
+        view.horizontalHeader().setSectionResizeMode(
+            column, qt.QHeaderView.Stretch if column in wide else qt.QHeaderView.ResizeToContents)
+
+
 def cell(text: str, *, tip: str = "", editable: bool = False, checked: bool | None = None) -> Any:
     """One cell of a table; ``checked`` not None gives it a check box."""
     item = qt.QStandardItem(text)

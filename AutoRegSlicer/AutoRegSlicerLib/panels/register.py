@@ -11,7 +11,7 @@ from AutoRegSlicerLib import logic
 from AutoRegSlicerLib.jobs_ui import JobState, JobStatus
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.bundles import Bundle
-from AutoRegSlicerLib.panels.choices import InitialAlignment
+from AutoRegSlicerLib.panels.choices import InitialAlignment, refinement
 from AutoRegSlicerLib.panels.frames import FrameJobs
 from AutoRegSlicerLib.panels.preset_choice import PresetChoice
 from AutoRegSlicerLib.panels.session import Session
@@ -68,8 +68,8 @@ class RegisterPanel:
             fixedMask=p.fixedMask, movingMask=p.movingMask,
             initialTransform=p.initialTransform if existing else None,
             affine="auto" if p.initialAlignment is InitialAlignment.Affine else "none",
-            refine=_refine(p.refinementSteps, bundle), similarity="auto" if bundle else p.similarity.value,
-            inverse=p.createInverse, device=p.device.value,
+            refine=refinement(p.refinementSteps, model=bundle is not None),
+            similarity="auto" if bundle else p.similarity.value, inverse=p.createInverse, device=p.device.value,
         )
         if p.movingSequence is None:
             return inputs
@@ -286,8 +286,3 @@ class RegisterPanel:
         self.requests.clear()
         self.frames = None
         self.own, self.summary = None, ""
-
-
-def _refine(steps: int, bundle: Bundle | None) -> int | str:
-    """The refinement that a number of steps asks for: below 0, or 0 without a model, until it converges."""
-    return "auto" if steps < 0 or (steps == 0 and bundle is None) else steps
