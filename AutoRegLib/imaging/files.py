@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.records import write_whole
-from AutoRegLib.imaging import nifti, pictures
+from AutoRegLib.imaging import nifti, pictures, transforms
 from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.points import read_points, write_points
@@ -98,6 +98,7 @@ def read_transform(path: str | Path) -> sitk.Transform:
     path = _existing(path, "a transform")
     if not path.name.lower().endswith(_TRANSFORMS):
         return sitk.DisplacementFieldTransform(_read_field_image(path))
+    transforms.check_whole(path)
     try:
         return sitk.ReadTransform(str(path))
     except RuntimeError as problem:

@@ -93,6 +93,7 @@ def _table(text: str, path: Path) -> _Read:
     names: list[str] = []
     points: list[list[float]] = []
     unset: list[str] = []
+    decimals: list[int] = []  # of the last value of each line
     for values in rows:
         if not any(value.strip() for value in values):
             continue
@@ -107,6 +108,11 @@ def _table(text: str, path: Path) -> _Read:
         if row.get("defined", "1").strip().lower() in ("0", "false"):
             unset.append(names[-1])
         _check_end(text, values, header, path)
+        decimals.append(len(values[-1].strip().partition(".")[2]))
+    if len(decimals) > 1 and decimals[-1] < min(decimals[:-1]) and not text.endswith(("\n", "\r")):
+        raise InputError(f"{path} may be cut short: its last line is not ended",
+                         expected=f"{min(decimals[:-1])} decimals as in the other lines", got=decimals[-1],
+                         remedy="copy the file again, or end its last line")
     return names, points, unset
 
 

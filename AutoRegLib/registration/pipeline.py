@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
@@ -23,9 +24,11 @@ from AutoRegLib.fields.fold_repair import turned, unfold
 from AutoRegLib.fields.prediction import Prediction, integrate
 from AutoRegLib.imaging.align import Alignment, affine_align
 from AutoRegLib.imaging.displacement import DisplacementField, compose_on
+from AutoRegLib.imaging.displacement import chain as chain_of
 from AutoRegLib.imaging.geometry import Geometry, working_grid
 from AutoRegLib.imaging.masks import continued, counting, mask_on
 from AutoRegLib.imaging.preprocess import to_grid
+from AutoRegLib.imaging.reach import voxels_beyond
 from AutoRegLib.imaging.volume import Volume, resample
 from AutoRegLib.registration.inverse import affine_guess, refine_inverse
 from AutoRegLib.registration.no_network import NAME, with_similarity
@@ -33,6 +36,7 @@ from AutoRegLib.registration.refine import Iterations, check_iterations, refine_
 
 #: the steps that are announced; finer ones are only timed
 STAGES = ("read", "align", "network", "refine", "compose", "measure", "write")
+_UNREACHED = 0.01  # of the fixed image; the affine part may move its border a little beyond a field that fits it
 _MASKS_UNSEEN = "the masks guided {}, since a network does not look at masks: ask for a refinement"
 
 
@@ -142,8 +146,18 @@ def register_volumes(
             inverted = refine_inverse(delivered, guess)
     unseen = (_MASKS_UNSEEN.format("the affine alignment alone" if level == "affine" else "nothing"),
               ) if masked and refine == 0 else ()
-    return Registration(delivered, inverted, alignment, way_back, clock.seconds, (*alignment.warnings, *unseen),
-                        refinement, unfolded)
+    beyond = () if initial is None else _beyond(outer, fixed.geometry)
+    return Registration(delivered, inverted, alignment, way_back, clock.seconds,
+                        (*alignment.warnings, *unseen, *beyond), refinement, unfolded)
+
+
+def _beyond(outer: Sequence[Any], fixed: Geometry) -> tuple[str, ...]:
+    """Whether the initial transform's field ends within the fixed image, in words."""
+    share = voxels_beyond(chain_of(*outer), fixed) / math.prod(fixed.size)
+    if share < _UNREACHED:
+        return ()
+    return (f"The initial transform ends within the fixed image: it moves nothing at {100 * share:.2g} % of "
+            "the voxels. Give one that covers the image.",)
 
 
 def working_geometry(recipe: Recipe, fixed: Geometry) -> Geometry:

@@ -26,7 +26,8 @@ from pipeline.synthetic import (
 from AutoRegLib.core.errors import CancelledError, InputError, OutOfMemoryProblem
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import Preprocessing
-from AutoRegLib.imaging.files import read_displacement, write_points, write_volume
+from AutoRegLib.imaging.displacement import DisplacementField
+from AutoRegLib.imaging.files import read_displacement, write_displacement, write_points, write_volume
 from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.registration.run import RegisterOptions, register
 
@@ -277,3 +278,15 @@ def test_without_matplotlib_the_report_says_so(pair: Path, monkeypatch: pytest.M
     found = run(pair)
     assert any("matplotlib" in text for text in found["warnings"])
     assert "report.png" not in found["outputs"] and (pair / "out/transform.nrrd").exists()
+
+
+@pytest.mark.parametrize(("share", "said"), [(1.0, False), (0.5, True)])
+def test_an_initial_field_that_ends_within_the_fixed_image_is_told(share: float, said: bool, tmp_path: Path) -> None:
+    write_volume(blobs(FIXED_GRID), tmp_path / "fixed.nii.gz")
+    write_volume(blobs(MOVING_GRID), tmp_path / "moving.nii.gz")
+    part = replace(FIXED_GRID, size=(*FIXED_GRID.size[:2], round(share * FIXED_GRID.size[2])))
+    write_displacement(DisplacementField(np.zeros((*part.shape, 3), np.float32), part), tmp_path / "initial.nrrd")
+    warnings = register(known_model(3, 0.0), tmp_path / "fixed.nii.gz", tmp_path / "moving.nii.gz",
+                        output=tmp_path / "out", options=RegisterOptions(
+                            affine="none", initial_transform=tmp_path / "initial.nrrd"))["warnings"]
+    assert any("ends within the fixed image" in text and "%" in text for text in warnings) == said

@@ -155,10 +155,18 @@ def test_points_that_are_not_placed_are_refused_by_name(status: str, tmp_path: P
         assert "base, left" in str(caught.value) and "apex" not in str(caught.value)
 
 
+@pytest.mark.parametrize("last", ["4,5,6", "4.5,5,6.125"])
+def test_a_last_line_without_an_end_is_read(last: str, tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text(f"x,y,z\n1,2,3\n{last}")
+    assert read_points(tmp_path / "p.csv")[1][1].tolist() == [float(v) for v in last.split(",")]
+
+
 @pytest.mark.parametrize(("name", "text", "said"), [
     ("p.csv", "x,y,z\n1,5,2,0,3\n", "more values than the header"),
     ("p.csv", "label;x;y;z\na;1,5;2;3\n", "decimal points, not commas"),
     ("p.csv", "label,r,a,s,defined,selected\na,1,2,3,1,1\nb,1,2,3.1", "cut short"),
+    ("p.csv", "x,y,z\n1.5,2.25,3.125\n1.5,2.25,31.0", "may be cut short"),
+    ("p.csv", "x,y,z\n1.5,2.25,3.125\n1.5,2.25,31", "may be cut short"),
     ("p.fcsv", FCSV.format(system="LPS")[:-22], "cut short"),
     ("p.mrk.json", markups("LPS")[:-9], "not a markups file"),
     ("p.mrk.json", "[" * 100000, "not a markups file"),
