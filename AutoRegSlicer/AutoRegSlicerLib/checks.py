@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,17 @@ def _gap(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _recipe(model: str) -> Recipe | None:
+    """The model's recipe, read again only when its file changes; None where there is none to read."""
+    path = Path(model, "recipe.json")
     try:
-        return read_recipe(model) if model and Path(model).is_dir() else None
-    except InputError:
+        return _read(path, path.stat().st_mtime_ns) if model else None
+    except (OSError, InputError):
         return None
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, changed: int) -> Recipe:
+    return read_recipe(path)
 
 
 def _recipeAligns(model: str) -> bool:

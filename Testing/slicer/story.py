@@ -78,11 +78,15 @@ def setUp(desk: Any, installation: Path) -> None:
 
 def register(desk: Any) -> None:
     """Two volumes with labels and landmarks, one click, every output."""
+    for name, node in scenes.addPair(desk.scene).items():
+        setattr(desk.parameters, name, node)
+    apply(desk, 90)
+
+
+def apply(desk: Any, seconds: float) -> None:
+    """Register what is chosen, with every output."""
     p, ui = desk.parameters, desk.ui
     show(desk, "registerTab")
-    for name, node in scenes.addPair(desk.scene).items():
-        setattr(p, name, node)
-    desk.settle()
     for box in (ui.createSegmentationCheckBox, ui.createInverseCheckBox):
         box.click()
     desk.settle()
@@ -91,7 +95,7 @@ def register(desk: Any) -> None:
     desk.settle()
     enabled(ui.applyButton, ui.modelInfoButton)
     ui.applyButton.click()
-    done(desk, "register")
+    done(desk, "register", seconds)
     assert all((p.outputTransform, p.outputVolume, p.outputJacobian, p.outputSegmentation, p.outputInverseTransform))
     ui.previewOnMovingCheckBox.click()
     desk.settle()
