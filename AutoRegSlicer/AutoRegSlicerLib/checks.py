@@ -11,7 +11,7 @@ import numpy as np
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.recipe import Recipe, read_recipe
-from AutoRegSlicerLib import landmarks, segmentations, transforms
+from AutoRegSlicerLib import landmarks, regions, segmentations, transforms
 from AutoRegSlicerLib.lattices import ownLattice
 from AutoRegSlicerLib.previews import ownTransform
 from AutoRegSlicerLib.values import NO_MODEL, Message, Node, RegistrationInputs, RegistrationOutputs
@@ -24,7 +24,7 @@ def checkRegistration(scene: Any, inputs: RegistrationInputs, outputs: Registrat
     Codes that block: no-fixed, no-moving, same-volume, no-image, color-image, flat-image, no-model,
     model-dimension, no-output, output-is-input, input-under-output (action "take-off"), no-overlap (action
     "align-centers"), empty-segments, empty-mask, landmark-count, one-landmark-list, empty-landmarks,
-    no-moving-segmentation, no-affine.
+    no-moving-segmentation, no-affine, no-region, small-region.
     Remarks only: centers-used, masks-unseen, one-segmentation, nonlinear-fixed, nonlinear-moving.
     """
     fixed, moving = inputs.fixedVolume, inputs.movingVolume
@@ -86,12 +86,29 @@ def _pair(fixed: Node, moving: Node, inputs: RegistrationInputs) -> list[Message
                                  blocking=False))
         else:
             found.append(Message("no-overlap", text, "align-centers"))
+    found += _region(fixed, inputs.roi)
     for role, node in (("fixed", fixed), ("moving", moving)):
         own = ownTransform(node)
         if own is not None and not own.IsTransformToWorldLinear():
             found.append(Message(f"nonlinear-{role}", f"{role.capitalize()} volume is under a non-linear transform; "
                                  "it will be treated as resampled.", blocking=False))
     return found
+
+
+def _region(fixed: Node, roi: Node) -> list[Message]:
+    if roi is None:
+        return []
+    if not regions.isPlaced(roi):
+        return [Message("no-region", f"The region '{roi.GetName()}' is not drawn yet: place it, or leave it out.")]
+    own = ownTransform(fixed)
+    if own is not None and not own.IsTransformToWorldLinear():
+        return []  # how many voxels it covers shows when the volume is exported
+    matrix = np.eye(4) if own is None else transforms.matrixToWorld(own)
+    size = regions.voxelBox(ownLattice(fixed).moved(matrix), roi)[1]
+    if min(size) < regions.FEWEST:
+        return [Message("small-region", "The region covers too little of the fixed volume "
+                        f"({' x '.join(map(str, size))} voxels): enlarge or move it.")]
+    return []
 
 
 def _gap(first: np.ndarray, second: np.ndarray) -> float:

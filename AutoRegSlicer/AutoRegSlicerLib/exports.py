@@ -12,7 +12,7 @@ import slicer
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.jobs import JobRequest
 from AutoRegLib.core.records import make_folder, read_json, write_json
-from AutoRegSlicerLib import landmarks, segmentations, transforms, volumes
+from AutoRegSlicerLib import landmarks, regions, segmentations, transforms, volumes
 from AutoRegSlicerLib.lattices import Lattice, ownLattice
 from AutoRegSlicerLib.steps import Steps, finish
 from AutoRegSlicerLib.values import Node, RegistrationInputs, RegistrationOutputs
@@ -20,7 +20,7 @@ from AutoRegSlicerLib.values import Node, RegistrationInputs, RegistrationOutput
 NOTE_SCHEMA = "autoreg-slicer-note/1"
 
 _INPUT_NODES = ("fixedVolume", "movingVolume", "fixedSegmentation", "movingSegmentation", "fixedLandmarks",
-                "movingLandmarks", "fixedMask", "movingMask", "initialTransform")
+                "movingLandmarks", "fixedMask", "movingMask", "roi", "initialTransform")
 _OUTPUT_NODES = ("transform", "volume", "segmentation", "inverseTransform", "affineTransform", "jacobian")
 
 
@@ -34,6 +34,8 @@ def exportRegistrationSteps(
     for role, node in (("fixed", inputs.fixedVolume), ("moving", inputs.movingVolume)):
         scratch = slicer.vtkMRMLScene()
         world = volumes.inWorld(node, scratch)
+        if role == "fixed" and inputs.roi is not None:
+            world = regions.cropped(world, inputs.roi, scratch)
         lattices[role] = ownLattice(world)
         yield f"{role} volume in world coordinates"
         volumes.write(world, folder / f"{role}.nrrd")

@@ -5,6 +5,7 @@ from typing import Annotated, Union
 from slicer import (
     vtkMRMLLabelMapVolumeNode,
     vtkMRMLMarkupsFiducialNode,
+    vtkMRMLMarkupsROINode,
     vtkMRMLScalarVolumeNode,
     vtkMRMLSegmentationNode,
     vtkMRMLSequenceNode,
@@ -40,6 +41,7 @@ class AutoRegSlicerParameterNode:
     fixedLandmarks: vtkMRMLMarkupsFiducialNode
     movingLandmarks: vtkMRMLMarkupsFiducialNode
     fixedMask: LabelNode
+    roi: vtkMRMLMarkupsROINode
     movingMask: LabelNode
 
     createTransform: bool = True

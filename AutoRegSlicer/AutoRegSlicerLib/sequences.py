@@ -7,7 +7,7 @@ from typing import Any
 
 import slicer
 
-from AutoRegSlicerLib import volumes
+from AutoRegSlicerLib import regions, volumes
 from AutoRegSlicerLib.exports import Steps, exportRegistrationSteps
 from AutoRegSlicerLib.nodes import nodesOfClass, placeBeside
 from AutoRegSlicerLib.results import importRegistrationSteps
@@ -42,7 +42,8 @@ def frameInputs(inputs: RegistrationInputs, frame: Node | None) -> RegistrationI
 class FrameByFrame:
     """The registration of a sequence onto one volume: what is still the same when a later frame's turn comes.
 
-    The fixed volume is kept as it is at the start: it may itself be what a sequence shows at the moment.
+    The fixed volume, and the region of it, is kept as it is at the start: it may itself be what a sequence shows at
+    the moment.
     """
 
     scene: Any
@@ -61,13 +62,15 @@ class FrameByFrame:
         """Write the job of a frame, step by step; returns the request."""
         if self.fixed is None:
             self.fixed = volumes.inWorld(self.inputs.fixedVolume, self.scratch)
+            if self.inputs.roi is not None:
+                self.fixed = regions.cropped(self.fixed, self.inputs.roi, self.scratch)
             image = self.fixed.GetImageData().NewInstance()
             image.DeepCopy(self.fixed.GetImageData())
             self.fixed.SetAndObserveImageData(image)
             yield "fixed volume"
         frame = volumes.sharedCopy(self.frames[number][1], self.scratch)
         frame.SetName(f"{self.names['moving']} {number + 1}")
-        inputs = replace(frameInputs(self.inputs, frame), fixedVolume=self.fixed)
+        inputs = replace(frameInputs(self.inputs, frame), fixedVolume=self.fixed, roi=None)
         return (yield from exportRegistrationSteps(inputs, folder, frameOutputs(self.outputs)))
 
     def importSteps(self, number: int, folder: Any) -> Steps:

@@ -38,9 +38,13 @@ def isLinearlyPlaced(node: Node) -> bool:
 def worldMatrix(node: Node) -> np.ndarray:
     """The node's linear parent transforms as one matrix to world (4, 4); identity without any."""
     parent = node.GetParentTransformNode()
+    return np.eye(4) if parent is None else matrixToWorld(parent)
+
+
+def matrixToWorld(transformNode: Node) -> np.ndarray:
+    """What a linear transform node does to points of a node put under it, in world (4, 4)."""
     matrix = vtk.vtkMatrix4x4()
-    if parent is not None:
-        parent.GetMatrixTransformToWorld(matrix)
+    transformNode.GetMatrixTransformToWorld(matrix)
     return numpyMatrix(matrix)
 
 

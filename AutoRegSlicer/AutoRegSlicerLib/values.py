@@ -35,6 +35,7 @@ class RegistrationInputs:
     movingLandmarks: Node = None
     fixedMask: Node = None
     movingMask: Node = None
+    roi: Node = None  # a markups ROI: the only part of the fixed volume that is registered
     initialTransform: Node = None
     affine: str = "auto"
     refine: int | str = 0  # most iterations of the finest level, or "auto"

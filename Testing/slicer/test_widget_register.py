@@ -174,6 +174,17 @@ def test_both_masks_reach_the_job(full_desk: Any) -> None:
     assert "does not look at masks" in full_desk.ui.registerMessageLabel.text() and why(full_desk.ui.applyButton) == ""
 
 
+def test_a_region_is_chosen_in_the_panel(full_desk: Any) -> None:
+    roi = full_desk.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "tumor")
+    full_desk.ui.roiSelector.setCurrentNode(roi)
+    full_desk.settle()
+    assert "'tumor' is not drawn yet" in why(full_desk.ui.applyButton)
+    roi.SetCenter(*scenes.CENTER)
+    roi.SetSize(20, 20, 20)
+    full_desk.session.refresh()
+    assert why(full_desk.ui.applyButton) == "" and full_desk.widget.registerPanel.inputs().roi is roi
+
+
 def test_a_model_for_planes_is_refused(full_desk: Any, tmp_path: Any) -> None:
     path = tmp_path / "models" / "tiny" / "recipe.json"
     path.write_text(path.read_text(encoding="utf-8").replace('"spatial_dims": 3', '"spatial_dims": 2'), "utf-8")

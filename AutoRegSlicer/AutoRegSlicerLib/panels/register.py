@@ -65,7 +65,7 @@ class RegisterPanel:
             p.fixedVolume, p.movingVolume, str(bundle.folder) if bundle else NO_MODEL,
             fixedSegmentation=p.fixedSegmentation, movingSegmentation=p.movingSegmentation,
             fixedLandmarks=p.fixedLandmarks, movingLandmarks=p.movingLandmarks,
-            fixedMask=p.fixedMask, movingMask=p.movingMask,
+            fixedMask=p.fixedMask, movingMask=p.movingMask, roi=p.roi,
             initialTransform=p.initialTransform if existing else None,
             affine="auto" if p.initialAlignment is InitialAlignment.Affine else "none",
             refine=refinement(p.refinementSteps, model=bundle is not None),
