@@ -25,6 +25,7 @@ _STEEP = 0.25  # of the steepest slope: less is texture, not an edge
 def colored(scene: Any, role: str, volume: Node, colorNodeID: str) -> Node:
     """The volume's own voxels shown in another color, so that the volume's display stays as it is."""
     node = helper(scene, role, _SCALAR)
+    node.SetName(volume.GetName())
     node.SetAndObserveImageData(volume.GetImageData())
     node.SetIJKToRASMatrix(vtkMatrix(ownLattice(volume).ijkToRAS))
     node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())

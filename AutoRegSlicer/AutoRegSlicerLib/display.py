@@ -67,6 +67,8 @@ def compareSteps(
     elif mode == "edges":
         label, foreground = compare.edges(scene, other, fixed, variant), None
         made = [label]
+    if made:  # the names of what is shown stand in the corner of every view
+        made[-1].SetName(f"{'Before' if before else 'After'}: {other.GetName()} ({mode})")
     for index, node in enumerate(nodes):
         composite = views.compositeOf(scene, node)
         if composite is None:

@@ -115,9 +115,24 @@ def test_a_result_that_comes_while_comparing_is_compared(looking: Desk) -> None:
     desk.session.showResult()
     desk.settle()
     assert not desk.ui.beforeAfterButton.isChecked()
-    assert all("heckerboard" in background for background, _ in volumeNames(desk))
+    assert all("checkerboard" in background for background, _ in volumeNames(desk))
     desk.widget.exit()
     assert volumeNames(desk) == [("fixed", "warped")] * 3
+
+
+@pytest.mark.parametrize("mode", [1, 2, 3, 4])
+def test_every_view_tells_before_from_after(looking: Desk, mode: int) -> None:  # noqa: F811
+    """Slicer writes the names of the volumes into the corner of a view; fading shows the volumes themselves."""
+    desk = looking
+    openEvaluate(desk)
+    desk.ui.compareModeComboBox.setCurrentIndex(mode)
+    for begin in ("After: warped", "Before: moving", "After: warped"):
+        desk.settle()
+        for view in shown(desk.views):
+            layers = [desk.scene.GetNodeByID(view[name] or "") for name in ("background", "foreground", "label")]
+            assert [node for node in layers if node is not None and node.GetName().startswith(begin)], begin
+        assert desk.ui.beforeAfterLabel.text().startswith(begin)
+        desk.ui.beforeAfterButton.click()
 
 
 def test_what_was_chosen_last_is_shown(looking: Desk, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
@@ -130,10 +145,10 @@ def test_what_was_chosen_last_is_shown(looking: Desk, monkeypatch: pytest.Monkey
     desk.ui.compareModeComboBox.setCurrentIndex(1)
     slicer.app.processEvents()
     desk.ui.compareModeComboBox.setCurrentIndex(3)
-    desk.wait(lambda: "ifference" in volumeNames(desk)[0][0], 20)
+    desk.wait(lambda: "difference" in volumeNames(desk)[0][0], 20)
     for _ in range(20):
         desk.settle()
-    assert "ifference" in volumeNames(desk)[0][0]
+    assert "difference" in volumeNames(desk)[0][0]
     desk.ui.compareModeComboBox.setCurrentIndex(1)
     slicer.app.processEvents()
     desk.widget.exit()  # and nothing comes after that
