@@ -15,7 +15,7 @@ from typing import Any
 from AutoRegLib import __version__
 from AutoRegLib.app.console import ConsoleMonitor, result_lines, show_json, show_result, table, warn
 from AutoRegLib.app.options import build_parser
-from AutoRegLib.core.bundle_folder import list_bundles, read_bundle
+from AutoRegLib.core.bundle_folder import delete, list_bundles, read_bundle
 from AutoRegLib.core.errors import AutoRegError
 from AutoRegLib.core.failures import explain
 from AutoRegLib.core.jobs import JobRequest
@@ -24,13 +24,16 @@ from AutoRegLib.core.verbs import VERBS
 
 CANCELLED = 3
 #: what belongs to the command line and not to the computation
-OURS = ("verb", "handler", "quiet", "json")
+OURS = ("verb", "handler", "quiet", "json", "refuse", "demands")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; never raises."""
     try:
         options = build_parser().parse_args(argv)
+        missing = [name for name in getattr(options, "demands", ()) if getattr(options, name, None) is None]
+        if missing:
+            options.refuse(f"the following arguments are required: {', '.join(map(str.upper, missing))}")
     except SystemExit as ended:  # argparse: --help and --version 0, usage 2
         return int(ended.code or 0)
     try:
@@ -99,7 +102,7 @@ def run_info(options: argparse.Namespace) -> int:
 
 
 def run_models(options: argparse.Namespace) -> int:
-    """models list, info, import, export."""
+    """models list, info, import, export, delete."""
     result: Any
     if options.action == "list":
         models, problems = list_bundles()
@@ -119,6 +122,9 @@ def run_models(options: argparse.Namespace) -> int:
 
         path = import_bundle(options.archive)
         result, lines = {"name": path.name, "path": str(path)}, [f"imported: use it with --model {path.name}"]
+    elif options.action == "delete":
+        path = delete(options.model)
+        result, lines = {"name": path.name, "path": str(path)}, [f"deleted: {path}"]
     else:
         from AutoRegLib.bundle import export_bundle
 

@@ -57,6 +57,8 @@ def _add_verb(verbs: Any, name: str, verb: Verb) -> None:
         for field in chosen:
             _add_option(place, field, hints[field.name])
     _spoken(group)
+    parser.set_defaults(refuse=parser.error, demands=tuple(
+        name for name, field in known.items() if field.default is MISSING and field.metadata["position"] == "or named"))
 
 
 def _add_option(parser: Any, field: Field[Any], hint: Any) -> None:
@@ -80,9 +82,12 @@ def _add_option(parser: Any, field: Field[Any], hint: Any) -> None:
     if facts["metavar"]:
         settings["metavar"] = facts["metavar"]
     if facts["position"]:
-        parser.add_argument(field.name, **settings)
-    else:
-        parser.add_argument(_flag(field.name), required=required, **settings)
+        either = facts["position"] == "or named"
+        parser.add_argument(field.name, **settings, **({"nargs": "?", "default": argparse.SUPPRESS} if either else {}))
+        if not either:
+            return
+        settings["help"] = f"the same as {facts['metavar']}"
+    parser.add_argument(_flag(field.name), required=required and not facts["position"], **settings)
 
 
 def _flag(name: str) -> str:
@@ -113,13 +118,15 @@ def _spoken(parser: Any) -> None:
 
 
 def _add_models(verbs: Any) -> None:
-    parser = _parser(verbs, "models", "list, describe, import and export models", "autoreg models list", "models")
+    parser = _parser(verbs, "models", "list, describe, import, export and delete models", "autoreg models list",
+                     "models")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, text, parts in (
         ("list", "shipped and imported models", ()),
         ("info", "what one model is and was trained on", ("model",)),
         ("import", "add a model from a zip archive", ("archive",)),
         ("export", "pack a model into a zip archive", ("model", "archive")),
+        ("delete", "delete an imported or trained model from this computer", ("model",)),
     ):
         action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         for part in parts:

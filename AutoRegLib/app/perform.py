@@ -6,10 +6,10 @@ Used by the command line and by the worker of a job folder. Importing this modul
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from AutoRegLib.app.environment import decide_device, use_threads
 from AutoRegLib.app.memory_fallback import describe, economise
@@ -58,6 +58,16 @@ def perform(request: JobRequest, *, monitor: Monitor | None = None) -> dict[str,
     use_threads(arguments.threads)
     device = decide_device(arguments.device)
     return HANDLERS[request.verb](arguments, device, monitor)
+
+
+def register(fixed: str | Path, moving: str | Path, output: str | Path, **options: Any) -> dict[str, Any]:
+    """``autoreg register`` for scripts: register two files, write the result folder, return the report.
+
+    ``options``: those of the command line (``model``, ``moving_labels``, ``inverse``, ``refine``, ``overwrite`` ...).
+    Raises InputError, DiskError, OutOfMemoryProblem.
+    """
+    given = {"fixed": fixed, "moving": moving, "output": output, **options}
+    return perform(JobRequest("register", to_plain(given)))
 
 
 def claim_output(
@@ -191,7 +201,21 @@ def _model(name: str, device: str) -> ModelBundle | None:
 
 
 def _register(arguments: RegisterArguments, device: str, monitor: Monitor) -> dict[str, Any]:
-    return _register_by(_model(arguments.model, device), arguments, device, monitor)
+    if arguments.model != "auto":
+        return _register_by(_model(arguments.model, device), arguments, device, monitor)
+    from AutoRegLib.registration.choose import choose_model
+
+    name, reason = choose_model(arguments.fixed, arguments.moving)
+    monitor.event("warning", code="model", text=f"Model: {reason}.")
+    report = _register_by(_model(name, device), arguments, device, monitor)
+    report["model_choice"] = reason
+    write_json(Path(arguments.output) / "report.json", report)
+    return report
+
+
+def _iterations(asked: int | Literal["auto"] | None, model: ModelBundle | None) -> int | Literal["auto"]:
+    """The refinement that suits the model where the user said nothing: without a network all depends on it."""
+    return asked if asked is not None else "auto" if model is None else 0
 
 
 def _register_by(
@@ -203,22 +227,8 @@ def _register_by(
     from AutoRegLib.registration.run import RegisterOptions, register
 
     output = claim_output(arguments.output, VERBS["register"].results, overwrite=arguments.overwrite, monitor=monitor)
-    options = RegisterOptions(
-        moving_labels=arguments.moving_labels,
-        fixed_labels=arguments.fixed_labels,
-        fixed_landmarks=arguments.fixed_landmarks,
-        moving_landmarks=arguments.moving_landmarks,
-        fixed_mask=arguments.fixed_mask,
-        moving_mask=arguments.moving_mask,
-        initial_transform=arguments.initial_transform,
-        affine=arguments.affine,
-        refine=arguments.refine,
-        similarity=arguments.similarity,
-        inverse=arguments.inverse,
-        transform_format=arguments.transform_format,
-        compress=arguments.compress,
-        seed=arguments.seed,
-    )
+    given = {field.name: getattr(arguments, field.name) for field in fields(RegisterOptions)}
+    options = RegisterOptions(**{**given, "refine": _iterations(arguments.refine, model)})
     if model is None:  # bounds its own memory
         return register(
             None, arguments.fixed, arguments.moving, output=output, options=options, device=device, monitor=monitor
@@ -252,7 +262,7 @@ def _batch(arguments: BatchArguments, device: str, monitor: Monitor) -> dict[str
         monitor=monitor,
     )
     names = ("affine", "refine", "similarity", "inverse", "seed", "compress")
-    same = {name: getattr(arguments, name) for name in names}
+    same = {name: getattr(arguments, name) for name in names} | {"refine": _iterations(arguments.refine, model)}
 
     def register(pair: PairLine, folder: Path, inner: Monitor) -> dict[str, Any]:
         one = RegisterArguments(output=str(folder), model=arguments.model, overwrite=True,  # its own
@@ -304,7 +314,7 @@ def _evaluate(arguments: EvaluateArguments, device: str, monitor: Monitor) -> di
         output=output,
         split=arguments.split,
         limit=arguments.limit,
-        refine=arguments.refine,
+        refine=_iterations(arguments.refine, model),
         similarity=arguments.similarity,
         device=device,
         seed=arguments.seed,

@@ -221,11 +221,17 @@ def rename(bundle: Bundle, name: str) -> Bundle:
     return read_bundle(target)
 
 
-def delete(bundle: Bundle) -> None:
-    """Delete a model's folder. Raises InputError for a shipped one."""
-    if bundle.shipped:
-        raise InputError(f"{bundle.name} came with AutoReg", remedy="only imported and trained models can be deleted")
-    shutil.rmtree(bundle.folder)
+def delete(name: str) -> Path:
+    """Delete the folder of an imported or trained model, a damaged one too. Raises InputError for a shipped one."""
+    known = bundle_folders()
+    if name not in known:
+        raise InputError(f"no model '{name}'", expected=", ".join(known) or "no model is installed", got=name,
+                         remedy="see 'autoreg models list'")
+    folder, shipped = known[name]
+    if shipped:
+        raise InputError(f"{name} came with AutoReg", remedy="only imported and trained models can be deleted")
+    shutil.rmtree(folder)
+    return folder
 
 
 def free_folder(name: str) -> Path:

@@ -25,7 +25,7 @@ IN_USE = (5, 32, 33)  # Windows: access denied, shared by another process, locke
 
 
 def to_plain(value: Any) -> Any:
-    """A dataclass, tuple or mapping as plain JSON values; fields that are None are left out."""
+    """A dataclass, tuple, mapping or path as plain JSON values; fields that are None are left out."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
         return {name: to_plain(item) for name, item in pairs if item is not None}
@@ -33,7 +33,7 @@ def to_plain(value: Any) -> Any:
         return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_plain(item) for item in value]
-    return value
+    return str(value) if isinstance(value, os.PathLike) else value
 
 
 def from_plain(kind: type[T], data: Any, *, where: str) -> T:

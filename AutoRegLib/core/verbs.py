@@ -26,11 +26,12 @@ Rung = tuple[int | None, float]  # most pairs a step (None: as asked), part of t
 
 
 def option(
-    help: str, default: Any = MISSING, *, metavar: str = "", position: bool = False, file: bool = False,
+    help: str, default: Any = MISSING, *, metavar: str = "", position: bool | Literal["or named"] = False,
+    file: bool = False,
     model: bool = False, least: float | None = None, above: float | None = None,
 ) -> Any:
-    """A field of a verb's record. ``position``: given without its name; ``file``: it names a file to read; ``model``: a
-    folder or the name of a model; ``least``, ``above``: limits of a number.
+    """A field of a verb's record. ``position``: given without its name, or either way; ``file``: it names a file to
+    read; ``model``: a folder or the name of a model; ``least``, ``above``: limits of a number.
     """
     facts = {"help": help, "metavar": metavar, "position": position, "file": file, "model": model, "least": least,
              "above": above}
@@ -46,14 +47,14 @@ def _scenario(*, position: bool) -> Any:
                   position=position, file=True)
 
 
-def _model() -> Any:
-    return option("a model folder, a name of 'autoreg models list', or none (with --refine)", metavar="BUNDLE",
+def _model(said: str = "", default: Any = MISSING) -> Any:
+    return option(f"a model folder, a name of 'autoreg models list', or none{said}", default, metavar="BUNDLE",
                   model=True)
 
 
 def _refine() -> Any:
-    return option("optimise each pair further after the network: most iterations of the finest level, or auto "
-                  "(default 0: not at all)", 0, metavar="N", least=0)
+    return option("optimise each pair further: most iterations of the finest level, or auto (default: auto without a "
+                  "model, 0 with one)", None, metavar="N", least=0)
 
 
 def _similarity() -> Any:
@@ -147,9 +148,10 @@ class TrainArguments(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class RegisterArguments(Common):
-    model: str = _model()
-    fixed: str = option("image that stays (NIfTI, NRRD, MetaImage, PNG)", metavar="F", file=True)
-    moving: str = option("image that is moved onto it", metavar="M", file=True)
+    model: str = _model(" (default auto: the installed model that fits these images, else none)", "auto")
+    fixed: str = option("image that stays (NIfTI, NRRD, MetaImage, PNG)", metavar="FIXED", position="or named",
+                        file=True)
+    moving: str = option("image that is moved onto it", metavar="MOVING", position="or named", file=True)
     output: str = option("folder for transform, warped images and report", metavar="DIR")
     moving_labels: str | None = option("label map of the moving image, carried along", None, metavar="FILE", file=True)
     fixed_labels: str | None = option("label map of the fixed image, for Dice and surface distances", None,
@@ -165,7 +167,7 @@ class RegisterArguments(Common):
     initial_transform: str | None = option("transform to start from, fixed to moving points", None, metavar="FILE",
                                            file=True)
     affine: Literal["auto", "none"] = _affine()
-    refine: Refine = _refine()
+    refine: Refine | None = _refine()
     similarity: Similarity = _similarity()
     inverse: bool = option("also write inverse_transform.nrrd", False)
     transform_format: tuple[Literal["nrrd", "nii.gz", "h5", "tfm"], ...] = option(
@@ -182,7 +184,7 @@ class BatchArguments(Common):
     model: str = _model()
     output: str = option("folder for summary.csv and a folder per pair", metavar="DIR")
     affine: Literal["auto", "none"] = _affine()
-    refine: Refine = _refine()
+    refine: Refine | None = _refine()
     similarity: Similarity = _similarity()
     inverse: bool = option("also write inverse_transform.nrrd of each pair", False)
     compress: bool = _compress()
@@ -206,7 +208,7 @@ class EvaluateArguments(Common):
     output: str = option("folder for metrics.csv, summary.json, figures/", metavar="DIR")
     split: Split = option("which cases (default test)", "test")
     limit: int | None = _limit()
-    refine: Refine = _refine()
+    refine: Refine | None = _refine()
     similarity: Similarity = _similarity()
     seed: int = _seed()
 
@@ -266,7 +268,7 @@ VERBS: dict[str, Verb] = {
     ),
     "register": Verb(
         RegisterArguments, "register a moving image onto a fixed one",
-        "autoreg register --model model --fixed f.nii.gz --moving m.nii.gz --moving-labels s.nii.gz --output result",
+        "autoreg register fixed.nii.gz moving.nii.gz --moving-labels segmentation.nii.gz --output result",
         ("transform.nrrd", "transform.nii.gz", "transform.h5", "transform.tfm", "affine.tfm", "warped.nii.gz",
          "warped_labels.nii.gz", "jacobian.nii.gz", "inverse_transform.nrrd", "report.json", "report.png"),
         fallback=((None, 1.0), (None, 0.5), (None, 0.25)),

@@ -13,6 +13,8 @@ from AutoRegLib.imaging.geometry import Geometry
 
 Kind = Literal["intensity", "labels"]
 
+_CT_AIR = -500.0  # Hounsfield units; nothing else has voxels so far below zero
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:
@@ -121,3 +123,8 @@ def _smooth_for(image: sitk.Image, own: Geometry, target: Geometry) -> sitk.Imag
     if not variance.any():
         return image
     return sitk.DiscreteGaussian(image, variance.tolist(), maximumKernelWidth=64, useImageSpacing=True)
+
+
+def looks_like_ct(volume: Volume) -> bool:
+    """Whether the values may be Hounsfield units: only CT can be told from its numbers, it has air far below zero."""
+    return float(volume.array.min()) < _CT_AIR

@@ -124,7 +124,7 @@ def train(
         judge()
     facts = provenance(
         recipe, scenario, device, steps=clock.step, seconds=round(clock.used, 1), best_step=best["step"],
-        parameters=count_parameters(network),
+        parameters=count_parameters(network), grid={"size": cohort.grid.size, "spacing": cohort.grid.spacing},
         **({} if start is None else {"start": {
             "model": start.path.name, "weights_sha256": file_sha256(start.path / "weights.safetensors")}}),
     )

@@ -12,7 +12,7 @@ from AutoRegLib import __version__
 from AutoRegLib.bundle import ModelBundle
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.imaging.displacement import chain, jacobian_determinant
-from AutoRegLib.imaging.volume import Volume, resample
+from AutoRegLib.imaging.volume import Volume, looks_like_ct, resample
 from AutoRegLib.networks.registry import count_parameters
 from AutoRegLib.registration import metrics
 from AutoRegLib.registration.no_network import NAME, finest_spacing
@@ -21,8 +21,6 @@ from AutoRegLib.registration.pipeline import Registration
 
 #: below this part of the fixed image with data from the moving one, something is probably cut off
 _COVERED = 0.9
-#: Hounsfield units have air far below zero; MR never has
-_CT_AIR = -500.0
 _SAMPLED_POINTS = 500_000  # of the fixed grid, spread evenly: what there and back again is judged by
 
 
@@ -202,7 +200,7 @@ def _modality_remarks(recipe: Recipe, pair: PairInputs) -> list[str]:
     wanted = recipe.preprocessing.modality.strip().upper()
     said = []
     for role, volume in (("fixed", pair.fixed), ("moving", pair.moving)):
-        looks_ct = float(volume.array.min()) < _CT_AIR
+        looks_ct = looks_like_ct(volume)
         if wanted and wanted != "CT" and looks_ct:
             said.append(f"The {role} image looks like CT, but the model was trained on {wanted}: expect a poor result.")
         elif wanted == "CT" and not looks_ct:

@@ -130,7 +130,7 @@ class ModelsPanel:
         bundle = self.chosen()
         if self.session.dialogs.confirm(
                 _("Delete the model “{name}” from this computer? This cannot be undone.").format(name=bundle.name)):
-            self.attempt(lambda: bundles.delete(bundle), lambda _none: _("“{name}” was deleted.").format(
+            self.attempt(lambda: bundles.delete(bundle.name), lambda _none: _("“{name}” was deleted.").format(
                 name=bundle.name))
 
     def cleanJobs(self) -> None:

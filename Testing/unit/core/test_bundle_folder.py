@@ -23,7 +23,6 @@ from AutoRegLib.core.bundle_folder import (
     export_archive,
     import_archive,
     list_bundles,
-    read_bundle,
     rename,
 )
 from AutoRegLib.core.errors import InputError
@@ -113,7 +112,7 @@ def test_a_model_travels(models: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there already"):
         import_archive(archive)
     assert rename(bundle, "third").folder.is_dir() and not bundle.folder.exists()
-    delete(read_bundle(models / "third"))
+    delete("third")
     assert [p.name for p in models.iterdir()] == ["good"]
 
 
@@ -170,9 +169,10 @@ def test_an_archive_without_a_name_is_refused(name: str, models: Path, tmp_path:
         import_archive(tmp_path / name)
 
 
-def test_a_shipped_model_stays(models: Path) -> None:
+def test_a_shipped_model_stays(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = bundle_folder.read_bundle(models / "good", shipped=True)
-    for act in (delete, lambda bundle: rename(bundle, "mine")):
+    monkeypatch.setattr(bundle_folder, "bundle_folders", lambda: {"good": (models / "good", True)})
+    for act in (lambda: delete("good"), lambda: rename(shipped, "mine")):
         with pytest.raises(InputError, match="came with AutoReg"):
-            act(shipped)
+            act()
     assert (models / "good").is_dir()
