@@ -155,3 +155,13 @@ def literal_rows(node: ast.AST) -> list[ast.AST]:
             return [ast.Tuple([key, value], ast.Load()) for key, value in zip(owner.keys, owner.values, strict=True)
                     if key is not None]
     return []
+
+
+def scene_names() -> set[str]:
+    """Names with a capital that the module takes of any object and that some class of the scene has."""
+    import slicer
+
+    known = {name for kind in dir(slicer) if kind.startswith("vtk") for name in dir(getattr(slicer, kind))}
+    used = {node.attr for path in SOURCES for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Attribute) and node.attr[:1].isupper()}
+    return used & known
