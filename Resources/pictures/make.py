@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 sys.path[:0] = [str(ROOT / "Testing" / "slicer"), str(ROOT / "AutoRegSlicer"), str(ROOT)]
 TARGET = ROOT / "Resources" / "Screenshots"
-PICTURES = ("before-after",)
+PICTURES = ("before-after", "window", "panels")
 
 
 def main() -> None:
@@ -38,11 +38,30 @@ def main() -> None:
 def draw(folder: Path, wanted: set[str]) -> None:
     """Make what the pictures need, in ``folder``, and draw them."""
     import before_after
+    import other_tabs
     import pair
+    import window
 
     pair.build(folder / "pair")
     if "before-after" in wanted:
         before_after.draw(folder / "pair", TARGET / "before-after.png")
+    if wanted & {"window", "panels"}:
+        with tempfile.TemporaryDirectory(prefix="panels-") as empty:
+            notes = {"Command": "python Resources/pictures/make.py", "Panels": panelsDigest(Path(empty))}
+            if "window" in wanted:
+                window.draw(folder / "pair", Path(empty) / "window", TARGET / "window.png", notes)
+            if "panels" in wanted:
+                other_tabs.draw(folder / "search", TARGET / "panels.png", notes)
+
+
+def panelsDigest(folder: Path) -> str:
+    """What a test compares with the panels of the day."""
+    import panel_digest
+    import panels
+    import scenes
+
+    with panels.opened(scenes.newScene(), folder) as desk:
+        return panel_digest.digest(desk)
 
 
 if __name__ == "__main__":

@@ -10,18 +10,21 @@ from typing import Any
 
 import numpy as np
 import scenes
+import torch
+from pair import brain_box
 from standins import fixtures
 
-from AutoRegLib.app.demo import make_cohort, template_files
-from AutoRegLib.core.jobs import Monitor
-from AutoRegLib.core.scenario import read_scenario
+from AutoRegLib.app.demo import grouped_labels, template_files
+from AutoRegLib.app.synthetic_cohort import random_velocity
+from AutoRegLib.bridge import displacement_to_field
+from AutoRegLib.fields.velocity import exponentiate
 from AutoRegLib.imaging.files import read_volume
 from AutoRegLib.imaging.geometry import working_grid
 from AutoRegLib.imaging.volume import Volume, resample
 from AutoRegSlicerLib.lattices import Lattice
 
 WIDTH = 480  # of an ordinary module panel
-CASES, SPACING = 12, 7.0  # mm; of the search: small enough for minutes on two cores
+CASES, SPACING, FURTHER = 12, 8.0, 2.0  # of the search; mm; times the demo's deformations: minutes on two cores
 #: of the search's cases: those that are large enough on that grid
 LARGE = {2: "left white matter", 41: "right white matter", 3: "left cortex", 42: "right cortex",
          4: "left lateral ventricle", 43: "right lateral ventricle", 8: "left cerebellar cortex",
@@ -41,6 +44,29 @@ def opened(scene: Any, folder: Path) -> Iterator[Any]:
         desk.widget.cleanup()
         for status in desk.session.jobs.running():
             desk.session.jobs.cancel(status.folder)
+
+
+def probe(desk: Any) -> None:
+    """Let the module look at what this machine computes with; tests are told instead."""
+    panel = desk.widget.environmentPanel
+    type(panel).check(panel)
+    desk.wait(lambda: desk.session.environment is not None, 120)
+    desk.settle()
+
+
+def choosePair(desk: Any, fixed: str, moving: str) -> None:
+    """A pair of the cohort, with its labels, ready to be applied."""
+    for role, name in (("fixed", fixed), ("moving", moving)):
+        setattr(desk.parameters, f"{role}Volume", desk.scene.GetFirstNodeByName(name))
+        setattr(desk.parameters, f"{role}Segmentation", desk.scene.GetFirstNodeByName(f"{name} labels"))
+    desk.parameters.createSegmentation = True
+    desk.settle()
+
+
+def chooseModel(desk: Any) -> None:
+    """The first model, so that its card is shown."""
+    desk.ui.modelsTableView.selectRow(0)
+    desk.settle()
 
 
 def finish(desk: Any, seconds: float) -> None:
@@ -65,19 +91,20 @@ def grab(desk: Any, tab: str, height: int = 0) -> np.ndarray:
     return rows[:, :3 * image.width()].reshape(image.height(), image.width(), 3).copy()
 
 
-def loadCohort(scene: Any, folder: Path) -> None:
-    """The first of the demo's people, on a coarse grid, as volumes and segmentations."""
-    if not (folder / "scenario.json").is_file():
-        make_cohort(folder, template_files(), seed=0, monitor=Monitor())
-    scenario = read_scenario(folder / "scenario.json")
-    for number, case in enumerate(scenario.cases[:CASES], start=1):
-        image, drawn = read_volume(case.image, "intensity"), read_volume(case.labels or "", "labels")
-        grid = working_grid(image.geometry, spacing=SPACING)
-        image, drawn = resample(image, grid, antialias=True), resample(drawn, grid)
+def loadCohort(scene: Any) -> None:
+    """Brains like those of the demo, on a coarser grid and bent twice as far, as volumes and segmentations."""
+    files = template_files()
+    template, labels = read_volume(files["image"], "intensity"), grouped_labels(files)
+    grid = working_grid(brain_box(template, margin=15), spacing=SPACING)
+    smooth = resample(template, grid, antialias=True)
+    for number in range(1, CASES + 1):
+        velocity = FURTHER * random_velocity(grid, torch.Generator().manual_seed(number))
+        bent = displacement_to_field(exponentiate(velocity), grid).to_transform()
         on = Lattice(grid.size, LPS_RAS @ grid.index_to_physical)
         name = f"Brain {number:02d}"
-        volume = scenes.addVolume(scene, name, on, image.array)
-        node = scenes.addSegmentation(scene, f"{name} labels", on, _numbered(drawn), tuple(LARGE.values()))
+        volume = scenes.addVolume(scene, name, on, resample(smooth, grid, bent).array)
+        node = scenes.addSegmentation(scene, f"{name} labels", on, _numbered(resample(labels, grid, bent)),
+                                      tuple(LARGE.values()))
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
 
 
@@ -96,6 +123,12 @@ def searchAndTrain(desk: Any, minutes: float) -> None:
     ui.addFromSceneButton.click()
     desk.settle()
     ui.checkDataButton.click()
+    done = [s for s in desk.session.jobs.history() if s.state.name == "Done"]
+    if {s.verb for s in done} >= {"search", "train"}:  # of an earlier run
+        for status in done:
+            desk.session.openResult(status.folder)
+            finish(desk, 60)
+        return
     p.searchPreset, p.searchMinutes, p.learnFromLabels = SearchPreset.Custom, minutes, True
     desk.settle()
     ui.autoSearchButton.click()

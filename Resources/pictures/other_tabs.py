@@ -1,0 +1,33 @@
+"""The module's other tabs: Register and Models beside Search and train after a real search and training: panels.png."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import frame
+import panels
+import scenes
+from PySide6.QtGui import QColor
+
+MINUTES = 7.0  # of the search; the training takes twice as long
+
+
+def draw(jobs: Path, path: Path, notes: dict[str, str]) -> None:
+    """Search and train by clicks, or take up what ``jobs`` holds of an earlier run; write the picture."""
+    scene = scenes.newScene()
+    panels.loadCohort(scene)
+    with panels.opened(scene, jobs) as desk:
+        panels.probe(desk)
+        panels.searchAndTrain(desk, MINUTES)
+        trained = panels.grab(desk, "trainTab")
+        panels.choosePair(desk, "Brain 02", "Brain 01")
+        register = panels.grab(desk, "registerTab")
+        panels.chooseModel(desk)
+        models = panels.grab(desk, "modelsTab", trained.shape[0] - register.shape[0] - 2 * frame.GAP)
+    wide = register.shape[1]
+    canvas = frame.Canvas(2 * wide + 3 * frame.GAP, max(trained.shape[0], register.shape[0] + models.shape[0] + 6))
+    canvas.image.fill(QColor("#9a9a9a"))
+    canvas.picture(0, 0, register)
+    canvas.picture(0, register.shape[0] + 2 * frame.GAP, models)
+    canvas.picture(wide + 3 * frame.GAP, 0, trained)
+    canvas.save(path, notes)
