@@ -18,10 +18,14 @@ UNSEEN = {state.value for state in (*ALIVE, JobState.Queued, JobState.Importing)
 def line(workspace: Path) -> str:
     """What there is to say of jobs whose end nobody has seen; empty where there is nothing. Changes nothing."""
     running, done, stopped = [], [], []
-    for folder in record.job_folders(workspace / "jobs")[-MOST_FOLDERS:]:
+    try:
+        folders = record.job_folders(workspace / "jobs")[-MOST_FOLDERS:]
+    except OSError:  # a disk that is not there, a folder of somebody else: said when the module is opened
+        return ""
+    for folder in folders:
         try:
             known = record.read_record(folder)
-        except AutoRegError:
+        except (AutoRegError, OSError):
             continue
         if known.state not in UNSEEN or process.marked_lives(known.owner):
             continue  # its end was seen, or another Slicer looks after it

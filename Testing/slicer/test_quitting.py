@@ -16,7 +16,8 @@ pytest.importorskip("standins.fixtures", reason="slicer-core or PySide6 is not i
 
 import slicer
 from jobs import tools
-from standins.fixtures import Desk
+from standins import slicer_source
+from standins.fixtures import Desk, open_desk
 
 from AutoRegLib.core.jobs import JobRequest, write_state
 from AutoRegSlicerLib import settings
@@ -55,6 +56,8 @@ def test_a_new_slicer_says_what_became_of_jobs(desk: Desk, tmp_path: Path) -> No
     (place / "jobs" / "broken").mkdir()
     (place / "jobs" / "broken" / "ui.json").write_text("{")
     assert line(place) == told
+    (place / "file").write_text("")
+    assert line(place / "file") == ""  # a setting that names no folder
 
 
 def test_the_line_comes_when_slicer_has_started(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,3 +135,44 @@ def test_reloading_reads_both_libraries_again_and_stops_no_job(desk: Desk, monke
         sys.modules.update(before)
     assert ours and left == [set()] and stopped == []
     settings.write(settings.STOP_JOBS, "")
+
+
+class Representation:
+    """The module's place in the window, which makes a new widget when it is told to reload."""
+
+    def __init__(self, window: Any) -> None:
+        self._window, self.widgets = window, []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._window, name)
+
+    def reload(self) -> None:
+        widget = sys.modules["AutoRegSlicer"].AutoRegSlicerWidget(self._window)
+        self.widgets.append(widget)
+        widget.setup()
+        widget.environmentPanel.check = lambda: None
+        widget.enter()
+
+
+@pytest.mark.parametrize("source", slicer_source.checkouts() or [pytest.param(None, marks=pytest.mark.skip(
+    reason=f"{slicer_source.VARIABLE} names no checkout of Slicer"))], ids=lambda source: getattr(source, "name", ""))
+def test_slicers_own_reload_brings_a_new_widget(
+    source: Path, scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_desk(scene, tmp_path, monkeypatch, source) as desk:
+        before, former = dict(sys.modules), sys.modules["AutoRegSlicerLib.panels.session"].Session
+        place = desk.widget.parent = Representation(desk.widget.parent)
+        slicer.modules.autoregslicer.widgetRepresentation = lambda: place
+        slicer.modules.AutoRegSlicerWidget = desk.widget
+        try:
+            desk.widget.onReload()
+            (widget,) = place.widgets
+            assert type(widget.session) is not former and type(widget.session).__name__ == "Session"
+            volume = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "new")
+            widget.session.parameters.fixedVolume = volume
+            desk.settle()
+            assert widget.ui.fixedVolumeSelector.currentNode() is volume and desk.session.parameters is None
+            assert desk.ui.fixedVolumeSelector.currentNode() is None
+            widget.cleanup()
+        finally:
+            sys.modules.update(before)

@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("PySide6.QtWidgets")
 
+import slicer
 from standins.fixtures import Desk, environment
 
 from AutoRegSlicerLib import environment as door
@@ -67,10 +68,12 @@ def test_what_is_done_is_in_sight_and_a_second_click_starts_nothing(
     pip.log("Downloading torch (800 MB)")
     bare.session.refresh()
     assert "Installing PyTorch" in text(bare) and " s)" in text(bare) and "Downloading torch" in text(bare)
-    assert not bare.ui.setupEnvironmentButton.isEnabled() and bare.session.obstacles()
+    assert not bare.ui.setupEnvironmentButton.isEnabled()
+    assert bare.session.obstacles() == ["Being set up: see the line at the top."]
     bare.session.setUp()
     bare.settle()
     assert pip.begun == 1 and len(bare.session.dialogs.questions) == 1
+    assert slicer.util.shownMessages[-1] == "Being set up."
     pip.ended = True
     bare.settle()
     answer(bare)

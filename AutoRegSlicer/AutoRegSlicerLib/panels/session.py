@@ -30,6 +30,7 @@ class Session:
         self.previews = Previews(scene)
         self.away: set[str] = set()  # why nothing of ours is shown at present: another module, saving
         self.environment: Any = None  # of AutoRegSlicerLib.environment; None: not known yet
+        self.settingUp = ""  # why nothing can start while packages are installed
         self.setUp: Callable[[], Any] = lambda: None  # starts the installation
         self.panels: list[Any] = []
         self.statuses: list[JobStatus] = []  # of the last poll
@@ -116,7 +117,7 @@ class Session:
     def obstacles(self) -> list[str]:
         """Reasons why no job of any kind can start, in words."""
         if self.environment is None:
-            return [_("Still looking for PyTorch and a GPU.")]
+            return [self.settingUp or _("Still looking for PyTorch and a GPU.")]
         if not self.environment.ready:
             return [_("PyTorch is not ready: choose “Set up…” at the top.")]
         if self.parameters is not None and self.environment.lacks(self.parameters.device.value):

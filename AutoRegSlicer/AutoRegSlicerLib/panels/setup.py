@@ -92,6 +92,7 @@ class SetUp:
 
     def _next(self, step: str) -> None:
         self._step, self._line = step, ""
+        self.session.settingUp = _("Being set up: see the line at the top.") if step else ""
         self._refresh()
 
     def _heard(self, line: str) -> None:
@@ -100,7 +101,7 @@ class SetUp:
 
     def _installed(self, plan: environment.InstallPlan, restart: bool) -> None:
         """Look again, or restart; the marker lets the set-up go on after it, whenever it comes."""
-        self._step = ""
+        self._next("")
         if restart:
             self._replaced, self._marked = False, True
             settings.write(settings.AGREED, " ".join(plan.packages))
@@ -111,6 +112,7 @@ class SetUp:
 
     def _failed(self, problem: Exception) -> None:
         """Say why, and what else can be done."""
-        self._step, self._replaced = "", False
+        self._replaced = False
+        self._next("")
         self._check()
         self.session.dialogs.inform("{1}\n\n{2}".format(*describe(problem)))
