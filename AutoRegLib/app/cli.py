@@ -140,9 +140,22 @@ def run_models(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_scenario(options: argparse.Namespace) -> int:
+    """scenario: what a folder holds, as a file."""
+    from AutoRegLib.app.scenario_folder import make_scenario
+
+    facts, lines = make_scenario(options)
+    if options.json:
+        show_json(facts)
+    elif not options.quiet:
+        print("\n".join(lines))
+    return 0
+
+
 HANDLERS: dict[str, Callable[[argparse.Namespace], int]] = {
     "verb": run_verb,
     "models": run_models,
     "job": run_job_folder,
     "info": run_info,
+    "scenario": run_scenario,
 }

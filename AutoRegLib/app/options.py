@@ -26,6 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", title="verbs")
     for name, verb in VERBS.items():
         _add_verb(verbs, name, verb)
+    _add_scenario(verbs)
     _add_models(verbs)
     _add_run(verbs)
     _add_info(verbs)
@@ -115,6 +116,27 @@ def _iterations(text: str) -> int | str:
 def _spoken(parser: Any) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary; warnings and errors only")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
+
+
+def _add_scenario(verbs: Any) -> None:
+    parser = _parser(verbs, "scenario", "write a scenario.json from a folder of images", "autoreg scenario Task04 "
+                     "--output hippocampus.json", "scenario")
+    parser.add_argument("folder", metavar="FOLDER", help="folder in nnU-Net's or BIDS' layout, or any with --images")
+    parser.add_argument("--images", metavar="PATTERN", default="", help="images, * is the case: 'images/*.nii.gz'")
+    parser.add_argument("--labels", metavar="PATTERN", default="", help="label maps, the same * : 'labels/*.nii.gz'")
+    parser.add_argument("--modality", metavar="NAME", default="", help="which images (BIDS suffix, nnU-Net channel)")
+    parser.add_argument("--subject", metavar="REGEX", default="", help="finds the subject in a case's name (default: "
+                        "each case is a subject; in BIDS sub-...)")
+    parser.add_argument("--shares", nargs=3, type=float, metavar=("TRAIN", "VAL", "TEST"), default=(70.0, 15.0, 15.0),
+                        help="of the subjects (default 70 15 15); a layout's own test images stay test")
+    parser.add_argument("--pairing", choices=("all", "within-subject"), default="all",
+                        help="pairs between subjects (default) or within each")
+    parser.add_argument("--atlas", metavar="CASE", help="register every case onto this one instead")
+    parser.add_argument("--name", metavar="NAME", help="of the scenario (default: the folder's)")
+    parser.add_argument("--output", metavar="FILE", help="file to write (default FOLDER/scenario.json)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the division into splits (default 0)")
+    _spoken(parser)
 
 
 def _add_models(verbs: Any) -> None:

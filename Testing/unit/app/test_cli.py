@@ -24,7 +24,8 @@ from AutoRegLib.core.verbs import VERBS as TABLE
 from AutoRegLib.core.verbs import located
 
 ROOT = Path(__file__).resolve().parents[3]
-VERBS = ("demo", "search", "train", "register", "batch", "apply", "evaluate", "study", "models", "run", "info")
+VERBS = ("demo", "search", "train", "register", "batch", "apply", "evaluate", "study", "scenario", "models", "run",
+         "info")
 Captured = pytest.CaptureFixture[str]
 
 
