@@ -14,6 +14,7 @@ import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,42 @@ def fill(desk: Any, size: int) -> None:
     desk.settle()
 
 
+def watch_steps(desk: Any) -> None:
+    """Time the steps of long work one by one, each under what it worked at."""
+    run = desk.session.run
+
+    def steps(work: Generator[Any, None, Any], place: str) -> Generator[Any, None, Any]:
+        result: Any = None
+
+        def advance() -> Any:
+            nonlocal result
+            try:
+                return str(next(work))
+            except StopIteration as end:
+                result = end.value
+                return None
+
+        number = 0
+        while True:
+            number += 1
+            did = desk.stopwatch.timed(advance, f"{place}, step {number}")()
+            if did is None:
+                return result
+            yield did
+
+    def begin(work: Any) -> Any:
+        result = work()
+        return steps(result, result.__qualname__) if isinstance(result, Generator) else result
+
+    desk.session.run = lambda work, done, failed: run(lambda: begin(work), done, failed)
+
+
 def measure(size: int, folder: Path) -> list[tuple[str, int, float, float]]:
     """(handler, calls, longest processor time, longest wall time), seconds; the slowest first."""
     os.environ["AUTOREG_MODELS"] = str(folder / "models")
     scenes.tinyBundle(folder / "models" / "tiny")
     desk = fixtures.make_desk(scenes.newScene(), folder)
+    watch_steps(desk)
     fill(desk, size)
     story.apply(desk, 600)
     story.evaluate(desk, folder)
