@@ -99,7 +99,7 @@ def test_rows_can_be_switched_off_given_labels_and_removed(data: Desk) -> None:
 def test_the_table_fits_a_narrow_panel_and_the_rest_stands_below_it(data: Desk) -> None:
     """At the width of an ordinary module panel everything that is edited in the table is in sight."""
     ui = data.ui
-    window = data.widget.parent
+    window = data.window
     window.show()
     window.resize(480, 900)
     data.settle()
@@ -209,7 +209,7 @@ def test_one_click_searches_to_done_and_what_it_found_is_trained_and_used(data: 
     from AutoRegSlicerLib.panels.choices import SearchPreset
 
     ui, p = data.ui, data.parameters
-    p.searchPreset, p.searchMinutes = SearchPreset.Custom, 0.3
+    p.searchPreset, p.searchMinutes = SearchPreset.Custom, 0.2
     ui.learnFromLabelsCheckBox.click()
     data.settle()
     assert p.learnFromLabels
