@@ -100,6 +100,11 @@ def test_volumes_of_the_scene_and_files_are_registered_and_loaded(full_desk: Des
     warp = desk.scene.GetFirstNodeByName("moving transform")
     assert warp.GetNodeReference("spatialRegistrationFixed") is desk.parameters.fixedVolume
     assert desk.scene.GetFirstNodeByName("moving labels registered").GetSegmentation().GetNumberOfSegments() == 2
+    desk.scene.RemoveNode(desk.scene.GetFirstNodeByName("third"))  # its result is still there to be loaded
+    desk.settle()
+    select(desk, 1)
+    ui.loadPairsButton.click()
+    desk.wait(lambda: "1 result is in the scene" in ui.pairsMessageLabel.text())
     count = len(shown(desk))
     ui.addPairsButton.click()
     desk.settle()

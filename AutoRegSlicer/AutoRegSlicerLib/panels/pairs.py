@@ -81,11 +81,14 @@ class PairsPanel:
 
     def _dropDeleted(self) -> None:
         """Pairs whose volumes left the scene go, unless their results are there."""
-        def present(row: Any) -> bool:
-            return self.session.scene.GetNodeByID(row.volume.GetID() or "") is row.volume
-
         self.pairs = [pair for pair in self.pairs if isinstance(pair, PairLine) or pair.name in self.results
-                      or (present(pair.fixed) and present(pair.moving))]
+                      or None not in self._nodes(pair)]
+
+    def _nodes(self, pair: NodePair | PairLine) -> list[Any]:
+        """Fixed and moving volume; None for what is a file, or has left the scene."""
+        rows = (pair.fixed, pair.moving) if isinstance(pair, NodePair) else ()
+        found = [self.session.scene.GetNodeByID(row.volume.GetID() or "") for row in rows]
+        return [node if node is row.volume else None for node, row in zip(found, rows, strict=True)] or [None, None]
 
     def chooseFolder(self) -> None:
         folder = self.session.dialogs.folder(_("Folder for the results"))
@@ -110,6 +113,7 @@ class PairsPanel:
             "Remove the selected pairs from the table. Nothing is deleted."))
         qtbits.offer(ui.pairsFolderButton, busy, _("Choose a folder for the results: one folder a pair and a table."))
         ui.pairsFolderLabel.setText(self.folder or _("No folder is chosen yet."))
+        ui.pairsFolderLabel.setToolTip(self.folder)  # a long path is cut off
         qtbits.offer(ui.registerPairsButton, reasons, _(
             "Register all pairs, one after the other, by the model and the options chosen above."))
         running = self._running()
@@ -231,8 +235,8 @@ class PairsPanel:
 
         def steps() -> Any:
             for pair in chosen:
-                nodes = (pair.fixed.volume, pair.moving.volume) if isinstance(pair, NodePair) else (None, None)
-                yield from loadPairSteps(self.session.scene, Path(self.folder) / pair.name, pair.name, *nodes)
+                yield from loadPairSteps(
+                    self.session.scene, Path(self.folder) / pair.name, pair.name, *self._nodes(pair))
 
         def loaded(_result: Any) -> None:
             self.notice = counted(len(chosen), _("{n} result is in the scene."), _("{n} results are in the scene."))
