@@ -17,6 +17,7 @@ TORCH_BYTES, OTHER_BYTES = {"linux": 6_000_000_000, "win32": 5_000_000_000, "dar
 #: a PyTorch that satisfies the requirement, so that pip leaves it as it is, and yet must be replaced
 SATISFYING = ("cpu-build", "torch-broken")
 GET_STARTED = "https://pytorch.org/get-started/locally"
+ANOTHER = "Choose another Python under Advanced, Use this Python instead."
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,13 @@ def _byHand(environment: Environment, packages: tuple[str, ...]) -> str:
     """The commands for this very interpreter."""
     pip = f'"{environment.interpreter or sys.executable}" -m pip'
     listed = " ".join(f'"{package}"' for package in packages)
+    where = "Please run in a command prompt" if environment.platform == "win32" else "Please run in a terminal"
+    last = "Then press “Check again”."
     if not environment.warns(*SATISFYING):
-        return f"Please run:\n{pip} install {listed}"
+        return f"{where}:\n{pip} install {listed}\n{last}"
     rest = " ".join(f'"{package}"' for package in packages if package != TORCH)
-    return (f"Please run:\n{pip} uninstall torch torchvision\nthen, with the same Python, the command that "
-            f"{GET_STARTED} shows for this computer" + (f", and:\n{pip} install {rest}" if rest else "."))
+    return (f"{where}:\n{pip} uninstall torch torchvision\nthen, with the same Python, the command that "
+            f"{GET_STARTED} shows for this computer" + (f", and:\n{pip} install {rest}" if rest else ".") + f"\n{last}")
 
 
 def _intelMac(environment: Environment) -> str:
@@ -118,12 +121,8 @@ def _intelMac(environment: Environment) -> str:
             f"from python.org), run\npython3 -m pip install \"{TORCH}\" numpy SimpleITK {_quoted()}\n"
             "with it, and choose it under Advanced, Use this Python instead.")
     else:
-        lines.append("On a Mac with an Intel processor there is no such PyTorch: use another computer, or the command "
-                     "line on one.")
+        lines.append("On a Mac with an Intel processor there is no such PyTorch: use another computer.")
     return "\n".join(lines)
-
-
-ANOTHER = "Choose another Python under Advanced, Use this Python instead."
 
 
 def consentText(plan: InstallPlan) -> str:
