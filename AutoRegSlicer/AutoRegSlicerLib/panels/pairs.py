@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,7 @@ class PairsPanel:
         target = next((row for row in rows if row.volume is fixed), logic.CaseRow(fixed.GetName(), fixed))
         known = [pair.moving.volume for pair in self.pairs if isinstance(pair, NodePair) and pair.fixed.volume is fixed]
         moving = [row for row in rows if row.volume is not fixed and not any(row.volume is other for other in known)]
-        self.pairs += nodePairs(target, moving, [pair.name for pair in self.pairs])
-        self._new()
+        self._add(nodePairs(target, moving, [pair.name for pair in self.pairs]))
 
     def addTable(self) -> None:
         path = self.session.dialogs.open_file(_("Table of pairs"), "CSV (*.csv)")
@@ -65,8 +65,14 @@ class PairsPanel:
 
     def _addLines(self, lines: list[PairLine]) -> None:
         known = {pair.name for pair in self.pairs}
-        self.pairs += [line for line in lines if line.name not in known]
-        self._new()
+        self._add([line for line in lines if line.name not in known])
+
+    def _add(self, pairs: Sequence[NodePair | PairLine]) -> None:
+        if pairs:
+            self.pairs += pairs
+            self._new()
+        else:
+            self.session.say(_("There is nothing to add: all pairs are listed already."))
 
     def removeSelected(self) -> None:
         gone = qtbits.selected_rows(self.ui.pairsTableView)
