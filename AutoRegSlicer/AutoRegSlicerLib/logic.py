@@ -19,7 +19,7 @@ from AutoRegSlicerLib.exports import exportRegistration, exportRegistrationSteps
 from AutoRegSlicerLib.metrics import computeMetrics, computeMetricsSteps
 from AutoRegSlicerLib.plots import updateSearchPlots, updateTrainingPlots
 from AutoRegSlicerLib.results import importRegistration, importRegistrationSteps, restoreResults
-from AutoRegSlicerLib.scripting import registerCases, registerVolumes
+from AutoRegSlicerLib.scripting import registerCases, registerSequence, registerVolumes
 from AutoRegSlicerLib.segmentations import isSearched
 from AutoRegSlicerLib.settings import defaultWorkspace
 from AutoRegSlicerLib.tables import exportTable
@@ -36,6 +36,6 @@ __all__ = [
     "applyToNodes", "casesWith", "checkCases", "checkRegistration", "computeMetrics", "computeMetricsSteps",
     "countPairs", "defaultWorkspace", "exportRegistration", "exportRegistrationSteps", "exportScenario",
     "exportScenarioSteps", "exportTable", "importRegistration", "importRegistrationSteps", "isSearched",
-    "previewOn", "readCaseTable", "registerCases", "registerVolumes", "require", "restoreResults",
+    "previewOn", "readCaseTable", "registerCases", "registerSequence", "registerVolumes", "require", "restoreResults",
     "searchLabelsSteps", "updateSearchPlots", "updateTrainingPlots",
 ]

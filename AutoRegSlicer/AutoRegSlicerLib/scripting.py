@@ -13,8 +13,9 @@ from AutoRegLib.core.jobs import JobRequest
 from AutoRegLib.core.pair_table import FIGURES, SUMMARY, read_pair_table
 from AutoRegSlicerLib import settings
 from AutoRegSlicerLib.checks import checkRegistration, require
-from AutoRegSlicerLib.exports import exportRegistration
+from AutoRegSlicerLib.exports import exportRegistration, finish
 from AutoRegSlicerLib.results import importRegistration
+from AutoRegSlicerLib.sequences import FrameByFrame, frameInputs, frameOutputs, frames
 from AutoRegSlicerLib.values import Node, RegistrationInputs, RegistrationOutputs, RegistrationResult
 
 _POLL_SECONDS = 0.1
@@ -28,7 +29,7 @@ def registerVolumes(
     """Register two volume nodes in a background process and import the result: the door for scripts.
 
     ``model``: a bundle's folder or name, or "none" (with ``refine="auto"``: no training is needed). ``more``: the
-    other fields of :class:`RegistrationInputs` (segmentations, landmarks, masks, initialTransform, affine, refine,
+    other fields of :class:`RegistrationInputs` (segmentations, landmarks, masks, roi, initialTransform, affine, refine,
     similarity, inverse, device). ``outputs``: default is transform, warped volume and Jacobian map, and warped
     labels when there is a moving segmentation. ``jobs``: a ``jobs_ui.Jobs``; by default one in Slicer's own job
     folder. ``wait`` False returns the job folder at once: call ``importRegistration(scene, folder)`` when it is
@@ -49,18 +50,49 @@ def registerVolumes(
     require(checkRegistration(scene, inputs, outputs))
     jobs = jobs or defaultJobs()
     folder = jobs.create("register", f"{movingVolume.GetName()} to {fixedVolume.GetName()}")
-    try:
-        request = exportRegistration(inputs, folder, outputs)
-    except AutoRegError as problem:
-        jobs.fail(folder, problem.code, str(problem), problem.remedy)
-        raise
-    jobs.submit(folder, request)
+    _submit(jobs, folder, lambda folder: exportRegistration(inputs, folder, outputs))
     if not wait:
         return folder
     waitFor(jobs, folder, timeoutSeconds=timeoutSeconds, onStatus=onStatus)
     result = importRegistration(scene, folder, inputs, outputs)
     jobs.markImported(folder)
     return result
+
+
+def registerSequence(
+    fixedVolume: Node, movingSequence: Node, model: str, *, outputs: RegistrationOutputs | None = None,
+    jobs: Any = None, timeoutSeconds: float | None = None, onStatus: Callable[[Any], None] | None = None, **more: Any,
+) -> dict[str, Node]:
+    """Register every frame of a sequence of volumes onto one volume, one job each.
+
+    Returns the sequences of results by kind: "volume" and "transform", as ``outputs`` asks (default: both), with the
+    index values of the moving one. The other arguments are those of :func:`registerVolumes`; ``timeoutSeconds`` is for
+    each frame. Raises as it does, at the first frame that fails; the sequences then hold the frames before it.
+    """
+    scene, found = fixedVolume.GetScene(), frames(movingSequence)
+    inputs = frameInputs(RegistrationInputs(fixedVolume, None, str(model), **more), found[0][1] if found else None)
+    outputs = frameOutputs(outputs or RegistrationOutputs())
+    require(checkRegistration(scene, inputs, outputs))
+    jobs = jobs or defaultJobs()
+    work = FrameByFrame(scene, movingSequence, inputs, outputs)
+    for number in range(len(found)):
+        folder = jobs.create("register", f"{movingSequence.GetName()} {number + 1} to {fixedVolume.GetName()}")
+        _submit(jobs, folder, lambda folder, number=number: finish(work.exportSteps(number, folder)))
+        waitFor(jobs, folder, timeoutSeconds=timeoutSeconds, onStatus=onStatus)
+        finish(work.importSteps(number, folder))
+        jobs.markImported(folder)
+    work.playTogether()
+    return work.made
+
+
+def _submit(jobs: Any, folder: Path, prepare: Callable[[Path], JobRequest]) -> None:
+    """Export into the job's folder and start it; what goes wrong before is noted on the job."""
+    try:
+        request = prepare(folder)
+    except AutoRegError as problem:
+        jobs.fail(folder, problem.code, str(problem), problem.remedy)
+        raise
+    jobs.submit(folder, request)
 
 
 def registerCases(

@@ -136,3 +136,28 @@ def test_transforms_of_a_sequence_are_linear_again_after_loading(scene: Any) -> 
     assert restoreResults(scene) == 1
     grid = transforms.gridOf(sequence.GetNthDataNode(0))
     assert grid.GetInterpolationModeAsString() == "Linear"
+
+
+def test_a_script_registers_a_sequence(scene: Any, tmp_path: Any) -> None:
+    """Onto a region, without a model; the frame that fails is named and those before it stay."""
+    from AutoRegLib.core.errors import AutoRegError, InputError
+    from AutoRegSlicerLib.jobs_ui import Jobs
+    from AutoRegSlicerLib.logic import registerSequence
+
+    fixed, sequence = scenes.addPair(scene)["fixedVolume"], addSequence(scene, 2)
+    roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "region")
+    roi.SetCenter(*scenes.CENTER)
+    roi.SetSize(24, 22, 20)
+    choices = {"refine": 1, "roi": roi, "jobs": Jobs(tmp_path), "device": "cpu", "timeoutSeconds": 120}
+    made = registerSequence(fixed, sequence, "none", **choices)
+    warped = made["volume"]
+    assert warped.GetNumberOfDataNodes() == made["transform"].GetNumberOfDataNodes() == 2
+    size = warped.GetNthDataNode(0).GetImageData().GetDimensions()
+    assert size < fixed.GetImageData().GetDimensions()
+    assert size == warped.GetNthDataNode(1).GetImageData().GetDimensions()
+    volumes.voxelsOf(sequence.GetNthDataNode(1))[:] = 5
+    with pytest.raises(AutoRegError, match="constant"):
+        registerSequence(fixed, sequence, "none", **choices)
+    assert outputs(scene)["vtkMRMLScalarVolumeNode"].GetNumberOfDataNodes() == 1
+    with pytest.raises(InputError, match="moving volume"):
+        registerSequence(fixed, scene.AddNewNodeByClass("vtkMRMLSequenceNode", "empty"), "none")
