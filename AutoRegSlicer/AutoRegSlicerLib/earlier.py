@@ -12,12 +12,13 @@ from AutoRegSlicerLib.jobs import process, record
 from AutoRegSlicerLib.jobs.state import ALIVE, JobState
 
 MOST_FOLDERS = 50  # the newest; older ones are looked at when the module is opened
-UNSEEN = {state.value for state in (*ALIVE, JobState.Queued, JobState.Importing)}
+#: of a job whose end nobody saw; one that was being cancelled ended as its user wished
+UNSEEN = {state.value for state in (*ALIVE, JobState.Queued, JobState.Importing) if state is not JobState.Cancelling}
 
 
 def line(workspace: Path) -> str:
     """What there is to say of jobs whose end nobody has seen; empty where there is nothing. Changes nothing."""
-    running, done, stopped = [], [], []
+    found: dict[str, list[str]] = {"done": [], "running": [], "failed": [], "interrupted": []}
     try:
         folders = record.job_folders(workspace / "jobs")[-MOST_FOLDERS:]
     except OSError:  # a disk that is not there, a folder of somebody else: said when the module is opened
@@ -30,12 +31,15 @@ def line(workspace: Path) -> str:
         if known.state not in UNSEEN or process.marked_lives(known.owner):
             continue  # its end was seen, or another Slicer looks after it
         if process.marked_lives(lock_holder(folder)) or process.marked_lives(known.process):
-            running.append(known.title)
-        elif known.state == JobState.Importing.value or record.worker_state(folder).get("state") == "done":
-            done.append(known.title)
+            end = "running"
+        elif known.state == JobState.Importing.value:
+            end = "done"
         else:
-            stopped.append(known.title)
-    said = [text.format(titles=", ".join(f"“{title}”" for title in titles)) for titles, text in (
-        (done, _("done: {titles}")), (running, _("still running: {titles}")), (stopped, _("interrupted: {titles}")),
-    ) if titles]
+            end = str(record.worker_state(folder).get("state"))
+            end = end if end in ("done", "failed", "cancelled") else "interrupted"
+        if end in found:
+            found[end].append(f"“{known.title}”")
+    texts = {"done": _("done: {titles}"), "running": _("still running: {titles}"), "failed": _("failed: {titles}"),
+             "interrupted": _("interrupted: {titles}")}
+    said = [texts[end].format(titles=", ".join(titles)) for end, titles in found.items() if titles]
     return _("AutoReg, {what}. Open AutoReg to go on.").format(what="; ".join(said)) if said else ""

@@ -50,9 +50,12 @@ def test_a_new_slicer_says_what_became_of_jobs(desk: Desk, tmp_path: Path) -> No
     living = {"pid": os.getpid(), "started": time.time(), "host": socket.gethostname()}
     made(place, "Training B", JobState.Running, process=living)
     made(place, "Search C", JobState.Running, process=GONE)
+    write_state(made(place, "Search D", JobState.Running, process=GONE), "failed", exit_code=5)
+    made(place, "stopped when Slicer closed", JobState.Cancelling, process=GONE)
+    write_state(made(place, "stopped and over", JobState.Running, process=GONE), "cancelled", exit_code=3)
     told = line(place)
-    assert "done: “Search A”; still running: “Training B”; interrupted: “Search C”." in told
-    assert "seen" not in told
+    assert told == ("AutoReg, done: “Search A”; still running: “Training B”; failed: “Search D”; interrupted: "
+                    "“Search C”. Open AutoReg to go on.")
     (place / "jobs" / "broken").mkdir()
     (place / "jobs" / "broken" / "ui.json").write_text("{")
     assert line(place) == told
