@@ -29,11 +29,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from AutoRegLib.core.genotype import OPERATORS as CANDIDATES
-from AutoRegLib.fields import exponentiate, identity_grid, jacobian_determinant, resize_image, warp
+from AutoRegLib.fields.jacobian import jacobian_determinant
+from AutoRegLib.fields.resample import resize_image
+from AutoRegLib.fields.velocity import exponentiate
+from AutoRegLib.fields.warp import identity_grid, warp
 from AutoRegLib.imaging.align import affine_align
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.volume import Volume
-from AutoRegLib.losses import diffusion, lncc_loss, mind_loss
+from AutoRegLib.losses.diffusion import diffusion
+from AutoRegLib.losses.lncc import lncc_loss
+from AutoRegLib.losses.mind import mind_loss
 from AutoRegLib.networks.operators import CONSTRUCTORS
 from benchmarks.tables import Row, conditions, markdown, spread, write_tables
 

@@ -10,8 +10,6 @@ from torch import Tensor
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.losses.box import BoxLayout, box_sum
 
-__all__ = ["box_sum", "lncc", "lncc_loss"]
-
 
 def lncc(fixed: Tensor, moving: Tensor, *, window: int = 9, mask: Tensor | None = None, floor: float = 1e-3) -> Tensor:
     """The mean over voxels of the squared correlation within a window, between 0 and 1.

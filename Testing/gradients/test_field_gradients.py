@@ -6,15 +6,10 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
-from AutoRegLib.fields import (
-    compose,
-    downsample,
-    exponentiate,
-    jacobian_determinant,
-    resize_displacement,
-    sample_at,
-    warp,
-)
+from AutoRegLib.fields.jacobian import jacobian_determinant
+from AutoRegLib.fields.resample import downsample, resize_displacement
+from AutoRegLib.fields.velocity import compose, exponentiate
+from AutoRegLib.fields.warp import sample_at, warp
 
 
 def field(*shape: int, size: float = 1.0) -> torch.Tensor:

@@ -6,8 +6,12 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
-from AutoRegLib.losses import diffusion, fold_penalty, lncc, mind_loss, soft_dice
 from AutoRegLib.losses.box import box_sum
+from AutoRegLib.losses.dice import soft_dice
+from AutoRegLib.losses.diffusion import diffusion
+from AutoRegLib.losses.folding import fold_penalty
+from AutoRegLib.losses.lncc import lncc
+from AutoRegLib.losses.mind import mind_loss
 
 SHAPES = [(4, 5), (3, 4, 3)]
 

@@ -7,7 +7,8 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from AutoRegLib.fields import jacobian_determinant, sample_at, warp
+from AutoRegLib.fields.jacobian import jacobian_determinant
+from AutoRegLib.fields.warp import sample_at, warp
 
 SHAPES = [(11, 13), (8, 9, 10)]
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from AutoRegLib.losses import lncc_loss, one_hot, soft_dice
+from AutoRegLib.losses.dice import one_hot, soft_dice
+from AutoRegLib.losses.lncc import lncc_loss
 
 
 @pytest.fixture

@@ -12,7 +12,10 @@ from pipeline.synthetic import known_model
 
 from AutoRegLib.bridge import displacement_to_field
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.fields import exponentiate, gaussian, resize_displacement, warp
+from AutoRegLib.fields.resample import resize_displacement
+from AutoRegLib.fields.smooth import gaussian
+from AutoRegLib.fields.velocity import exponentiate
+from AutoRegLib.fields.warp import warp
 from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.imaging.files import read_displacement, write_volume
 from AutoRegLib.imaging.geometry import Geometry

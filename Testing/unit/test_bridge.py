@@ -9,7 +9,7 @@ from lattices import LATTICES, OBLIQUE, OBLIQUE_2D, PERMUTED, smooth_field, smoo
 
 from AutoRegLib.bridge import displacement_to_field, field_to_displacement, to_tensor
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.fields import warp
+from AutoRegLib.fields.warp import warp
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.volume import Volume, resample
 

@@ -7,7 +7,8 @@ import torch
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.folds import folded
-from AutoRegLib.fields import identity_grid, jacobian_determinant
+from AutoRegLib.fields.jacobian import jacobian_determinant
+from AutoRegLib.fields.warp import identity_grid
 
 
 @pytest.mark.parametrize("dims", [2, 3])

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.fields import downsample, identity_grid, resize_displacement, resize_image, warp
+from AutoRegLib.fields.resample import downsample, resize_displacement, resize_image
+from AutoRegLib.fields.warp import identity_grid, warp
 
 
 def test_downsample_averages_blocks() -> None:

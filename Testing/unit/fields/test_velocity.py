@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.fields import compose, exponentiate, identity_grid, warp
+from AutoRegLib.fields.velocity import compose, exponentiate
+from AutoRegLib.fields.warp import identity_grid, warp
 
 
 def smooth_velocity(shape: tuple[int, ...], *, size: float) -> torch.Tensor:

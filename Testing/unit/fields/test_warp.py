@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.fields import identity_grid, sample_at, warp
-from AutoRegLib.fields.warp import _grid_sample, _replay
+from AutoRegLib.fields.warp import _grid_sample, _replay, identity_grid, sample_at, warp
 
 
 def ramp(*shape: int) -> torch.Tensor:

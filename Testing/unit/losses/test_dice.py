@@ -7,7 +7,7 @@ import torch
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.fields.prediction import Prediction
-from AutoRegLib.losses import one_hot, soft_dice
+from AutoRegLib.losses.dice import one_hot, soft_dice
 from AutoRegLib.losses.objective import label_dice, label_overlap
 
 

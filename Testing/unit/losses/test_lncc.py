@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.losses import lncc, lncc_loss
 from AutoRegLib.losses.box import box_sum
-from AutoRegLib.losses.lncc import _lncc_plain
+from AutoRegLib.losses.lncc import _lncc_plain, lncc, lncc_loss
 
 
 @pytest.mark.parametrize("shape", [(7, 9), (6, 3, 11), (1, 8, 5)])

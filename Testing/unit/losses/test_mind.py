@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.losses import mind_loss, mind_ssc
-from AutoRegLib.losses.mind import _mind_plain
+from AutoRegLib.losses.mind import _mind_plain, mind_loss, mind_ssc
 
 
 def _by_definition(image: torch.Tensor, at: tuple[int, ...], radius: int, dilation: int) -> torch.Tensor:

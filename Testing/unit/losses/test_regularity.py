@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.fields import identity_grid, resize_displacement
-from AutoRegLib.losses import diffusion, fold_penalty
+from AutoRegLib.fields.resample import resize_displacement
+from AutoRegLib.fields.warp import identity_grid
+from AutoRegLib.losses.diffusion import diffusion
+from AutoRegLib.losses.folding import fold_penalty
 
 
 def test_diffusion_by_hand() -> None:

@@ -15,8 +15,12 @@ from AutoRegLib.core.errors import CancelledError, InputError
 from AutoRegLib.core.folds import folded
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import LossWeights, Network, Recipe
-from AutoRegLib.fields import exponentiate, gaussian, jacobian_determinant, resize_displacement, warp
+from AutoRegLib.fields.jacobian import jacobian_determinant
 from AutoRegLib.fields.prediction import Prediction, integrate
+from AutoRegLib.fields.resample import resize_displacement
+from AutoRegLib.fields.smooth import gaussian
+from AutoRegLib.fields.velocity import exponentiate
+from AutoRegLib.fields.warp import warp
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.networks.none import NoNetwork
