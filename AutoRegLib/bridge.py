@@ -11,10 +11,25 @@ from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.volume import Volume
 
+_EXACT = 2**24  # whole numbers up to this are exact in float32
+
 
 def to_tensor(volume: Volume) -> Tensor:
     """The voxels as a batch of one. Shape: (1, 1, z, y, x), float32. A copy."""
     return torch.from_numpy(np.array(volume.array, dtype=np.float32))[None, None]
+
+
+def labels_to_tensor(labels: Volume) -> Tensor:
+    """A label map as a batch of one. Shape: (1, 1, z, y, x), int16 where its values fit, else int32. A copy.
+
+    Raises: InputError for values that float32, in which labels are warped, does not tell apart.
+    """
+    low, high = int(labels.array.min()), int(labels.array.max())
+    if max(-low, high) > _EXACT:
+        raise InputError("labels that are too large", expected=f"at most {_EXACT}", got=max(low, high, key=abs),
+                         remedy="number the structures anew, e.g. from 1")
+    fits = np.iinfo(np.int16).min <= low and high <= np.iinfo(np.int16).max
+    return torch.from_numpy(labels.array.astype(np.int16 if fits else np.int32))[None, None]
 
 
 def displacement_to_field(displacement: Tensor, geometry: Geometry) -> DisplacementField:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from AutoRegLib.bridge import to_tensor
+from AutoRegLib.bridge import labels_to_tensor, to_tensor
 from AutoRegLib.core.errors import CancelledError, InputError
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import Judge, Recipe
@@ -46,7 +46,7 @@ class Cohort:
 
     grid: Geometry
     images: dict[str, Tensor]  # (1, 1, *spatial) float32
-    labels: dict[str, Tensor]  # (1, 1, *spatial) uint8 or int16; cases without labels are absent
+    labels: dict[str, Tensor]  # (1, 1, *spatial) int16 or int32; cases without labels are absent
     pairs: dict[str, tuple[tuple[str, str], ...]]
     structures: tuple[int, ...]
     device: str = "cpu"
@@ -135,7 +135,7 @@ def prepare(
         labels = None
         if case.labels is not None:
             there = read_labels(case.labels, image, role=f"labels of case '{case.id}'", image_role="image")
-            labels = to_tensor(resample(there, grid, transform)).to(torch.int16)
+            labels = labels_to_tensor(resample(there, grid, transform))
         return case.id, prepared, labels, _on_grid(case, grid, transform)
 
     images: dict[str, Tensor] = {}
