@@ -91,6 +91,7 @@ def test_what_is_no_archive_is_refused_and_nothing_stays(shelf: Desk, tmp_path: 
 
 def test_rename_and_delete(shelf: Desk, tmp_path: Path) -> None:
     choose(shelf, "brain t1")
+    shelf.parameters.model = "brain t1"
     shelf.session.dialogs.paths = ["tiny", "../away", "brain t1 2026"]
     shelf.ui.renameModelButton.click()
     assert "already" in shelf.ui.modelsMessageLabel.text()
@@ -99,7 +100,9 @@ def test_rename_and_delete(shelf: Desk, tmp_path: Path) -> None:
     shelf.ui.renameModelButton.click()
     shelf.settle()
     assert names(shelf) == ["brain t1 2026", "tiny"]
+    assert shelf.parameters.model == "brain t1 2026"  # it is the same one
     choose(shelf, "tiny")
+    shelf.parameters.model = "tiny"
     shelf.session.dialogs.yes = False
     shelf.ui.deleteModelButton.click()
     assert (tmp_path / "models" / "tiny").is_dir() and "tiny" in shelf.session.dialogs.questions[-1]

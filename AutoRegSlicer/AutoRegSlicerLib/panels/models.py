@@ -124,14 +124,22 @@ class ModelsPanel:
         bundle = self.chosen()
         name = self.session.dialogs.text(_("Rename the model"), _("New name:"), bundle.name)
         if name and name != bundle.name:
-            self.attempt(lambda: bundles.rename(bundle, name), lambda b: _("Renamed to “{name}”.").format(name=b.name))
+            self.attempt(lambda: bundles.rename(bundle, name), lambda renamed: self._follow(
+                bundle, renamed.name, _("Renamed to “{name}”.").format(name=renamed.name)))
 
     def deleteModel(self) -> None:
         bundle = self.chosen()
         if self.session.dialogs.confirm(
                 _("Delete the model “{name}” from this computer? This cannot be undone.").format(name=bundle.name)):
-            self.attempt(lambda: bundles.delete(bundle.name), lambda _none: _("“{name}” was deleted.").format(
-                name=bundle.name))
+            self.attempt(lambda: bundles.delete(bundle.name), lambda _none: self._follow(
+                bundle, "", _("“{name}” was deleted.").format(name=bundle.name)))
+
+    def _follow(self, bundle: bundles.Bundle, name: str, notice: str) -> str:
+        """A chosen model stays so under its new name; of a deleted one (name "") Register lets go."""
+        p = self.session.parameters
+        if p is not None and p.model == bundle.name:
+            p.model = name
+        return notice
 
     def cleanJobs(self) -> None:
         question = _("Delete the files of jobs that ended more than {days} days ago, with what searches found? Trained "

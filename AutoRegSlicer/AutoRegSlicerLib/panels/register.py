@@ -159,6 +159,9 @@ class RegisterPanel:
     def _ownReasons(self) -> list[str]:
         """What the scene's check cannot know: models and their dimension, the chosen transform."""
         p, bundle = self.session.parameters, self.model()
+        if bundle is None and p.model not in ("", NO_MODEL):
+            return [_("The model “{name}” is not on this computer: choose another one, or import it in Models.").format(
+                name=p.model)]
         if bundle is not None and bundle.recipe.spatial_dims != 3:
             return [_("This model is for 2-D images: choose another model.")]
         if p.initialAlignment is InitialAlignment.Existing and p.initialTransform is None:
@@ -168,24 +171,28 @@ class RegisterPanel:
         return []
 
     def _listModels(self) -> None:
-        """Suitable models first, then none at all; the first model is chosen until the user chooses."""
+        """Suitable models first, then none at all; the first model is chosen until the user chooses.
+
+        A choice that is not on this computer, as in a scene of another one, stays: nothing else is taken in silence.
+        """
         p = self.session.parameters
         listed = sorted(self.session.models, key=lambda bundle: bundle.recipe.spatial_dims != 3)
         if [b.folder for b in listed] != [b.folder for b in self.listed] or not listed:
             self.listed = listed
             qtbits.fill(self.ui.modelComboBox, [*(b.name for b in listed), _("No model: optimize this pair alone")])
-        if listed and self.model() is None and p.model != NO_MODEL:
+        if listed and not p.model:
             p.model = listed[0].name
         bundle = self.model()
-        before = self.ui.modelComboBox.blockSignals(True)
-        self.ui.modelComboBox.setCurrentIndex(self.listed.index(bundle) if bundle else len(listed))
-        self.ui.modelComboBox.blockSignals(before)
+        missing = bundle is None and p.model not in ("", NO_MODEL)
+        with qtbits.quiet(self.ui.modelComboBox):
+            self.ui.modelComboBox.setCurrentIndex(
+                self.listed.index(bundle) if bundle else -1 if missing else len(listed))
         qtbits.offer(self.ui.modelComboBox, [], _(
             "The trained model. A model works on images like those it was trained on; without one this pair alone is "
             "optimized, which needs no training and takes longer."))
         qtbits.offer(self.ui.modelInfoButton, [] if bundle else [_("No model is chosen.")],
                      _("Show the card of this model: data, accuracy, limits."))
-        qtbits.show(self.ui.compatibilityLabel, compatibility(bundle) if bundle else _(
+        qtbits.show(self.ui.compatibilityLabel, compatibility(bundle) if bundle else "" if missing else _(
             "Needs no training; a brain takes a minute or two. A model, made in “Search and train”, takes seconds."))
 
     # ---- buttons
