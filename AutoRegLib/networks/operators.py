@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from AutoRegLib.core.genotype import OPERATOR_TABLE
-from AutoRegLib.networks.depthwise import depthwise_convolution
+from AutoRegLib.kernels.depthwise import depthwise_convolution
 
 SLOPE = 0.2
 Constructor = Callable[[int, int, int, int], nn.Module]  # (dims, in channels, out channels, stride)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
-from AutoRegLib.losses.box import box_sum
+from AutoRegLib.kernels.box import box_sum
 from AutoRegLib.losses.dice import soft_dice
 from AutoRegLib.losses.diffusion import diffusion
 from AutoRegLib.losses.folding import fold_penalty

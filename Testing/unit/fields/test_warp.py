@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import sys
+from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.fields.warp import _grid_sample, _replay, identity_grid, sample_at, warp
+from AutoRegLib.fields.warp import identity_grid, sample_at, warp
+from AutoRegLib.kernels.replay import replay
+from AutoRegLib.kernels.sampling import grid_sample_linear
 
 
 def ramp(*shape: int) -> torch.Tensor:
@@ -47,7 +50,7 @@ def test_zero_displacement_returns_the_image_exactly() -> None:
 @pytest.mark.parametrize("shape", [(6, 7), (5, 6, 7)])
 @pytest.mark.parametrize("padding", ["border", "zeros"])
 @pytest.mark.parametrize("mode", ["linear", "nearest"])
-def test_agrees_with_grid_sample(shape: tuple[int, ...], padding: str, mode: str) -> None:
+def test_agrees_withgrid_sample_linear(shape: tuple[int, ...], padding: str, mode: str) -> None:
     torch.manual_seed(0)
     image = torch.rand(2, 3, *shape, dtype=torch.float64)
     displacement = 2.5 * torch.randn(2, len(shape), *shape, dtype=torch.float64)
@@ -112,7 +115,7 @@ def test_rows_of_channels_are_summed_as_torch_samples_them(
     shape: tuple[int, ...], relative: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pass for channels-last images where no gradient is wanted, in several slabs."""
-    monkeypatch.setattr(sys.modules[_grid_sample.__module__], "_SLAB_SIZE", 2 * math.prod(shape[1:]))
+    monkeypatch.setattr(sys.modules[grid_sample_linear.__module__], "_SLAB_SIZE", 2 * math.prod(shape[1:]))
     torch.manual_seed(7)
     layout = torch.channels_last if len(shape) == 2 else torch.channels_last_3d
     image = torch.rand(2, 5, *shape, dtype=torch.float64).contiguous(memory_format=layout)  # type: ignore[call-overload]
@@ -120,7 +123,7 @@ def test_rows_of_channels_are_summed_as_torch_samples_them(
     where = where if relative else 3 + where.flatten(2)[..., :150]
     found = warp(image, where) if relative else sample_at(image, where.transpose(1, 2))
     assert found.movedim(1, -1).is_contiguous()
-    assert (found - _grid_sample(image, where, relative=relative)).abs().max() < 1e-12
+    assert (found - grid_sample_linear(image, where, relative=relative)).abs().max() < 1e-12
     recorded = image.requires_grad_()
     again = warp(recorded, where) if relative else sample_at(recorded, where.transpose(1, 2))
     assert (found - again).abs().max() < 1e-12
@@ -133,13 +136,13 @@ def test_the_pass_of_graphics_processors_is_the_same(relative: bool) -> None:
     image = torch.rand(2, 6, 4, 5, 6, dtype=torch.float64, requires_grad=True)  # more channels than slopes are kept
     where = 2 * torch.randn(2, 3, 4, 5, 6, dtype=torch.float64)
     where = (where if relative else 3 + where.flatten(2)[..., :7]).requires_grad_()
-    expected = _grid_sample(image, where, relative=relative)
+    expected = grid_sample_linear(image, where, relative=relative)
     found = warp(image, where) if relative else sample_at(image, where.transpose(1, 2))
     assert (found - expected).abs().max() < 1e-12
     incoming = torch.randn_like(found)
     gradients = torch.autograd.grad(found, (image, where), incoming)
     with torch.no_grad():
-        peers = _replay(image, where, incoming, relative, (True, True))
+        peers = replay(partial(grid_sample_linear, relative=relative), (image, where), (True, True), incoming)
     for gradient, peer in zip(gradients, peers, strict=True):
         assert peer is not None
         assert (gradient - peer).abs().max() < 1e-12

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.losses.box import box_sum
-from AutoRegLib.losses.lncc import _lncc_plain, lncc, lncc_loss
+from AutoRegLib.kernels.box import box_sum
+from AutoRegLib.kernels.lncc import plain_lncc
+from AutoRegLib.losses.lncc import lncc, lncc_loss
 
 
 @pytest.mark.parametrize("shape", [(7, 9), (6, 3, 11), (1, 8, 5)])
@@ -53,7 +54,7 @@ def test_the_fast_pass_is_the_plain_one(shape: tuple[int, ...], masked: bool) ->
     mask = torch.rand(2, 1, *shape, dtype=torch.float64) if masked else None
     weights = None if mask is None else mask.expand_as(fixed) / mask.expand_as(fixed).sum()
     fast = lncc(fixed, moving, window=5, mask=mask, floor=0.8)  # a floor that many windows fall below
-    plain = _lncc_plain(fixed, moving, weights, 5, 0.8)
+    plain = plain_lncc(fixed, moving, weights, 5, 0.8)
     assert abs(fast - plain) < 1e-12
     for found, expected in zip(
         torch.autograd.grad(fast, (fixed, moving)), torch.autograd.grad(plain, (fixed, moving)), strict=True

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.losses.mind import _mind_plain, mind_loss, mind_ssc
+from AutoRegLib.kernels.mind import plain_mind
+from AutoRegLib.losses.mind import mind_loss, mind_ssc
 
 
 def _by_definition(image: torch.Tensor, at: tuple[int, ...], radius: int, dilation: int) -> torch.Tensor:
@@ -49,7 +50,7 @@ def test_the_fast_pass_is_the_plain_one(shape: tuple[int, ...]) -> None:
     image[0, ..., :4] = image[0, ..., :4] * 1e-3  # distances below the bound of V, and equal ones
     image[1, ..., :4] = 0.5
     image.requires_grad_()
-    fast, plain = mind_ssc(image), _mind_plain(image, 2, 2)
+    fast, plain = mind_ssc(image), plain_mind(image, 2, 2)
     assert (fast - plain).abs().max() < 1e-12
     incoming = torch.randn_like(fast)
     found, expected = (torch.autograd.grad(value, image, incoming)[0] for value in (fast, plain))

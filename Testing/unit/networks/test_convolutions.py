@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from AutoRegLib.networks.depthwise import depthwise_convolution
+from AutoRegLib.kernels.depthwise import depthwise_convolution
 from AutoRegLib.networks.operators import Depthwise, Pointwise, Single
 
 
