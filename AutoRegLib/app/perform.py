@@ -5,7 +5,7 @@ Used by the command line and by the worker of a job folder. Importing this modul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from AutoRegLib.app.environment import decide_device, use_threads
 from AutoRegLib.app.memory_fallback import describe, economise
+from AutoRegLib.app.outputs import claim_output
 from AutoRegLib.core.bundle_folder import locate_bundle, read_bundle
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.jobs import JobRequest, Monitor
@@ -20,7 +21,7 @@ from AutoRegLib.core.memory import keep_freed_memory
 from AutoRegLib.core.networks import NETWORKS
 from AutoRegLib.core.pair_table import PairLine, read_pair_table
 from AutoRegLib.core.recipe import Judge, Recipe, read_recipe
-from AutoRegLib.core.records import from_plain, make_folder, to_plain, write_json
+from AutoRegLib.core.records import from_plain, to_plain, write_json
 from AutoRegLib.core.scenario import Scenario, read_scenario
 from AutoRegLib.core.verbs import (
     VERBS,
@@ -68,36 +69,6 @@ def register(fixed: str | Path, moving: str | Path, output: str | Path, **option
     """
     given = {"fixed": fixed, "moving": moving, "output": output, **options}
     return perform(JobRequest("register", to_plain(given)))
-
-
-def claim_output(
-    folder: str | Path, results: Sequence[str], *, overwrite: bool, resume: bool | None = None, monitor: Monitor
-) -> Path:
-    """The output folder, created; one rule for all verbs: another run's results are never replaced silently.
-
-    Results in the folder need ``resume`` (only where the verb offers it: not None) or ``overwrite``, which says
-    what it replaces. Other files in the folder are left alone. Raises InputError, DiskError.
-    """
-    path = Path(folder)
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path} is a file", expected="an output folder", remedy="choose another --output")
-    found = [name for name in results if (path / name).exists()]
-    if found and not resume:
-        if not overwrite:
-            ways = ["choose a new --output"]
-            if resume is not None and {verb.checkpoint for verb in VERBS.values()} & set(found):
-                ways.append("go on with --resume")
-            ways.append("replace them with --overwrite")
-            raise InputError(
-                f"{path} holds results of another run",
-                expected="a new or empty folder",
-                got=", ".join(found),
-                remedy=", or ".join(ways),
-            )
-        monitor.event("warning", code="overwrite", text=f"Replacing in {path}: {', '.join(found)}.")
-        if "checkpoint.pt" in found:
-            (path / "checkpoint.pt").unlink()
-    return make_folder(path)
 
 
 def _search(arguments: SearchArguments, device: str, monitor: Monitor) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from AutoRegLib.app import cli, console
 from AutoRegLib.app import perform as verbs
 from AutoRegLib.app.cli import main
 from AutoRegLib.app.options import build_parser
+from AutoRegLib.app.outputs import claim_output
 from AutoRegLib.core.errors import AutoRegError, CancelledError, DivergedError, InputError
 from AutoRegLib.core.failures import explain
 from AutoRegLib.core.jobs import JobRequest, Monitor
@@ -240,7 +241,7 @@ def test_output_rule(tmp_path: Path) -> None:
             said.append(payload["text"])
 
     def claim(**options: Any) -> Path:
-        return verbs.claim_output(tmp_path / "o", ("a.json", "checkpoint.pt"), monitor=Listener(), **options)
+        return claim_output(tmp_path / "o", ("a.json", "checkpoint.pt"), monitor=Listener(), **options)
 
     assert claim(overwrite=False).is_dir()
     (tmp_path / "o" / "notes.txt").write_text("mine")
@@ -258,7 +259,7 @@ def test_output_rule(tmp_path: Path) -> None:
     assert "a.json" in said[0] and (tmp_path / "o" / "notes.txt").read_text() == "mine"
     assert not (tmp_path / "o" / "checkpoint.pt").exists()
     with pytest.raises(InputError, match="is a file"):
-        verbs.claim_output(tmp_path / "o" / "notes.txt", (), overwrite=True, monitor=Monitor())
+        claim_output(tmp_path / "o" / "notes.txt", (), overwrite=True, monitor=Monitor())
 
 
 def test_job_paths_are_relative_to_the_job(tmp_path: Path) -> None:
