@@ -160,8 +160,14 @@ def test_a_refinement_may_run_until_it_converges(full_desk: Any) -> None:
         ui.refinementStepsSpinBox.setValue(steps)
         full_desk.settle()
         assert panel.inputs().refine == asked
-    ui.refinementStepsSpinBox.setValue(-1)
-    assert ui.refinementStepsSpinBox.text() == "Until it converges"
+    for steps, text in ((-1, "Until it converges"), (0, "0 = until it converges"), (30, "30 steps")):
+        ui.refinementStepsSpinBox.setValue(steps)
+        full_desk.settle()
+        assert ui.refinementStepsSpinBox.text() == text
+    ui.modelComboBox.setCurrentIndex(0)
+    ui.refinementStepsSpinBox.setValue(0)
+    full_desk.settle()
+    assert ui.refinementStepsSpinBox.text() == "0 steps"
 
 
 def test_both_masks_reach_the_job(full_desk: Any) -> None:

@@ -101,6 +101,8 @@ class RegisterPanel:
         for name, (_node, create) in OUTPUTS.items():
             selector = f"output{name[0].upper()}{name[1:]}Selector"
             getattr(ui, selector).setEnabled(getattr(p, create))
+        converging = not p.refinementSteps and self.model() is None
+        qtbits.write(ui.refinementStepsSpinBox, "suffix", _(" = until it converges") if converging else _(" steps"))
         qtbits.offer(ui.similarityComboBox, [_("A model compares images by the loss it was trained with.")]
                      if self.model() else [], _(
             "Automatic looks at the aligned images. Local correlation: the same kind of image. MIND: different "
