@@ -17,6 +17,7 @@ from AutoRegSlicerLib.exports import exportRegistration, finish
 from AutoRegSlicerLib.results import importRegistration
 from AutoRegSlicerLib.sequences import FrameByFrame, frameInputs, frameOutputs, frames
 from AutoRegSlicerLib.values import Node, RegistrationInputs, RegistrationOutputs, RegistrationResult
+from AutoRegSlicerLib.wording import counted
 
 _POLL_SECONDS = 0.1
 
@@ -112,7 +113,8 @@ def registerCases(
         "table": str(Path(table).resolve()), "model": str(model), "output": str(folder.resolve()), "device": device,
         **arguments})
     jobs, others = jobs or defaultJobs(), (folder / SUMMARY).is_file()
-    job = jobs.create("batch", f"{len(pairs)} pairs of {Path(table).name}")
+    job = jobs.create("batch", counted(
+        len(pairs), "{n} pair of {table}", "{n} pairs of {table}", table=Path(table).name))
     jobs.submit(job, request)
     try:
         waitFor(jobs, job, onStatus=onStatus)

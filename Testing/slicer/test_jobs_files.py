@@ -180,6 +180,9 @@ def test_the_estimate_follows_the_images_and_the_recipe(tmp_path: Path) -> None:
     assert small.needed == pytest.approx(
         estimate.BASE + voxels * by_voxel, rel=1e-6
     )
+    (tmp_path / "pairs.csv").write_text("fixed,moving\nfixed.nii.gz,moving.nii.gz\n")
+    many = estimate.estimate_memory(JobRequest("batch", {"model": "model", "table": "pairs.csv"}), tmp_path)
+    assert many.needed == small.needed  # one pair after the other
     scenario = JobRequest("search", {"scenario": str(world.scenario), "preset": "quick"})
     search = estimate.estimate_memory(scenario, tmp_path)
     assert search.needed is not None and search.needed > small.needed

@@ -10,6 +10,7 @@ from typing import Any
 from AutoRegLib.core.errors import AutoRegError
 from AutoRegLib.core.jobs import JobRequest
 from AutoRegLib.core.networks import NETWORKS, NetworkFacts
+from AutoRegLib.core.pair_table import read_pair_table
 from AutoRegLib.core.presets import SCALES, preset_network
 from AutoRegLib.core.recipe import Recipe, read_recipe
 from AutoRegLib.core.scenario import read_scenario
@@ -49,10 +50,12 @@ def estimate_memory(request: JobRequest, base: Path, *, free: int | None = None)
 
 def _needed(request: JobRequest, base: Path) -> float:
     arguments = request.arguments
-    if request.verb in ("register", "evaluate"):
+    if request.verb in ("register", "batch", "evaluate"):
         recipe = read_recipe(base / str(arguments["model"]))
         if request.verb == "register":
             shape, spacing = image_size(base / str(arguments["fixed"]))
+        elif request.verb == "batch":
+            shape, spacing = image_size(Path(read_pair_table(base / str(arguments["table"]))[0].files["fixed"]))
         else:
             shape, spacing = _largest(base / str(arguments["scenario"]))
         voxels = working_voxels(shape, spacing, recipe.preprocessing.spacing)

@@ -10,6 +10,7 @@ from AutoRegSlicerLib import display, logic, surfaces, tables
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.choices import TransformDisplay
 from AutoRegSlicerLib.panels.session import Session
+from AutoRegSlicerLib.wording import counted
 
 
 class EvaluatePanel:
@@ -150,14 +151,14 @@ def summary(structures: Any, landmarks: Any) -> str:
     """The means of the two tables in words; their last row holds them."""
     parts = []
     for node, one, many, what, unit in (
-        (structures, _("1 structure"), _("{n} structures"), "Dice", ""),
-        (landmarks, _("1 landmark"), _("{n} landmarks"), "Error", " mm"),
+        (structures, _("{n} structure"), _("{n} structures"), "Dice", ""),
+        (landmarks, _("{n} landmark"), _("{n} landmarks"), "Error", " mm"),
     ):
         columns, rows = tables.rowsOf(node) if node is not None else ([], [])
         if rows:
             means = dict(zip(columns, rows[-1], strict=True))
             ends = [value for name, value in means.items() if name.startswith((f"{what} before", f"{what} after"))]
             figures = " → ".join(f"{value:.2f}" for value in ends)
-            count = one if len(rows) == 2 else many.format(n=len(rows) - 1)
+            count = counted(len(rows) - 1, one, many)
             parts.append(f"{count}: {what} {figures}{unit}." if ends else f"{count}.")
     return " ".join(parts)

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from AutoRegSlicerLib.jobs_ui import JobState, JobStatus
 from AutoRegSlicerLib.panels.session import Session
 from AutoRegSlicerLib.sequences import FrameByFrame
+from AutoRegSlicerLib.wording import counted
 
 
 class FrameJobs:
@@ -75,8 +76,9 @@ class FrameJobs:
         if not self.over:
             return _("Frame {number} of {count}; finished frames are in the scene already.").format(
                 number=self.number + 1, count=self.count)
-        parts = [_("{done} of {count} frames registered; play them with the Sequences module.").format(
-            done=len(self.done), count=self.count)]
+        parts = [counted(self.count, _("{done} of {n} frame registered; play it with the Sequences module."),
+                         _("{done} of {n} frames registered; play them with the Sequences module."),
+                         done=len(self.done))]
         if self.failed:
             parts.append(_("Failed: {frames}; see their jobs below.").format(
                 frames=", ".join(str(number + 1) for number in self.failed)))

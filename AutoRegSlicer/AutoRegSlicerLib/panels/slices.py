@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 from AutoRegSlicerLib import display, views
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.session import Session
+from AutoRegSlicerLib.wording import counted
 
 ROCK_MILLISECONDS, FLICKER_MILLISECONDS = 80, 500
 BEFORE_AFTER_KEY = "Shift+B"  # the slice views take B, F, G, R, T, V and brackets for themselves
@@ -90,7 +91,7 @@ class SlicesPanel:
             self.folds = display.foldCenters(jacobian) if jacobian is not None else []
         qtbits.offer(ui.nextFoldButton, no_map or ([] if self.folds else [_("Nothing is folded.")]), _(
             "Center the views on the next fold, the largest first."))
-        many = _("{n} folded regions").format(n=len(self.folds)) if len(self.folds) > 1 else _("1 folded region")
+        many = counted(len(self.folds), _("{n} folded region"), _("{n} folded regions"))
         at = _(", at number {i}").format(i=self.fold + 1) if self.fold >= 0 else ""
         ui.foldSummaryLabel.setText("" if no_map else many + at if self.folds else _("No folds"))
 
