@@ -96,8 +96,14 @@ def read_transform(path: str | Path) -> sitk.Transform:
     Raises: InputError when the file is missing, is no transform, or holds a modelling field ("to parent").
     """
     path = _existing(path, "a transform")
-    if not path.name.lower().endswith(_TRANSFORMS):
-        return sitk.DisplacementFieldTransform(_read_field_image(path))
+    transform = _read_itk(path) if path.name.lower().endswith(_TRANSFORMS) else sitk.DisplacementFieldTransform(
+        _read_field_image(path))
+    transforms.check_finite(transform, path)
+    return transform
+
+
+def _read_itk(path: Path) -> sitk.Transform:
+    """A transform file of ITK. Raises: InputError."""
     transforms.check_whole(path)
     try:
         return sitk.ReadTransform(str(path))

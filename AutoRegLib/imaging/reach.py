@@ -51,7 +51,7 @@ def _field(transform: sitk.Transform) -> tuple[np.ndarray, Geometry] | None:
     None when there is no field, or what stands before it is not linear.
     """
     before = np.eye(transform.GetDimension() + 1)
-    for part in _parts(transform):
+    for part in parts(transform):
         if part.GetName() == "DisplacementFieldTransform":
             return before, geometry_of(sitk.DisplacementFieldTransform(part).GetDisplacementField())
         if not part.IsLinear():
@@ -60,13 +60,13 @@ def _field(transform: sitk.Transform) -> tuple[np.ndarray, Geometry] | None:
     return None
 
 
-def _parts(transform: sitk.Transform) -> list[sitk.Transform]:
+def parts(transform: sitk.Transform) -> list[sitk.Transform]:
     """The transforms of a chain in the order in which a point meets them: the one added last comes first."""
     if transform.GetName() != "CompositeTransform":
         return [transform]
     chain = sitk.CompositeTransform(transform)
     inner = [chain.GetNthTransform(i) for i in reversed(range(chain.GetNumberOfTransforms()))]
-    return [part for one in inner for part in _parts(one)]
+    return [part for one in inner for part in parts(one)]
 
 
 def _matrix(move: Callable[[list[float]], tuple[float, ...]], dims: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Transform files that were cut short, which ITK reads as another transform without a word."""
+"""What ITK reads of transform files without a word: another transform from one cut short, numbers that are none."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import re
 import struct
 from pathlib import Path
 
+import numpy as np
+import SimpleITK as sitk
+
 from AutoRegLib.core.errors import InputError
+from AutoRegLib.imaging.reach import parts
 
 _SIZES = {0: 8, 1: 4, 2: 4, 3: 2, 4: 2, 5: 1}  # bytes of a number by the digit of MATLAB's type that says so
 
@@ -23,6 +27,20 @@ def check_whole(path: Path) -> None:
     if not whole:
         raise InputError(f"{path} is cut short", expected="a whole transform, its last line ended",
                          got=f"{len(data)} bytes", remedy="copy or export the file again")
+
+
+def check_finite(transform: sitk.Transform, path: Path) -> None:
+    """Refuse a transform with NaN or infinite numbers, whose warped images would be noise. Raises InputError."""
+    wrong = 0
+    for part in parts(transform):
+        if part.GetName() == "DisplacementFieldTransform":
+            numbers = sitk.GetArrayViewFromImage(sitk.DisplacementFieldTransform(part).GetDisplacementField())
+        else:
+            numbers = np.array((*part.GetParameters(), *part.GetFixedParameters()))
+        wrong += numbers.size - int(np.isfinite(numbers).sum())
+    if wrong:
+        raise InputError(f"{path} has numbers that are not finite", expected="finite mm",
+                         got=f"{wrong} are NaN or infinite", remedy="make the transform again")
 
 
 def _whole_text(text: str) -> bool:

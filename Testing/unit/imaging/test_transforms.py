@@ -46,3 +46,19 @@ def test_no_cut_makes_another_transform(kind: str, suffix: str, tmp_path: Path) 
             assert problem.remedy
         else:
             assert found.TransformPoint(POINT) == expected, f"{length} of {len(data)} bytes"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["t.nrrd", "t.mha", "t.h5", "t.tfm", "c.h5"])
+def test_numbers_that_are_not_finite_are_refused(name: str, value: float, tmp_path: Path) -> None:
+    vectors = np.zeros((5, 6, 7, 3))
+    vectors[1, 2, 3, 0] = value
+    image = sitk.GetImageFromArray(vectors, isVector=True)
+    path = str(tmp_path / name)
+    if name in ("t.nrrd", "t.mha"):
+        sitk.WriteImage(image, path)
+    else:
+        field = sitk.DisplacementFieldTransform(image)
+        sitk.WriteTransform(field if name[0] == "t" else sitk.CompositeTransform([made("affine"), field]), path)
+    with pytest.raises(InputError, match=r"not finite|not a transform"):
+        read_transform(path)
