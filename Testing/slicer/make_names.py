@@ -1,9 +1,9 @@
-"""Writes names.txt: the methods and constants of the scene that the module uses, found in the oldest Slicer it runs in.
+"""Writes newer_names.txt: what slicer-core has and the oldest Slicer that the module runs in is not known to have.
 
     python Testing/slicer/make_names.py SLICER      a checkout of Slicer 5.10, with Base, Libs and Modules
 
-Says which names are not there, in no header of Slicer and in no class of VTK, and leaves them out: the module would
-fail in that version. By name, not by class or signature.
+They are in no header of that version and in no class of VTK. By name, not by class or signature; libraries that are
+not part of Slicer's own sources (vtkAddon) count as not known.
 """
 
 from __future__ import annotations
@@ -12,9 +12,6 @@ import re
 import sys
 import textwrap
 from pathlib import Path
-
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
 
 def declared(source: Path) -> set[str]:
@@ -25,19 +22,17 @@ def declared(source: Path) -> set[str]:
     return made | set(re.findall(r"\b[A-Za-z_]\w+", text))
 
 
-def main(source: Path) -> int:
-    import reaching
+def main(source: Path) -> None:
+    import slicer
     import vtk
 
     known = declared(source) | {name for kind in dir(vtk) for name in dir(getattr(vtk, kind))}
-    used = reaching.scene_names()
-    target = HERE / "names.txt"
-    target.write_text(textwrap.fill(" ".join(sorted(used & known)), 118) + "\n", encoding="utf-8")
-    print(target, *(f"not in {source.name}: {name}" for name in sorted(used - known)), sep="\n")
-    return len(used - known)
+    here = {name for kind in dir(slicer) if kind.startswith("vtk") for name in dir(getattr(slicer, kind))}
+    newer = sorted(name for name in here - known if name[:1].isupper() and len(name) > 1)
+    target = Path(__file__).with_name("newer_names.txt")
+    target.write_text(textwrap.fill(" ".join(newer), 118) + "\n", encoding="utf-8")
+    print(f"{target}: {len(newer)} names")
 
 
 if __name__ == "__main__":
-    import slicer  # noqa: F401 - before the folder of that name is on the path
-
-    sys.exit(main(Path(sys.argv[1])))
+    main(Path(sys.argv[1]))

@@ -21,10 +21,11 @@ CLASSES = (
     "qMRMLSubjectHierarchyTreeView", "qMRMLViewControllerBar", "qMRMLPlotViewControllerWidget",
     "ctkCollapsibleButton", "ctkCollapsibleGroupBox", "ctkSliderWidget", "ctkRangeWidget", "ctkPathLineEdit",
     "ctkDirectoryButton", "qSlicerCoreApplication", "qSlicerApplication", "qMRMLLayoutManager",
-    "qSlicerLayoutManager", "qSlicerExtensionsManagerModel", "qSlicerModuleManager",
+    "qSlicerLayoutManager", "qSlicerExtensionsManagerModel", "qSlicerModuleManager", "qSlicerAbstractCoreModule",
+    "qSlicerAbstractModule", "qSlicerScriptedLoadableModule",
 )
-#: bases of CTK that are not worth an entry: their Qt base instead
-BASES = {"ctkLayoutFactory": "QObject"}
+#: bases that are not worth an entry, since they add nothing: the next one instead
+BASES = {"ctkLayoutFactory": "QObject", "qSlicerLoadableModule": "qSlicerAbstractModule"}
 ACCESS = re.compile(r"^\s*(?:(public|protected|private)(\s+(?:slots|Q_SLOTS))?|(signals|Q_SIGNALS))\s*:", re.MULTILINE)
 
 

@@ -131,6 +131,8 @@ class Reader:
         if isinstance(node.func, ast.Attribute):
             owner = self.widget(node.func.value, names)
             self.check(node, owner, name, ("method", "signal", "other"))
+            if name == "connect" and node.args and isinstance(signal := self.value(node.args[0], names), str):
+                self.check(node, owner, signal.split("(")[0], ("signal",))
             if owner and name in ("setProperty", "property") and node.args:
                 told = self.value(node.args[0], names)
                 if isinstance(told, str) and told != "SlicerParameterName":
@@ -157,11 +159,7 @@ def literal_rows(node: ast.AST) -> list[ast.AST]:
     return []
 
 
-def scene_names() -> set[str]:
-    """Names with a capital that the module takes of any object and that some class of the scene has."""
-    import slicer
-
-    known = {name for kind in dir(slicer) if kind.startswith("vtk") for name in dir(getattr(slicer, kind))}
-    used = {node.attr for path in SOURCES for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+def capital_names() -> set[str]:
+    """Every name with a capital that the module takes of any object: methods and constants of the scene among them."""
+    return {node.attr for path in SOURCES for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
             if isinstance(node, ast.Attribute) and node.attr[:1].isupper()}
-    return used & known

@@ -19,7 +19,7 @@ import numpy as np
 import scenes
 import slicer
 import vtk
-from standins import MODULE, pythonqt
+from standins import MODULE, application, pythonqt
 
 COMPUTE_MINUTES = 0.1
 #: hides what is installed until it was "installed"
@@ -242,7 +242,7 @@ def leaveAndReturn(desk: Any) -> None:
 
 def moduleItself(desk: Any, samples: list[dict[str, Any]]) -> None:
     """What Slicer shows of the module, its sample data and its own test."""
-    parent = SimpleNamespace(path=str(MODULE / "AutoRegSlicer.py"))
+    parent: Any = pythonqt.wrap(application.qSlicerScriptedLoadableModule(MODULE / "AutoRegSlicer.py"))
     desk.module.AutoRegSlicer(parent)
     assert parent.title and parent.categories and parent.helpText
     desk.module.registerSampleData()

@@ -34,6 +34,14 @@ class qSlicerModuleManager(QObject):
     moduleAboutToBeUnloaded = Signal(str)
 
 
+class qSlicerScriptedLoadableModule(QObject):
+    """What a module's class gets as its parent: takes the properties that the real one has."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.setProperty("path", str(path))
+
+
 class Application:
     """What the module asks of the running application: a few things of Slicer, and all that any QApplication has."""
 
