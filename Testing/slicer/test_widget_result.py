@@ -135,6 +135,17 @@ def test_every_view_tells_before_from_after(looking: Desk, mode: int) -> None:  
         desk.ui.beforeAfterButton.click()
 
 
+def test_a_previewed_volume_is_not_said_to_be_the_one_before(looking: Desk) -> None:  # noqa: F811
+    desk = looking
+    openEvaluate(desk)
+    desk.ui.beforeAfterButton.click()
+    desk.settle()
+    assert desk.ui.beforeAfterLabel.text() == "Before: moving, not registered."
+    desk.parameters.previewOnMoving = True
+    desk.settle()
+    assert "previewed under the result" in desk.ui.beforeAfterLabel.text()
+
+
 def test_what_was_chosen_last_is_shown(looking: Desk, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     """The volume of the mode before is still being made."""
     from AutoRegSlicerLib import steps

@@ -284,6 +284,7 @@ class RegisterPanel:
             self.session.previews.show("register", [p.movingVolume], p.outputTransform)
         else:
             self.session.previews.hide("register")
+        self.session.changed()
 
     def follow(self, statuses: list[JobStatus]) -> None:
         """A frame may be over and the next one wait for its turn."""

@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 from AutoRegSlicerLib import display, views
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.session import Session
+from AutoRegSlicerLib.previews import ownTransform
 from AutoRegSlicerLib.wording import counted
 
 ROCK_MILLISECONDS, FLICKER_MILLISECONDS = 80, 500
@@ -79,8 +80,11 @@ class SlicesPanel:
         p = self.session.parameters
         text = ""
         if self._comparing() and not before:
-            text = _("Before: {name}, not registered.").format(name=p.movingVolume.GetName()) if self._before() else _(
-                "After: {name}.").format(name=p.outputVolume.GetName())
+            moving, own = p.movingVolume, p.movingVolume.GetParentTransformNode() is ownTransform(p.movingVolume)
+            text = (_("After: {name}.").format(name=p.outputVolume.GetName()) if not self._before()
+                    else _("Before: {name}, not registered.").format(name=moving.GetName()) if own
+                    else _("{name} is previewed under the result: clear that box in Register to see it as it "
+                           "was.").format(name=moving.GetName()))
         qtbits.show(self.ui.beforeAfterLabel, text)
 
     def _foldList(self, no_map: list[str]) -> None:
