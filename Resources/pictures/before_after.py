@@ -27,7 +27,7 @@ def registered(scene: Any, folder: Path) -> dict[str, Any]:
     """The pair and what the command line made of it, as nodes."""
     nodes = views.loadPair(scene, folder)
     result = folder / "result"
-    nodes["warpedVolume"] = views.loadVolume(scene, "Brain B registered to Brain A", result / "warped.nii.gz")
+    nodes["warpedVolume"] = views.loadVolume(scene, "Brain B registered", result / "warped.nii.gz")
     nodes["warpedSegmentation"] = views.loadLabels(scene, "warped labels", result / "warped_labels.nii.gz",
                                                    nodes["fixedVolume"])
     nodes["transform"] = scene.AddNewNodeByClass("vtkMRMLTransformNode", "Brain B to Brain A")
@@ -53,7 +53,9 @@ def draw(folder: Path, path: Path) -> None:
         canvas.text(left + width - 10, 22, f"Dice {dice:.2f}", size=24, bold=True, align=Qt.AlignmentFlag.AlignRight)
         canvas.text(left + width - 10, 47, f"{far:.1f} mm from the true place (median)", size=14, color=frame.FAINT,
                     align=Qt.AlignmentFlag.AlignRight)
-        frame.four_up(canvas, left, frame.CAPTION, stage.pair(role), millimeters=stage.millimeters, offsets=offsets())
+        shown = stage.pair(role)
+        frame.four_up(canvas, left, frame.CAPTION, shown, millimeters=stage.millimeters, offsets=offsets(),
+                      corners=stage.corners())
         frame.color_bar(canvas, left + SIZE + frame.GAP + 75, frame.CAPTION + frame.BAR + SIZE - 32, SIZE - 150,
                         views.ramp(16), [(0, "0"), (0.5, f"{views.FARTHEST / 2:.0f}"), (1, f"{views.FARTHEST:.0f}")],
                         views.DISTANCE, dark=True)
@@ -61,7 +63,7 @@ def draw(folder: Path, path: Path) -> None:
     for line, words in enumerate((
         "Slices: both volumes at 50 %; outlines: structures of Brain A; filled: those of Brain B. "
         f"{anatomy}, {len(facts['dice']) - 1} structures.",
-        f"No trained model, {facts['seconds']:.0f} s on two processor cores, {facts['folds'] or 'no'} folds:  autoreg "
+        f"No trained model, {facts['seconds']:.0f} s on one CPU thread, {facts['folds'] or 'no'} folds:  autoreg "
         "register --model none --refine auto.  Rendered by Slicer's own views, off screen.",
     )):
         canvas.text(10, frame.CAPTION + height + 15 + 19 * line, words, size=13, color=frame.FAINT)

@@ -12,7 +12,7 @@ from PySide6.QtGui import QColor, QFont, QImage, QLinearGradient, QPainter, QPen
 BAR = 20  # height of the colored bar over a view
 GAP = 3
 CAPTION = 64
-BACKGROUND, TEXT, FAINT = QColor("#f0f0f0"), QColor("#1a1a1a"), QColor("#555555")
+BACKGROUND, BETWEEN, TEXT, FAINT = QColor("#f0f0f0"), QColor("#9a9a9a"), QColor("#1a1a1a"), QColor("#555555")
 #: color of the bar, its letter, what it shows, letters at left, right, top, bottom
 VIEWS = {
     "Red": ("#f34a33", "R", "Axial", "RLAP"), "Yellow": ("#edd54c", "Y", "Sagittal", "APSI"),
@@ -23,9 +23,9 @@ VIEWS = {
 class Canvas:
     """A picture that is painted from the top left corner; sizes in pixels."""
 
-    def __init__(self, width: int, height: int) -> None:
+    def __init__(self, width: int, height: int, background: QColor = BACKGROUND) -> None:
         self.image = QImage(width, height, QImage.Format.Format_RGB888)
-        self.image.fill(BACKGROUND)
+        self.image.fill(background)
         self.painter = QPainter(self.image)
         self.painter.setRenderHints(QPainter.RenderHint.Antialiasing | QPainter.RenderHint.TextAntialiasing)
 
@@ -71,9 +71,13 @@ def side(size: int) -> tuple[int, int]:
 
 
 def four_up(
-    canvas: Canvas, x: int, y: int, views: dict[str, np.ndarray], *, millimeters: float, offsets: dict[str, str]
+    canvas: Canvas, x: int, y: int, views: dict[str, np.ndarray], *, millimeters: float, offsets: dict[str, str],
+    corners: dict[str, list[str]],
 ) -> None:
-    """The views in Slicer's layout; ``offsets``: what is written in each bar; ``millimeters``: of a pixel."""
+    """The views in Slicer's layout; ``millimeters``: of a pixel.
+
+    ``offsets``: what is written in each bar; ``corners``: what is shown, line by line.
+    """
     for number, (name, pixels) in enumerate(views.items()):
         size = pixels.shape[0]
         left, top = x + (number % 2) * (size + GAP), y + (number // 2) * (size + BAR + GAP)
@@ -83,6 +87,8 @@ def four_up(
         canvas.text(left + 26, top + BAR / 2, words, size=12)
         canvas.text(left + size - 7, top + BAR / 2, offsets.get(name, ""), size=12, align=Qt.AlignmentFlag.AlignRight)
         canvas.picture(left, top + BAR, pixels)
+        for line, shown in enumerate(corners.get(name, ())):
+            canvas.text(left + 7, top + BAR + 12 + 15 * line, shown, size=11, color=QColor("#ffe9a8"), outline=True)
         _letters(canvas, left, top + BAR, size, letters)
         if name != "3D":
             _ruler(canvas, left, top + BAR, size, millimeters)

@@ -4,7 +4,7 @@
 
 Everything on them is real: the anatomy, Slicer's own views (off screen), the forms, the registrations, the search. Only
 the widgets are the stand-ins of Testing/slicer, and look plainer than in Slicer. Takes some minutes on a CPU; with
-``--keep`` the registered pair and the cohort lie in FOLDER and are used again.
+``--keep`` what was registered, searched and trained lies in FOLDER and is used again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PICTURES = ("before-after", "window", "panels")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--keep", type=Path, help="where the pair and the cohort are kept from run to run")
+    parser.add_argument("--keep", type=Path, help="where what was computed is kept from run to run")
     parser.add_argument("--only", choices=PICTURES, nargs="+", default=PICTURES)
     options = parser.parse_args()
     from PySide6.QtWidgets import QApplication
@@ -49,7 +49,7 @@ def draw(folder: Path, wanted: set[str]) -> None:
         with tempfile.TemporaryDirectory(prefix="panels-") as empty:
             notes = {"Command": "python Resources/pictures/make.py", "Panels": panelsDigest(Path(empty))}
             if "window" in wanted:
-                window.draw(folder / "pair", Path(empty) / "window", TARGET / "window.png", notes)
+                window.draw(folder / "pair", folder / "window", TARGET / "window.png", notes)
             if "panels" in wanted:
                 other_tabs.draw(folder / "search", TARGET / "panels.png", notes)
 

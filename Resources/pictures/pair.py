@@ -32,7 +32,8 @@ TURN = (-9.0, 4.0, 6.0)  # degrees about the axes of the head
 SCALE = (0.93, 1.1, 1.05)  # of the way from a moving to a fixed point
 COARSE = 3.0  # mm, of the velocity
 COMMAND = ("autoreg register --model none --refine auto --fixed fixed.nii.gz --moving moving.nii.gz "
-           "--fixed-labels fixed_labels.nii.gz --moving-labels moving_labels.nii.gz --output result --seed 0")
+           "--fixed-labels fixed_labels.nii.gz --moving-labels moving_labels.nii.gz --output result --seed 0 "
+           "--threads 1")
 #: structures on the pictures: code of the template's labels, name, color
 STRUCTURES = {
     4: ("left lateral ventricle", (0.35, 0.75, 1.0)), 43: ("right lateral ventricle", (0.35, 0.75, 1.0)),

@@ -12,6 +12,7 @@ import numpy as np
 import scenes
 import torch
 from pair import brain_box
+from PySide6.QtGui import QImage
 from standins import fixtures
 
 from AutoRegLib.app.demo import grouped_labels, template_files
@@ -86,7 +87,7 @@ def grab(desk: Any, tab: str, height: int = 0) -> np.ndarray:
         desk.settle()
         needed = max(window.layout().minimumSize().height(), window.sizeHint().height())
         window.resize(WIDTH, max(height, needed))
-    image = window.grab().toImage().convertToFormat(window.grab().toImage().Format.Format_RGB888)
+    image = window.grab().toImage().convertToFormat(QImage.Format.Format_RGB888)
     rows = np.frombuffer(image.constBits(), np.uint8).reshape(image.height(), image.bytesPerLine())
     return rows[:, :3 * image.width()].reshape(image.height(), image.width(), 3).copy()
 
@@ -115,30 +116,39 @@ def _numbered(drawn: Volume) -> np.ndarray:
     return numbers[drawn.array]
 
 
+def reopened(desk: Any, verbs: set[str]) -> bool:
+    """Open the results of an earlier run again, where there are some of all these kinds."""
+    done = [s for s in desk.session.jobs.history() if s.state.name == "Done" and s.verb in verbs]
+    if {s.verb for s in done} < verbs:
+        return False
+    for status in reversed(done):  # the oldest first
+        desk.session.openResult(status.folder)
+        finish(desk, 60)
+    return True
+
+
 def searchAndTrain(desk: Any, minutes: float) -> None:
-    """Add the cases, search, train what was found."""
+    """Add the cases, search, train what was found for twice as long; what an earlier run gave is opened again."""
     from AutoRegSlicerLib.panels.choices import SearchPreset
 
     ui, p = desk.ui, desk.parameters
     ui.addFromSceneButton.click()
     desk.settle()
     ui.checkDataButton.click()
-    done = [s for s in desk.session.jobs.history() if s.state.name == "Done"]
-    if {s.verb for s in done} >= {"search", "train"}:  # of an earlier run
-        for status in done:
-            desk.session.openResult(status.folder)
-            finish(desk, 60)
-        return
-    p.searchPreset, p.searchMinutes, p.learnFromLabels = SearchPreset.Custom, minutes, True
+    p.searchPreset, p.learnFromLabels, p.trainingMinutes = SearchPreset.Custom, True, 2 * minutes
     desk.settle()
-    ui.autoSearchButton.click()
-    desk.wait(lambda: desk.session.statuses, 60)
-    finish(desk, 600 + 60 * minutes)
-    p.modelName, p.trainingMinutes = "brain-t1", 2 * minutes
+    p.searchMinutes = minutes  # the preset has set its own
     desk.settle()
-    ui.startTrainingButton.click()
-    desk.wait(lambda: desk.session.statuses[-1].verb == "train", 60)
-    finish(desk, 600 + 120 * minutes)
+    if not reopened(desk, {"search", "train"}):
+        ui.autoSearchButton.click()
+        desk.wait(lambda: desk.session.statuses, 60)
+        finish(desk, 600 + 60 * minutes)
+        p.modelName = "brain-t1"
+        desk.settle()
+        ui.startTrainingButton.click()
+        desk.wait(lambda: desk.session.statuses[-1].verb == "train", 60)
+        finish(desk, 600 + 120 * minutes)
+    p.modelName = "brain-t1-longer"
     ui.trialsTableView.selectRow(0)
     desk.settle()
 
@@ -150,8 +160,9 @@ def register(desk: Any, nodes: dict[str, Any]) -> dict[str, Any]:
         setattr(p, role, node)
     p.createSegmentation = True
     desk.settle()
-    desk.ui.applyButton.click()
-    desk.wait(lambda: desk.session.statuses, 120)
-    finish(desk, 600)
+    if not reopened(desk, {"register"}):
+        desk.ui.applyButton.click()
+        desk.wait(lambda: desk.session.statuses, 120)
+        finish(desk, 600)
     return nodes | {"transform": p.outputTransform, "warpedVolume": p.outputVolume,
                     "warpedSegmentation": p.outputSegmentation, "jacobian": p.outputJacobian}

@@ -182,6 +182,18 @@ class Stage:
         self.surfaces["after"].GetDisplayNode().SetOpacity(0.25)
         return self._take()
 
+    def corners(self) -> dict[str, list[str]]:
+        """What each slice view shows, in the words of Slicer's corner annotation."""
+        found = {}
+        for name, view in self.slices.views.items():
+            composite = view["logic"].GetSliceCompositeNode()
+            front, back = (self.scene.GetNodeByID(identifier or "") for identifier in (
+                composite.GetForegroundVolumeID(), composite.GetBackgroundVolumeID()))
+            share = f" ({100 * composite.GetForegroundOpacity():.0f}%)"
+            found[name] = [f"F: {front.GetName()}{share}"] if front is not None else []
+            found[name] += [f"B: {back.GetName()}"] if back is not None else []
+        return found
+
     def compare(self, role: str, share: float) -> None:
         display.setCompareMode(self.scene, "fade", self.volumes["fixed"], self.volumes["after"],
                                self.volumes["before"], opacity=share, before=role == "before")

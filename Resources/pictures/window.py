@@ -30,7 +30,7 @@ def draw(folder: Path, scratch: Path, path: Path, notes: dict[str, str]) -> None
         size = (panel.shape[0] - 2 * frame.BAR - frame.GAP) // 2
         stage = views.Stage(scene, nodes, folder, size)
         show(desk)  # now the views are there
-        paint(scene, panel, stage.deformation(), size, stage.millimeters).save(path, notes)
+        paint(panel, stage, size).save(path, notes)
 
 
 def show(desk: Any) -> None:
@@ -52,15 +52,16 @@ def show(desk: Any) -> None:
         desk.settle()
 
 
-def paint(scene: Any, panel: np.ndarray, shown: dict[str, np.ndarray], size: int, millimeters: float) -> frame.Canvas:
+def paint(panel: np.ndarray, stage: views.Stage, size: int) -> frame.Canvas:
     """Panel, views, color bar and what it is made of."""
     high, wide, _ = panel.shape
     across, down = frame.side(size)
     canvas = frame.Canvas(wide + frame.GAP + across, max(high, down) + 26)
     canvas.picture(0, 0, panel)
     left = wide + frame.GAP
-    frame.four_up(canvas, left, 0, shown, millimeters=millimeters, offsets=before_after.offsets())
-    table = colors.jacobianColors(scene, LOWER, UPPER)
+    frame.four_up(canvas, left, 0, stage.deformation(), millimeters=stage.millimeters,
+                  offsets=before_after.offsets(), corners=stage.corners())
+    table = colors.jacobianColors(stage.scene, LOWER, UPPER)
     bins = [round(value / UPPER * (table.GetNumberOfColors() - 1)) for value in np.linspace(LOWER, UPPER, 31)]
     ramp = np.array([_color(table, index) for index in bins])
     place = (1 - LOWER) / (UPPER - LOWER)
