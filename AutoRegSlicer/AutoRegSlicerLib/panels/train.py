@@ -103,7 +103,7 @@ class TrainPanel:
             ("search", "searchPlotView", logic.updateSearchPlots),
             ("train", "trainingPlotView", logic.updateTrainingPlots),
         ):
-            latest = next((s for s in reversed(statuses) if s.verb == verb and s.metrics), None)
+            latest = next((s for s in reversed(statuses) if s.verb == verb and (s.metrics or s.trials)), None)
             if latest is not None:
                 self._plot(view, latest, update)
 
