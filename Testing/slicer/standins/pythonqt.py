@@ -229,9 +229,7 @@ def _set_property(it: QObject, name: str, value: Any) -> bool:
     owner = reach_name(type(it))
     if reach.kind(owner, name) != "property" and name not in it.dynamicPropertyNames() and name not in DYNAMIC:
         _refuse(f"{owner} has no property '{name}': Qt makes a new one that nobody reads")
-    meta = it.metaObject()
-    index = meta.indexOfProperty(name)
-    if index >= 0 and not meta.property(index).isWritable():
+    if not reach.properties(type(it)).get(name, True):
         raise AttributeError(_refuse(f"Property '{name}' of {owner} object is not writable"))
     return bool(it.setProperty(name, unwrap(value)))
 

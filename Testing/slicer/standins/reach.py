@@ -40,8 +40,7 @@ def qt(class_name: str) -> Any:
 
 def kind_in_qt(qt_class: Any, name: str) -> str:
     """The same for a class of PySide6."""
-    meta = getattr(qt_class, "staticMetaObject", None)
-    if meta is not None and meta.indexOfProperty(name) >= 0:
+    if name in properties(qt_class):
         return "property"
     found = getattr(qt_class, name, None)
     if name.startswith("_") or found is None:
@@ -49,3 +48,14 @@ def kind_in_qt(qt_class: Any, name: str) -> str:
     if isinstance(found, QtCore.Signal):
         return "signal"
     return "method" if callable(found) and not isinstance(found, type) else "other"
+
+
+@cache
+def properties(qt_class: Any) -> dict[str, bool]:
+    """The properties of a class, and whether they can be written.
+
+    Read once: PySide6 forgets a class's meta object when an object that was asked for it goes.
+    """
+    meta = getattr(qt_class, "staticMetaObject", None)
+    found = [meta.property(index) for index in range(meta.propertyCount())] if meta is not None else []
+    return {item.name(): item.isWritable() for item in found}
