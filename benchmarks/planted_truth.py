@@ -52,7 +52,7 @@ def searched(recipe: Recipe, stage: Stage, cohort: Cohort) -> tuple[Recipe, list
         recipe, stage, cohort, history=history, seconds=None, keep=lambda state: None, monitor=Monitor(), warm={},
         saved=None,
     )
-    return UPPERS[stage.upper].settle(recipe, upper), history
+    return UPPERS[stage.upper].apply_to(recipe, upper), history
 
 
 def trained(recipe: Recipe, cohort: Cohort, *, steps: int) -> tuple[float, float]:

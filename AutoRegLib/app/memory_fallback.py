@@ -1,7 +1,7 @@
 """What is given up, step by step, when a computation does not fit into memory.
 
-A ladder of recipes: the same computation with one pair a step, then on a working grid of half the voxels, then of a
-quarter. Half precision is not a rung: it would change the numbers of every voxel, and saves less than half the grid.
+Levels of one recipe: the same computation with one pair a step, then on a working grid of half the voxels, then of a
+quarter. Half precision is not a level: it would change the numbers of every voxel, and saves less than half the grid.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from AutoRegLib.core.records import read_json, write_json
 from AutoRegLib.core.verbs import VERBS
 
 T = TypeVar("T")
-SCHEMA = "autoreg-economy/1"
-FILE = "economy.json"  # beside the checkpoint, which belongs to one rung
+SCHEMA = "autoreg-fallback/1"
+FILE = "fallback.json"  # beside the checkpoint, which belongs to one level
 
 
 
-def economical(recipe: Recipe, verb: str, rung: int) -> Recipe:
-    """The recipe at a rung of the verb's ladder. A recipe without a working spacing keeps its grid."""
-    pairs, part = VERBS[verb].fallback[rung]
+def at_level(recipe: Recipe, verb: str, level: int) -> Recipe:
+    """The recipe at a fallback level of the verb. A recipe without a working spacing keeps its grid."""
+    pairs, part = VERBS[verb].fallback[level]
     if pairs is not None:
         recipe = replace(
             recipe, training=replace(recipe.training, batch=min(recipe.training.batch, pairs)),
@@ -39,33 +39,33 @@ def economical(recipe: Recipe, verb: str, rung: int) -> Recipe:
     return replace(recipe, preprocessing=replace(recipe.preprocessing, spacing=spacing))
 
 
-def economise(
+def with_less_memory(
     verb: str, recipe: Recipe, compute: Callable[[Recipe], T], *, monitor: Monitor, output: Path | None = None,
     resume: bool = False,
 ) -> T:
-    """``compute`` the recipe; each time it does not fit into memory, one rung lower, with a warning event.
+    """``compute`` the recipe; each time it does not fit into memory, one level lower, with a warning event.
 
-    ``output``: where a checkpoint may lie: the rung is kept beside it for ``resume``, and once there is a
-    checkpoint no other rung is tried, since it belongs to this one. Raises what ``compute`` raises.
+    ``output``: where a checkpoint may lie: the level is kept beside it for ``resume``, and once there is a
+    checkpoint no other level is tried, since it belongs to this one. Raises what ``compute`` raises.
     """
-    rung = _kept_rung(output, verb) if output is not None and resume else 0
+    level = _kept_level(output, verb) if output is not None and resume else 0
     while True:
-        tried = economical(recipe, verb, rung)
+        tried = at_level(recipe, verb, level)
         if output is not None:
-            _keep_rung(output, rung)
+            _keep_level(output, level)
         try:
             result = compute(tried)
             break
         except Exception as problem:
             if not isinstance(explain(problem), OutOfMemoryProblem):
                 raise
-            below = _next_rung(recipe, verb, rung, tried)
+            below = _next_level(recipe, verb, level, tried)
             if below is None or (output is not None and (output / "checkpoint.pt").is_file()):
                 raise
         # outside of the handler, where the frames with their tensors are gone
-        rung = below
+        level = below
         _release()
-        text = describe(recipe, economical(recipe, verb, rung))
+        text = describe(recipe, at_level(recipe, verb, level))
         monitor.event("warning", code="memory", text=f"Not enough memory: going on with {text}.")
     if output is not None:
         (output / FILE).unlink(missing_ok=True)
@@ -83,28 +83,28 @@ def describe(whole: Recipe, reduced: Recipe) -> str:
     return " and ".join(parts) or "everything as it was"
 
 
-def _next_rung(recipe: Recipe, verb: str, rung: int, tried: Recipe) -> int | None:
-    """The next rung that changes anything."""
-    later = range(rung + 1, len(VERBS[verb].fallback))
-    return next((below for below in later if economical(recipe, verb, below) != tried), None)
+def _next_level(recipe: Recipe, verb: str, level: int, tried: Recipe) -> int | None:
+    """The next level that changes anything."""
+    later = range(level + 1, len(VERBS[verb].fallback))
+    return next((below for below in later if at_level(recipe, verb, below) != tried), None)
 
 
-def _keep_rung(output: Path, rung: int) -> None:
-    if rung > 0:
-        write_json(output / FILE, {"rung": rung}, schema=SCHEMA)
+def _keep_level(output: Path, level: int) -> None:
+    if level > 0:
+        write_json(output / FILE, {"level": level}, schema=SCHEMA)
     else:
         (output / FILE).unlink(missing_ok=True)
 
 
-def _kept_rung(output: Path, verb: str) -> int:
+def _kept_level(output: Path, verb: str) -> int:
     if not (output / FILE).is_file():
         return 0
-    rung: Any = read_json(output / FILE, schema=SCHEMA).get("rung")
+    level: Any = read_json(output / FILE, schema=SCHEMA).get("level")
     last = len(VERBS[verb].fallback) - 1
-    if not isinstance(rung, int) or not 0 <= rung <= last:
-        raise InputError(f"{output / FILE} is damaged", expected=f"a rung of 0 to {last}", got=rung,
+    if not isinstance(level, int) or not 0 <= level <= last:
+        raise InputError(f"{output / FILE} is damaged", expected=f"a level of 0 to {last}", got=level,
                          remedy="start without --resume")
-    return rung
+    return level
 
 
 def _release() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from AutoRegLib.app.environment import decide_device, use_threads
-from AutoRegLib.app.memory_fallback import describe, economise
+from AutoRegLib.app.memory_fallback import describe, with_less_memory
 from AutoRegLib.app.outputs import claim_output
 from AutoRegLib.core.bundle_folder import locate_bundle, read_bundle
 from AutoRegLib.core.errors import InputError
@@ -154,13 +154,13 @@ def _learn(
         arguments.output, VERBS[verb].results, overwrite=arguments.overwrite, resume=arguments.resume, monitor=monitor
     )
 
-    def compute(economical: Recipe) -> T:
+    def compute(at_level: Recipe) -> T:
         return work(
-            economical, scenario, output=output, minutes=arguments.minutes, resume=arguments.resume, device=device,
+            at_level, scenario, output=output, minutes=arguments.minutes, resume=arguments.resume, device=device,
             monitor=monitor,
         )
 
-    return economise(verb, recipe, compute, monitor=monitor, output=output, resume=arguments.resume)
+    return with_less_memory(verb, recipe, compute, monitor=monitor, output=output, resume=arguments.resume)
 
 
 def _model(name: str, device: str) -> ModelBundle | None:
@@ -209,18 +209,18 @@ def _register_by(
         spacing = working_geometry(recipe, read_geometry(arguments.fixed)).spacing
         recipe = replace(recipe, preprocessing=replace(recipe.preprocessing, spacing=spacing))
 
-    def compute(economical: Recipe) -> dict[str, Any]:
+    def compute(at_level: Recipe) -> dict[str, Any]:
         # what the user asked for, unless it does not fit
-        used = model if economical == recipe else replace(model, recipe=economical)
+        used = model if at_level == recipe else replace(model, recipe=at_level)
         report = register(
             used, arguments.fixed, arguments.moving, output=output, options=options, device=device, monitor=monitor
         )
         if used is not model:
-            report["warnings"].append(f"Not enough memory: registered with {describe(recipe, economical)}.")
+            report["warnings"].append(f"Not enough memory: registered with {describe(recipe, at_level)}.")
             write_json(output / "report.json", report)
         return report
 
-    return economise("register", recipe, compute, monitor=monitor)
+    return with_less_memory("register", recipe, compute, monitor=monitor)
 
 
 def _batch(arguments: BatchArguments, device: str, monitor: Monitor) -> dict[str, Any]:

@@ -22,7 +22,7 @@ Preset = Literal["quick", "standard", "thorough"]
 Split = Literal["train", "val", "test"]
 Similarity = Literal["auto", "lncc", "mind"]  # without a model only; a model has its own loss
 Refine = int | Literal["auto"]
-Rung = tuple[int | None, float]  # most pairs a step (None: as asked), part of the working grid's voxels
+Level = tuple[int | None, float]  # most pairs a step (None: as asked), part of the working grid's voxels
 
 
 def option(
@@ -244,10 +244,10 @@ class Verb:
     results: tuple[str, ...] = ()
     checkpoint: str = ""
     finishable: bool = False
-    fallback: tuple[Rung, ...] = ((None, 1.0),)
+    fallback: tuple[Level, ...] = ((None, 1.0),)
 
 
-_LEARNING: tuple[Rung, ...] = ((None, 1.0), (1, 1.0), (1, 0.5), (1, 0.25))
+_LEARNING: tuple[Level, ...] = ((None, 1.0), (1, 1.0), (1, 0.5), (1, 0.25))
 VERBS: dict[str, Verb] = {
     "demo": Verb(
         DemoArguments, "the whole job on real brain images: search, train, register, evaluate, report",

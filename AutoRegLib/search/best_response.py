@@ -56,7 +56,7 @@ def respond(weights: Mapping[str, Tensor], offset: Mapping[str, Tensor], *, spre
     return answered
 
 
-def nudge(upper: Mapping[str, Tensor], rng: Random, *, spread: float) -> Tensors:
+def perturb(upper: Mapping[str, Tensor], rng: Random, *, spread: float) -> Tensors:
     """A random move of every entry of the upper variable, evenly up to ``spread`` each way."""
     return {
         name: torch.tensor([rng.uniform(-spread, spread) for _ in range(value.numel())]).view(value.shape).to(value)

@@ -132,7 +132,7 @@ def finalists(
 def _with_found(recipe: Recipe, stages: Sequence[Stage], state: SearchState) -> Recipe:
     """The recipe with what the finished stages found."""
     for stage, upper in zip(stages, state.found, strict=False):
-        recipe = UPPERS[stage.upper].settle(recipe, upper)
+        recipe = UPPERS[stage.upper].apply_to(recipe, upper)
     return recipe
 
 

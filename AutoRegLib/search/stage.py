@@ -25,7 +25,7 @@ from AutoRegLib.losses.objective import (
     whole_weight,
 )
 from AutoRegLib.networks.registry import build_network
-from AutoRegLib.search.best_response import nudge, respond, with_response
+from AutoRegLib.search.best_response import perturb, respond, with_response
 from AutoRegLib.search.bilevel import BilevelProblem, Tensors, hypergradient, value_and_gradients
 from AutoRegLib.search.cost_model import CostTable
 from AutoRegLib.search.upper_variables import UPPERS
@@ -85,7 +85,9 @@ def run_stage(
             judge=judge if split == "val" else "", augment=recipe.training.augment if split == "train" else 0.0,
         )
         spread = stage.spread if split == "train" else 0.0
-        moved = nudge(start, generator(recipe.seed, f"{stream}/nudge", number), spread=spread) if spread > 0.0 else {}
+        moved: Tensors = {}
+        if spread > 0.0:
+            moved = perturb(start, generator(recipe.seed, f"{stream}/nudge", number), spread=spread)
         return coarser(batch, stage.coarsen), moved
 
     def state() -> None:

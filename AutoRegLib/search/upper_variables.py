@@ -21,14 +21,14 @@ class Upper:
     """One kind of upper variable: how it starts, what it does to the loss, what is written down of it.
 
     ``start(recipe)`` the free variable; ``use(upper)`` (mixture, loss weights or None) for the loss;
-    ``settle(recipe, upper)`` the recipe with the found values; ``row(upper)`` figures for the history;
+    ``apply_to(recipe, upper)`` the recipe with the found values; ``row(upper)`` figures for the history;
     ``change(before, after)`` how far it moved between two checks (for the stability rule).
     """
 
     searched: tuple[str, ...]
     start: Callable[[Recipe], Tensors]
     use: Callable[[Mapping[str, Tensor]], tuple[dict[str, Tensor], dict[str, Tensor] | None]]
-    settle: Callable[[Recipe, Tensors], Recipe]
+    apply_to: Callable[[Recipe, Tensors], Recipe]
     row: Callable[[Tensors], dict[str, float]]
     change: Callable[[Tensors, Tensors], float]
 
@@ -36,7 +36,7 @@ class Upper:
 def _architecture(kind: str) -> Upper:
     cells = searched_cells(kind)
 
-    def settle(recipe: Recipe, alpha: Tensors) -> Recipe:
+    def apply_to(recipe: Recipe, alpha: Tensors) -> Recipe:
         names = {c: tuple(OPERATORS[int(i)] for i in alpha[c].argmax(dim=1)) for c in cells}
         return replace(recipe, genotype=replace(recipe.genotype or Genotype(), **names))  # type: ignore[arg-type]
 
@@ -49,7 +49,7 @@ def _architecture(kind: str) -> Upper:
         searched=cells,
         start=lambda recipe: {c: torch.zeros(3, len(OPERATORS)) for c in cells},
         use=lambda alpha: ({c: torch.softmax(alpha[c], dim=1) for c in cells}, None),
-        settle=settle,
+        apply_to=apply_to,
         row=lambda alpha: {
             f"{c}.{edge + 1}.{name}": round(float(share), 5)
             for c in cells
@@ -68,7 +68,7 @@ def _loss_weights() -> Upper:
         searched=(),
         start=lambda recipe: to_free(recipe.loss_weights),
         use=lambda free: ({}, to_constrained(free)),
-        settle=lambda recipe, free: replace(recipe, loss_weights=to_record(free)),
+        apply_to=lambda recipe, free: replace(recipe, loss_weights=to_record(free)),
         row=lambda free: {name: round(float(v), 5) for name, v in to_constrained(free).items()},
         change=change,
     )

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from AutoRegLib.search.best_response import MARK, nudge, respond, with_response
+from AutoRegLib.search.best_response import MARK, perturb, respond, with_response
 
 
 def test_the_answer_by_hand() -> None:
@@ -43,11 +43,11 @@ def test_the_derivative_in_the_middle_is_the_straight_part() -> None:
 
 def test_nudges_fill_the_range_and_come_from_the_seed() -> None:
     upper = {"smoothness": torch.tensor(0.4), "half_scale": torch.tensor(1.0)}
-    moves = torch.tensor([[float(v) for v in nudge(upper, Random(i), spread=3.0).values()] for i in range(400)])
+    moves = torch.tensor([[float(v) for v in perturb(upper, Random(i), spread=3.0).values()] for i in range(400)])
     assert moves.abs().max() <= 3.0 and moves.abs().max() > 2.9
     assert moves.mean(dim=0).abs().max() < 0.3
     assert abs(float(moves.std(dim=0).mean()) - 3.0 / math.sqrt(3.0)) < 0.15
-    first, again = (nudge(upper, Random(7), spread=3.0) for _ in range(2))
+    first, again = (perturb(upper, Random(7), spread=3.0) for _ in range(2))
     assert all(torch.equal(first[name], again[name]) for name in upper)
 
 
@@ -59,7 +59,7 @@ def test_training_at_every_lambda_finds_how_the_minimiser_moves() -> None:
         value.requires_grad_()
     optimiser = torch.optim.Adam(weights.values(), lr=2e-2)
     for step in range(1500):
-        move = nudge({"h": torch.tensor(0.0)}, Random(step), spread=spread)
+        move = perturb({"h": torch.tensor(0.0)}, Random(step), spread=spread)
         w = respond(weights, move, spread=spread)["w"]
         weight = torch.exp(move["h"])
         optimiser.zero_grad()

@@ -11,7 +11,7 @@ from pipeline.scenes import make_scenario
 from pipeline.world import World
 
 from AutoRegLib.app import worker
-from AutoRegLib.app.memory_fallback import economical, economise
+from AutoRegLib.app.memory_fallback import at_level, with_less_memory
 from AutoRegLib.core.errors import InputError, OutOfMemoryProblem
 from AutoRegLib.core.jobs import JobRequest, Monitor, read_events, write_request
 from AutoRegLib.core.recipe import Preprocessing, Recipe, Training, read_recipe, write_recipe
@@ -29,11 +29,11 @@ class Ear(Monitor):
 
 def test_the_ladder_halves_the_voxels() -> None:
     recipe = Recipe(preprocessing=Preprocessing(spacing=(1.0, 2.0, 3.0)))
-    assert economical(recipe, "train", 0) == recipe
-    one = economical(recipe, "train", 1)
+    assert at_level(recipe, "train", 0) == recipe
+    one = at_level(recipe, "train", 1)
     assert (one.training.batch, one.search.batch) == (1, 1) and one.preprocessing == recipe.preprocessing
-    for rung, part in ((2, 0.5), (3, 0.25)):
-        spacing = economical(recipe, "train", rung).preprocessing.spacing
+    for level, part in ((2, 0.5), (3, 0.25)):
+        spacing = at_level(recipe, "train", level).preprocessing.spacing
         assert 6.0 / (spacing[0] * spacing[1] * spacing[2]) == pytest.approx(part, rel=2e-3)
 
 
@@ -49,7 +49,7 @@ def test_down_the_ladder_until_it_fits(problem: Exception, tmp_path: Path) -> No
             raise problem
         return "done"
 
-    assert economise("train", recipe, compute, monitor=ear, output=tmp_path) == "done"
+    assert with_less_memory("train", recipe, compute, monitor=ear, output=tmp_path) == "done"
     assert tried == [(2, 1.0), (1, 1.0), (1, 1.26)]
     assert [kind for kind, _ in ear.heard] == ["warning", "warning"]
     assert ear.heard[0][1].endswith("one pair a step.") and "1.26 x 1.26 x 1.26 mm" in ear.heard[1][1]
@@ -64,18 +64,18 @@ def test_the_end_of_the_ladder_and_other_problems(tmp_path: Path) -> None:
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        economise("search", recipe, compute, monitor=Monitor())
+        with_less_memory("search", recipe, compute, monitor=Monitor())
     assert len(tried) == len(VERBS["search"].fallback)
     tried.clear()
     with pytest.raises(MemoryError):  # without a working spacing there is only the batch to give up
-        economise("search", Recipe(), compute, monitor=Monitor())
+        with_less_memory("search", Recipe(), compute, monitor=Monitor())
     assert len(tried) == 2
     with pytest.raises(InputError):
-        economise("train", recipe, lambda recipe: (_ for _ in ()).throw(InputError("x")), monitor=Monitor())
-    (tmp_path / "checkpoint.pt").touch()  # it belongs to the rung it was made on
+        with_less_memory("train", recipe, lambda recipe: (_ for _ in ()).throw(InputError("x")), monitor=Monitor())
+    (tmp_path / "checkpoint.pt").touch()  # it belongs to the level it was made on
     tried.clear()
     with pytest.raises(MemoryError):
-        economise("train", recipe, compute, monitor=Monitor(), output=tmp_path)
+        with_less_memory("train", recipe, compute, monitor=Monitor(), output=tmp_path)
     assert len(tried) == 1
 
 
@@ -89,10 +89,10 @@ def test_a_resumed_run_stays_on_its_rung(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        economise("train", recipe, compute, monitor=Monitor(), output=tmp_path)
+        with_less_memory("train", recipe, compute, monitor=Monitor(), output=tmp_path)
     (tmp_path / "checkpoint.pt").touch()
     with pytest.raises(KeyboardInterrupt):
-        economise("train", recipe, compute, monitor=Monitor(), output=tmp_path, resume=True)
+        with_less_memory("train", recipe, compute, monitor=Monitor(), output=tmp_path, resume=True)
     assert tried == [2, 1, 1]
 
 
