@@ -192,13 +192,18 @@ def grouped_labels(files: Mapping[str, Path]) -> Volume:
 def load_template(files: Mapping[str, Path]) -> tuple[Template, Geometry]:
     """The labelled brain ready for bending, and the grid of the people: the brain with a margin."""
     image, labels = read_volume(files["image"], "intensity"), read_volume(files["labels"], "labels")
+    box = brain_box(image, margin=10)  # mm: room for the deformation to fade in
+    return make_template(image, labels, _groups(), spacing=SPACING), working_grid(box, spacing=SPACING, multiple=4)
+
+
+def brain_box(image: Volume, *, margin: float) -> Geometry:
+    """A lattice around the brain (what is above 0) with its axes along LPS. ``margin``: in mm; spacing: 1 mm."""
     found = np.argwhere(image.array > 0)[:, ::-1]
     step = image.geometry.index_to_physical
     ends = np.stack([found.min(axis=0), found.max(axis=0)]) @ step[:-1, :-1].T + step[:-1, -1]
-    low, high = ends.min(axis=0) - 10.0, ends.max(axis=0) + 10.0  # mm: room for the deformation to fade in
-    box = Geometry(tuple(np.ceil(high - low).astype(int).tolist()), (1.0,) * 3, tuple(low.tolist()),
-                   tuple(np.eye(3).ravel().tolist()))
-    return make_template(image, labels, _groups(), spacing=SPACING), working_grid(box, spacing=SPACING, multiple=4)
+    low, high = ends.min(axis=0) - margin, ends.max(axis=0) + margin
+    return Geometry(tuple(np.ceil(high - low).astype(int).tolist()), (1.0,) * 3, tuple(low.tolist()),
+                    tuple(np.eye(3).ravel().tolist()))
 
 
 def truth_errors(

@@ -15,7 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from AutoRegLib.app.demo import grouped_labels, template_files
+from AutoRegLib.app.demo import brain_box, grouped_labels, template_files
 from AutoRegLib.app.synthetic_cohort import random_velocity
 from AutoRegLib.bridge import displacement_to_field
 from AutoRegLib.core.records import write_json
@@ -44,16 +44,6 @@ STRUCTURES = {
     16: ("brain stem", (0.7, 0.55, 1.0)),
     8: ("left cerebellar cortex", (0.55, 0.85, 0.8)), 47: ("right cerebellar cortex", (0.55, 0.85, 0.8)),
 }
-
-
-def brain_box(image: Volume, *, margin: int) -> Geometry:
-    """The part of the template's lattice that holds the brain, on axes along LPS; spacing 1 mm."""
-    found = np.argwhere(image.array > 0)[:, ::-1]
-    own = image.geometry.index_to_physical
-    ends = np.stack([found.min(axis=0), found.max(axis=0)]) @ own[:-1, :-1].T + own[:-1, -1]
-    low, high = ends.min(axis=0) - margin, ends.max(axis=0) + margin
-    size = tuple(int(n) for n in np.ceil(high - low))
-    return Geometry(size, (1.0,) * 3, tuple(low.tolist()), tuple(np.eye(3).ravel().tolist()))
 
 
 def bend(box: Geometry, *, seed: int) -> tuple[list[sitk.Transform], list[sitk.Transform]]:

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import scenes
 import torch
-from pair import brain_box
 from PySide6.QtGui import QImage
 from standins import fixtures
 
-from AutoRegLib.app.demo import grouped_labels, template_files
+from AutoRegLib.app.demo import brain_box, grouped_labels, template_files
 from AutoRegLib.app.synthetic_cohort import random_velocity
 from AutoRegLib.bridge import displacement_to_field
 from AutoRegLib.fields.velocity import exponentiate

@@ -15,7 +15,7 @@ pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core
 import scenes
 
 from AutoRegLib.core.errors import InputError
-from AutoRegSlicerLib import colors, display, views, volumes
+from AutoRegSlicerLib import colors, display, surfaces, views, volumes
 from AutoRegSlicerLib import compare as compareVolumes
 from AutoRegSlicerLib.lattices import ownLattice
 
@@ -241,3 +241,27 @@ def test_the_overlay_comes_and_goes(scene: Any, stage: dict[str, Any]) -> None:
     assert (folds[changed][:, 1] < 60).all() and (folds[changed][:, 0] > 150).all()  # magenta alone
     display.showJacobian(scene, node, visible=False)
     assert np.abs(stage["views"].picture("Red").astype(int) - plain).max() == 0
+
+
+def test_surfaces_and_grid_are_seen_in_3d(scene: Any, stage: dict[str, Any]) -> None:
+    """On Slicer's own background, in the segments' colors; the grid where the fixed volume is."""
+    import rendering
+
+    view = rendering.ThreeDView(stage["views"])
+    view.look(scenes.CENTER, (0, 1, 0.3), reach=60)
+    empty = view.picture().astype(int)
+    assert empty[0, 0].sum() > empty[-1, 0].sum() + 60  # lighter above
+    node = stage["fixedSegmentation"]
+    node.GetDisplayNode().SetVisibility(True)
+    assert len(list(surfaces.showSteps(node))) == 2
+    with_surfaces = view.picture().astype(int)
+    seen = with_surfaces[np.abs(with_surfaces - empty).max(axis=-1) > 40]
+    red, blue = seen[:, 0] > seen[:, 2] + 60, seen[:, 2] > seen[:, 0] + 60
+    assert red.sum() > 50 and blue.sum() > 50  # both blobs
+    surfaces.hide(node)
+    warp = scenes.addWarp(scene)
+    display.setTransformDisplay(warp, "grid", region=stage["fixedVolume"], visible3D=True)
+    changed = np.abs(view.picture().astype(int) - empty).max(axis=-1) > 40
+    assert 0.01 < changed.mean() < 0.9
+    display.setTransformDisplay(warp, "none")
+    assert np.abs(view.picture().astype(int) - empty).max() <= 2
