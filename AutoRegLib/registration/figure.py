@@ -90,6 +90,11 @@ def compose(
         _letters(sheet, row[0][1], left=_MARGIN, top=top, wide=wide, width=width, tall=tall)
         top += tall + _LETTERS
     _keys(sheet, rows[-1], shown, wide=wide, top=top)
+    if shown.structures and volumes.warped_labels is not None:
+        free = (_MARGIN + 2 * wide + 1.5 * _GAP, top + 0.08) if len(rows[-1]) == len(TITLES) else (
+            _MARGIN + 3.5 * wide + 3 * _GAP, _HEAD + _TITLE + _LETTERS)  # two rows: the corner that they leave
+        for line, text in enumerate(("colors: structures of the moving image", "white dashes: those of the fixed one")):
+            sheet.text(free[0], free[1] + 0.17 * line, text, ha="center", fontsize=8.5)
     top += _KEYS
     _bars(sheet, report, names, top=top, width=width - 2 * _MARGIN)
     top += bars
@@ -146,11 +151,6 @@ def _letters(sheet: Sheet, plane: Plane, *, left: float, top: float, wide: float
 def _keys(sheet: Sheet, row: Sequence[tuple[str, Plane]], shown: Pictures, *, wide: float, top: float) -> None:
     """What the colors mean, under the columns they belong to."""
     place = {kind: _MARGIN + column * (wide + _GAP) for column, (kind, _) in enumerate(row)}
-    if shown.structures and shown.volumes.warped_labels is not None and "before" in place:
-        sheet.text(place["before"] + wide + _GAP / 2, top + 0.08, "colors: structures of the moving image",
-                   ha="center", fontsize=8.5)
-        sheet.text(place["before"] + wide + _GAP / 2, top + 0.25, "white dashes: the same ones of the fixed image",
-                   ha="center", fontsize=8.5)
     farthest = float(shown.distance.vmax or 1.0)
     both = place["difference after"] - _GAP / 2 - wide / 2  # under the middle of the two differences
     keys: tuple[tuple[float, Colormap, Normalize, tuple[float, ...], tuple[str, ...]], ...] = (
