@@ -1,6 +1,6 @@
 """The AutoReg module of 3D Slicer: learned registration whose network and loss are searched for your own data.
 
-This file only wires: forms and panels (``AutoRegSlicerLib/panels``), the scene (``logic``), the jobs (``jobs_ui``).
+This file only wires: forms and panels (``AutoRegSlicerLib/panels``), the scene (``logic``), the jobs (``jobs``).
 """
 
 import logging
@@ -34,8 +34,9 @@ except ImportError:  # run from the source tree: the library stands beside the m
     import AutoRegLib
 
 from AutoRegLib.core.records import make_folder, write_json
-from AutoRegSlicerLib import about, earlier, environment, logic, settings
-from AutoRegSlicerLib.jobs_ui import JobRequest, Jobs
+from AutoRegSlicerLib import about, environment, logic, settings
+from AutoRegSlicerLib.jobs import earlier
+from AutoRegSlicerLib.jobs.jobs import JobRequest, Jobs
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.apply_to import ApplyToPanel
 from AutoRegSlicerLib.panels.choices import SearchPreset
@@ -50,7 +51,7 @@ from AutoRegSlicerLib.panels.session import Session
 from AutoRegSlicerLib.panels.slices import SlicesPanel
 from AutoRegSlicerLib.panels.train import TrainPanel
 from AutoRegSlicerLib.parameters import AutoRegSlicerParameterNode
-from AutoRegSlicerLib.scripting import waitFor
+from AutoRegSlicerLib.registration.scripting import waitFor
 
 POLL_MILLISECONDS = 500
 #: place and form; the places but the last are tabs, in their order

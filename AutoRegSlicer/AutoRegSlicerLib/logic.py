@@ -4,8 +4,8 @@ Coordinates are mm: RAS in the scene, LPS in files. No function changes an input
 Functions named ``...Steps`` are generators that do the same one node at a time, for callers that must not block.
 """
 
-from AutoRegSlicerLib.apply import alignCenters, applyToNodes, previewOn
-from AutoRegSlicerLib.cases import (
+from AutoRegSlicerLib.registration.apply import alignCenters, applyToNodes, previewOn
+from AutoRegSlicerLib.registration.cases import (
     casesWith,
     checkCases,
     countPairs,
@@ -14,22 +14,22 @@ from AutoRegSlicerLib.cases import (
     readCaseTable,
     searchLabelsSteps,
 )
-from AutoRegSlicerLib.checks import checkRegistration, require
-from AutoRegSlicerLib.exports import exportRegistration, exportRegistrationSteps
-from AutoRegSlicerLib.metrics import computeMetrics, computeMetricsSteps
-from AutoRegSlicerLib.plots import updateSearchPlots, updateTrainingPlots
-from AutoRegSlicerLib.results import importRegistration, importRegistrationSteps, restoreResults
-from AutoRegSlicerLib.scripting import registerCases, registerSequence, registerVolumes
-from AutoRegSlicerLib.segmentations import isSearched
-from AutoRegSlicerLib.settings import defaultWorkspace
-from AutoRegSlicerLib.tables import exportTable
-from AutoRegSlicerLib.values import (
+from AutoRegSlicerLib.registration.checks import checkRegistration, require
+from AutoRegSlicerLib.registration.exports import exportRegistration, exportRegistrationSteps
+from AutoRegSlicerLib.registration.metrics import computeMetrics, computeMetricsSteps
+from AutoRegSlicerLib.registration.results import importRegistration, importRegistrationSteps, restoreResults
+from AutoRegSlicerLib.registration.scripting import registerCases, registerSequence, registerVolumes
+from AutoRegSlicerLib.scene.plots import updateSearchPlots, updateTrainingPlots
+from AutoRegSlicerLib.scene.segmentations import isSearched
+from AutoRegSlicerLib.scene.tables import exportTable
+from AutoRegSlicerLib.scene.values import (
     CaseRow,
     Message,
     RegistrationInputs,
     RegistrationOutputs,
     RegistrationResult,
 )
+from AutoRegSlicerLib.settings import defaultWorkspace
 
 __all__ = [
     "CaseRow", "Message", "RegistrationInputs", "RegistrationOutputs", "RegistrationResult", "alignCenters",

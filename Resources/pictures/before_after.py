@@ -11,7 +11,7 @@ import scenes
 import views
 from PySide6.QtCore import Qt
 
-from AutoRegSlicerLib import transforms, volumes
+from AutoRegSlicerLib.scene import transforms, volumes
 
 SIZE = 350
 MADE_UP = "MNI152 template and the same template under a made-up deformation"

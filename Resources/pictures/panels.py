@@ -21,7 +21,7 @@ from AutoRegLib.fields.velocity import exponentiate
 from AutoRegLib.imaging.files import read_volume
 from AutoRegLib.imaging.geometry import working_grid
 from AutoRegLib.imaging.volume import Volume, resample
-from AutoRegSlicerLib.lattices import Lattice
+from AutoRegSlicerLib.scene.grids import Lattice
 
 WIDTH = 480  # of an ordinary module panel
 CASES, SPACING, FURTHER = 12, 8.0, 2.0  # of the search; mm; times the demo's deformations: minutes on two cores

@@ -11,9 +11,9 @@ import vtk
 from pair import STRUCTURES
 from vtk.util.numpy_support import numpy_to_vtk
 
-from AutoRegSlicerLib import display, volumes
-from AutoRegSlicerLib.lattices import Lattice, ownLattice, vtkMatrix
-from AutoRegSlicerLib.segmentations import fillFromLabels
+from AutoRegSlicerLib.scene import display, volumes
+from AutoRegSlicerLib.scene.grids import Lattice, ownLattice, vtkMatrix
+from AutoRegSlicerLib.scene.segmentations import fillFromLabels
 
 SPOT = (-14.0, -8.0, 4.0)  # mm RAS: thalamus, putamen and ventricles in the three slices
 ORDER = ("Red", "3D", "Green", "Yellow")  # Slicer's four-up layout

@@ -12,7 +12,7 @@ import panels
 import scenes
 import views
 
-from AutoRegSlicerLib import colors
+from AutoRegSlicerLib.scene import colors
 
 NOTE = "Composed of the module's forms on stand-in widgets (left) and Slicer's own views, rendered off screen (right)."
 LOWER, UPPER = 0.3, 3.0  # range of the Jacobian's colors

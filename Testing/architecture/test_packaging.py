@@ -195,7 +195,7 @@ import json, subprocess, sys
 sys.path.insert(0, sys.argv[1])
 from AutoRegSlicerLib import environment
 from AutoRegSlicerLib.jobs import process
-from AutoRegSlicerLib.jobs_ui import Jobs
+from AutoRegSlicerLib.jobs.jobs import Jobs
 assert process.library_root() == sys.argv[1], process.library_root()
 assert environment.requirements()
 variables = process.child_environment(environment.cleanEnvironment())

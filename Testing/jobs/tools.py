@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from AutoRegLib.core.jobs import JobRequest
-from AutoRegSlicerLib.jobs_ui import Jobs, JobState, JobStatus
+from AutoRegSlicerLib.jobs.jobs import Jobs, JobState, JobStatus
 
 HERE = Path(__file__).resolve().parent
 

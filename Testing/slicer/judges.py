@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from AutoRegSlicerLib.lattices import RAS_LPS, Lattice, ownLattice
-from AutoRegSlicerLib.volumes import voxelsOf
+from AutoRegSlicerLib.scene.grids import RAS_LPS, Lattice, ownLattice
+from AutoRegSlicerLib.scene.volumes import voxelsOf
 
 
 def toSitk(voxels: np.ndarray, on: Lattice) -> sitk.Image:

@@ -9,9 +9,9 @@ import numpy as np
 import slicer
 import vtk
 
-from AutoRegSlicerLib import segmentations, volumes
-from AutoRegSlicerLib.lattices import Lattice, orientedImage, vtkMatrix
-from AutoRegSlicerLib.transforms import makeGrid
+from AutoRegSlicerLib.scene import segmentations, volumes
+from AutoRegSlicerLib.scene.grids import Lattice, orientedImage, vtkMatrix
+from AutoRegSlicerLib.scene.transforms import makeGrid
 
 CENTER = np.array([11.0, 23.0, -31.0])  # mm RAS; nothing lies at the origin
 NAMES = ("left blob", "right blob")
@@ -215,7 +215,7 @@ def tinyBundle(folder: Path, *, strength: float = 3e3, affine: str = "none") -> 
 
 def caseRows(scene: Any, count: int = 6) -> list[Any]:
     """Case rows of volume and segmentation nodes, one subject each."""
-    from AutoRegSlicerLib.values import CaseRow
+    from AutoRegSlicerLib.scene.values import CaseRow
 
     rows = []
     for number in range(count):

@@ -15,9 +15,9 @@ pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core
 import scenes
 
 from AutoRegLib.core.errors import InputError
-from AutoRegSlicerLib import colors, display, surfaces, views, volumes
-from AutoRegSlicerLib import compare as compareVolumes
-from AutoRegSlicerLib.lattices import ownLattice
+from AutoRegSlicerLib.scene import colors, display, surfaces, views, volumes
+from AutoRegSlicerLib.scene import compare as compareVolumes
+from AutoRegSlicerLib.scene.grids import ownLattice
 
 _TRIAL = "import vtk; w = vtk.vtkRenderWindow(); w.SetOffScreenRendering(1); w.Render(); print(w.GetClassName())"
 

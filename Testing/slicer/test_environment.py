@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from jobs import tools
 
-from AutoRegSlicerLib import environment, probing
-from AutoRegSlicerLib.environment import Environment
+from AutoRegSlicerLib import environment
+from AutoRegSlicerLib.environment import Environment, probing
 
 TOLD: dict[str, Any] = {
     "python": "3.12.10", "torch": "2.7.0+cu126", "cuda": "12.6", "devices": [["A GPU", 8 * 2**30, 10 * 2**30, True]],

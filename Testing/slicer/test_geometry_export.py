@@ -15,9 +15,9 @@ import scenes
 import SimpleITK as sitk
 
 from AutoRegLib.core.errors import InputError
-from AutoRegSlicerLib import transforms, volumes
-from AutoRegSlicerLib.lattices import imageLattice, imageVoxels, ownLattice, vtkMatrix
 from AutoRegSlicerLib.logic import RegistrationInputs, exportRegistration
+from AutoRegSlicerLib.scene import transforms, volumes
+from AutoRegSlicerLib.scene.grids import imageLattice, imageVoxels, ownLattice, vtkMatrix
 
 KINDS = list(scenes.LATTICES)
 

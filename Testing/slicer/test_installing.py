@@ -19,8 +19,8 @@ import pytest
 from test_environment import TOLD
 
 from AutoRegLib.core.errors import EnvironmentProblem, InputError
-from AutoRegSlicerLib import environment, installing, plans, probing
-from AutoRegSlicerLib.environment import Environment, InstallPlan
+from AutoRegSlicerLib import environment
+from AutoRegSlicerLib.environment import Environment, InstallPlan, installing, plans, probing
 
 NOTHING = Environment("missing", missing=("torch", "safetensors"), platform="linux", machine="x86_64")
 GPU = ["A GPU, 10240 MiB"]
@@ -348,6 +348,6 @@ def test_a_replacement_that_fails_says_that_pytorch_is_gone(fake: Computer) -> N
 def test_requirements_are_those_of_the_library() -> None:
     import tomllib
 
-    project = tomllib.loads((Path(installing.__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     wanted = set(project["dependencies"])
     assert plans.TORCH in wanted and set(environment.requirements()) <= wanted

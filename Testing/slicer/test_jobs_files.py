@@ -14,12 +14,11 @@ from pipeline.world import World
 
 from AutoRegLib.core.jobs import FolderMonitor, JobRequest, read_events, write_request
 from AutoRegLib.core.networks import NETWORKS
-from AutoRegSlicerLib import probing
-from AutoRegSlicerLib.environment import Device, Environment
+from AutoRegSlicerLib.environment import Device, Environment, probing
 from AutoRegSlicerLib.jobs import estimate, process
-from AutoRegSlicerLib.jobs.digest import MOST_POINTS, Digest
+from AutoRegSlicerLib.jobs.jobs import Jobs, JobState
+from AutoRegSlicerLib.jobs.progress import MOST_POINTS, Digest
 from AutoRegSlicerLib.jobs.tail import EventTail, log_tail
-from AutoRegSlicerLib.jobs_ui import Jobs, JobState
 
 needs_posix = pytest.mark.skipif(not tools.posix, reason="the fake interpreter is a shell script")
 

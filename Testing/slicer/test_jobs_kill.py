@@ -16,7 +16,7 @@ from jobs.tools import exists, wait
 from pipeline.scenes import make_scenario
 
 from AutoRegLib.core.jobs import JobRequest, read_events
-from AutoRegSlicerLib.jobs_ui import Jobs, JobState, JobStatus
+from AutoRegSlicerLib.jobs.jobs import Jobs, JobState, JobStatus
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(not tools.posix, reason="processes are watched through /proc")
@@ -97,7 +97,7 @@ import sys, time
 sys.path[:0] = sys.argv[1:3]
 from pathlib import Path
 from AutoRegLib.core.jobs import JobRequest
-from AutoRegSlicerLib.jobs_ui import Jobs
+from AutoRegSlicerLib.jobs.jobs import Jobs
 import json
 jobs = Jobs(sys.argv[3], sys.argv[5])
 folder = jobs.create("search", "of a host that dies")

@@ -18,7 +18,7 @@ from jobs.tools import exists, start, wait
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.jobs import JobRequest
 from AutoRegSlicerLib.jobs import job as job_module
-from AutoRegSlicerLib.jobs_ui import Jobs, JobState
+from AutoRegSlicerLib.jobs.jobs import Jobs, JobState
 
 pytestmark = pytest.mark.skipif(not tools.posix, reason="processes are watched through /proc")
 
@@ -57,7 +57,7 @@ def test_from_preparing_to_done(jobs: Jobs) -> None:
 
 
 def test_the_fraction_never_goes_down_and_knows_the_stages(jobs: Jobs) -> None:
-    from AutoRegSlicerLib.jobs.digest import Digest
+    from AutoRegSlicerLib.jobs.progress import Digest
 
     digest, seen = Digest(), []
     for kind, payload in (

@@ -65,7 +65,7 @@ def test_saved_found_again_and_deleted(full_desk: Any) -> None:
 
 
 def test_names_are_asked_about_before_anything_is_replaced(full_desk: Any) -> None:
-    from AutoRegSlicerLib import presets
+    from AutoRegSlicerLib.registration import presets
 
     desk, ui, dialogs = full_desk, full_desk.ui, full_desk.session.dialogs
     dialogs.paths = ["mine", "mine", "Default", ""]
@@ -83,7 +83,7 @@ def test_names_are_asked_about_before_anything_is_replaced(full_desk: Any) -> No
 
 
 def test_a_damaged_file_is_left_alone(full_desk: Any) -> None:
-    from AutoRegSlicerLib import presets
+    from AutoRegSlicerLib.registration import presets
 
     desk = full_desk
     presets.file().parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def test_a_damaged_file_is_left_alone(full_desk: Any) -> None:
 
 
 def test_what_is_not_here_is_left_out_and_the_rest_is_set(full_desk: Any) -> None:
-    from AutoRegSlicerLib import presets
+    from AutoRegSlicerLib.registration import presets
 
     desk = full_desk
     presets.save("from elsewhere", {"model": "gone", "similarity": "ncc", "refinementSteps": 30})

@@ -35,7 +35,7 @@ def made(folder: Path, title: str, state: JobState, **changes: Any) -> Path:
 
 
 def line(folder: Path) -> str:
-    from AutoRegSlicerLib import earlier
+    from AutoRegSlicerLib.jobs import earlier
 
     return earlier.line(folder)
 

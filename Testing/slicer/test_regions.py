@@ -16,9 +16,7 @@ import SimpleITK as sitk
 import vtk
 
 from AutoRegLib.core.errors import InputError
-from AutoRegSlicerLib import transforms, volumes
-from AutoRegSlicerLib.jobs_ui import Jobs
-from AutoRegSlicerLib.lattices import RAS_LPS, ownLattice, vtkMatrix
+from AutoRegSlicerLib.jobs.jobs import Jobs
 from AutoRegSlicerLib.logic import (
     RegistrationInputs,
     RegistrationOutputs,
@@ -26,6 +24,8 @@ from AutoRegSlicerLib.logic import (
     exportRegistration,
     registerVolumes,
 )
+from AutoRegSlicerLib.scene import transforms, volumes
+from AutoRegSlicerLib.scene.grids import RAS_LPS, ownLattice, vtkMatrix
 
 SIZE = (21.0, 17.0, 14.0)
 

@@ -23,11 +23,7 @@ import slicer
 import vtk
 
 from AutoRegLib.core.errors import AutoRegError, InputError
-from AutoRegSlicerLib import transforms, volumes
-from AutoRegSlicerLib.apply import worldLattice
-from AutoRegSlicerLib.checks import worldCorners
-from AutoRegSlicerLib.jobs_ui import Jobs, JobState
-from AutoRegSlicerLib.lattices import imageLattice, imageVoxels
+from AutoRegSlicerLib.jobs.jobs import Jobs, JobState
 from AutoRegSlicerLib.logic import (
     RegistrationOutputs,
     alignCenters,
@@ -38,7 +34,10 @@ from AutoRegSlicerLib.logic import (
     registerVolumes,
     restoreResults,
 )
-from AutoRegSlicerLib.tables import rowsOf
+from AutoRegSlicerLib.scene import transforms, volumes
+from AutoRegSlicerLib.scene.grids import imageLattice, imageVoxels
+from AutoRegSlicerLib.scene.tables import rowsOf
+from AutoRegSlicerLib.scene.volumes import worldCorners, worldLattice
 
 PLACED = {"axis-aligned": "none", "oblique": "none", "anisotropic": "none", "left-handed": "none", "permuted": "none",
           "another size": "linear", "oblique, moved": "linear", "axis-aligned, bent": "warp", "T1 scans": "linear"}

@@ -14,9 +14,9 @@ import judges
 import scenes
 import SimpleITK as sitk
 
-from AutoRegSlicerLib import transforms
-from AutoRegSlicerLib.jobs_ui import Jobs
+from AutoRegSlicerLib.jobs.jobs import Jobs
 from AutoRegSlicerLib.logic import RegistrationOutputs, registerVolumes
+from AutoRegSlicerLib.scene import transforms
 
 
 def test_masks_similarity_and_the_affine_part_go_all_the_way(scene: Any, tmp_path: Path) -> None:

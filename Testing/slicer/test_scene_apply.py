@@ -16,9 +16,9 @@ import slicer
 import vtk
 
 from AutoRegLib.core.errors import InputError
-from AutoRegSlicerLib import nodes, segmentations, transforms, volumes
-from AutoRegSlicerLib.lattices import imageLattice, imageVoxels, ownLattice
 from AutoRegSlicerLib.logic import alignCenters, applyToNodes, previewOn
+from AutoRegSlicerLib.scene import nodes, segmentations, transforms, volumes
+from AutoRegSlicerLib.scene.grids import imageLattice, imageVoxels, ownLattice
 
 IDENTITY = sitk.Transform(3, sitk.sitkIdentity)
 
@@ -155,7 +155,7 @@ def test_preview_and_back(scene: Any, pair: dict[str, Any]) -> None:
 
 
 def test_aligned_centers(scene: Any, pair: dict[str, Any]) -> None:
-    from AutoRegSlicerLib.checks import worldCorners
+    from AutoRegSlicerLib.scene.volumes import worldCorners
 
     pair["movingVolume"].SetAndObserveTransformNodeID(scenes.addLinear(scene).GetID())
     node = alignCenters(scene, pair["fixedVolume"], pair["movingVolume"])

@@ -19,8 +19,8 @@ from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.scenario import read_scenario
 from AutoRegLib.imaging.files import read_volume
 from AutoRegSlicerLib.logic import CaseRow, checkCases, exportScenario, readCaseTable
-from AutoRegSlicerLib.transforms import worldMatrix
-from AutoRegSlicerLib.volumes import voxelsOf
+from AutoRegSlicerLib.scene.transforms import worldMatrix
+from AutoRegSlicerLib.scene.volumes import voxelsOf
 
 
 def codes(messages: list[Any]) -> list[str]:
@@ -62,7 +62,7 @@ def test_the_draw_is_by_subject_and_repeatable(scene: Any) -> None:
     """Two scans of one person never end in two splits; roles that were set stay."""
     volume = scenes.caseRows(scene, 1)[0].volume
     rows = [CaseRow(f"p{n // 2}", volume, role="test" if n in (0, 1) else "") for n in range(20)]
-    from AutoRegSlicerLib.cases import splits
+    from AutoRegSlicerLib.registration.cases import splits
 
     first = splits(rows, 25)
     assert first == splits(rows, 25) and first[:2] == ["test", "test"]

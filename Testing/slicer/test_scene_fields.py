@@ -16,7 +16,8 @@ from AutoRegLib.core.errors import InputError
 from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.imaging.files import write_displacement
 from AutoRegLib.imaging.geometry import Geometry
-from AutoRegSlicerLib import fields, steps, transforms
+from AutoRegSlicerLib import steps
+from AutoRegSlicerLib.scene import fields, transforms
 
 
 def writeField(path: Path, kind: str, **how: Any) -> None:

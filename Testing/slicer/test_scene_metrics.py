@@ -11,8 +11,10 @@ pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core
 
 import scenes
 
-from AutoRegSlicerLib import display, metrics, segmentations, steps, tables, transforms, volumes
-from AutoRegSlicerLib.lattices import ownLattice
+from AutoRegSlicerLib import steps
+from AutoRegSlicerLib.registration import metrics
+from AutoRegSlicerLib.scene import display, segmentations, tables, transforms, volumes
+from AutoRegSlicerLib.scene.grids import ownLattice
 
 
 def addEverything(scene: Any) -> dict[str, Any]:

@@ -13,8 +13,8 @@ import pytest
 
 pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core)", exc_type=ImportError)
 
-from AutoRegSlicerLib import tables
 from AutoRegSlicerLib.logic import exportTable, updateSearchPlots, updateTrainingPlots
+from AutoRegSlicerLib.scene import tables
 
 NAN = float("nan")
 

@@ -13,8 +13,9 @@ pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core
 import slicer
 
 from AutoRegLib.core.errors import AutoRegError, CancelledError
-from AutoRegSlicerLib import scripting, settings
-from AutoRegSlicerLib.jobs_ui import Failure, JobState
+from AutoRegSlicerLib import settings
+from AutoRegSlicerLib.jobs.jobs import Failure, JobState
+from AutoRegSlicerLib.registration import scripting
 
 
 class Settings(dict[str, str]):

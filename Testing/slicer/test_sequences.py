@@ -14,7 +14,7 @@ import scenes
 import SimpleITK as sitk
 import slicer
 
-from AutoRegSlicerLib import transforms, volumes
+from AutoRegSlicerLib.scene import transforms, volumes
 
 SHIFTS = ((2.0, -1.5, 1.0), (-1.0, 2.0, 0.5), (0.5, 0.5, -2.0))
 TIMES = ("0.5", "1.25", "4")
@@ -141,7 +141,7 @@ def test_transforms_of_a_sequence_are_linear_again_after_loading(scene: Any) -> 
 def test_a_script_registers_a_sequence(scene: Any, tmp_path: Any) -> None:
     """Onto a region, without a model; the frame that fails is named and those before it stay."""
     from AutoRegLib.core.errors import AutoRegError, InputError
-    from AutoRegSlicerLib.jobs_ui import Jobs
+    from AutoRegSlicerLib.jobs.jobs import Jobs
     from AutoRegSlicerLib.logic import registerSequence
 
     fixed, sequence = scenes.addPair(scene)["fixedVolume"], addSequence(scene, 2)

@@ -17,7 +17,7 @@ from standins.fixtures import Desk, make_desk
 
 def shown(desk: Desk, state: str, **facts: Any) -> Any:
     """Put a made-up job on display."""
-    from AutoRegSlicerLib.jobs_ui import JobState, JobStatus
+    from AutoRegSlicerLib.jobs.jobs import JobState, JobStatus
 
     status = JobStatus(Path("job"), "search", "Search, 6 cases", JobState[state], **facts)
     desk.session.statuses = [status]
@@ -32,7 +32,7 @@ def test_no_job(desk: Desk) -> None:
 
 
 def test_every_state_has_words_and_every_next_step_too(desk: Desk) -> None:
-    from AutoRegSlicerLib.jobs_ui import JobState
+    from AutoRegSlicerLib.jobs.jobs import JobState
     from AutoRegSlicerLib.panels.footer import next_step_text, state_text
 
     assert len({state_text(state) for state in JobState}) == len(JobState)
@@ -42,7 +42,7 @@ def test_every_state_has_words_and_every_next_step_too(desk: Desk) -> None:
 
 
 def test_a_running_search(desk: Desk) -> None:
-    from AutoRegSlicerLib.jobs_ui import Stage
+    from AutoRegSlicerLib.jobs.jobs import Stage
 
     shown(desk, "Running", stage=Stage("deformation architecture", 1, 3), fraction=0.42, stageFraction=0.3,
           etaSeconds=754.0, memory=(5_200_000_000, 24_000_000_000), device="cuda")
@@ -56,7 +56,7 @@ def test_a_running_search(desk: Desk) -> None:
 
 
 def test_a_failure_says_why_and_what_to_do(desk: Desk) -> None:
-    from AutoRegSlicerLib.jobs_ui import Failure
+    from AutoRegSlicerLib.jobs.jobs import Failure
 
     shown(desk, "Failed", nextStep="useCheckpoint", error=Failure(
         "diverged", "Training diverged at step 12 (loss not finite)", "Lower the learning rate"))

@@ -112,7 +112,7 @@ def test_volumes_of_the_scene_and_files_are_registered_and_loaded(full_desk: Des
 
 
 def test_stop_after_this_pair_asks_the_job_to_finish(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    from AutoRegSlicerLib.jobs_ui import JobState, JobStatus
+    from AutoRegSlicerLib.jobs.jobs import JobState, JobStatus
 
     finished: list[Path] = []
     monkeypatch.setattr(desk.session.jobs, "finish", finished.append)
@@ -127,7 +127,7 @@ def test_stop_after_this_pair_asks_the_job_to_finish(desk: Desk, monkeypatch: py
 def test_a_batch_of_an_earlier_session_can_be_looked_at_and_loaded_from(desk: Desk, tmp_path: Path) -> None:
     """The pairs were of another scene: they stand in the table by their names."""
     from AutoRegLib.core.jobs import JobRequest, write_request
-    from AutoRegSlicerLib.jobs_ui import JobState, JobStatus
+    from AutoRegSlicerLib.jobs.jobs import JobState, JobStatus
 
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "summary.csv").write_text(

@@ -97,8 +97,8 @@ def looking(full_desk: Desk) -> Desk:
 
 
 def like(volume: Any) -> tuple[Any, Any]:
-    from AutoRegSlicerLib.lattices import ownLattice
-    from AutoRegSlicerLib.volumes import voxelsOf
+    from AutoRegSlicerLib.scene.grids import ownLattice
+    from AutoRegSlicerLib.scene.volumes import voxelsOf
 
     return ownLattice(volume), voxelsOf(volume) - 200
 
@@ -324,7 +324,7 @@ def test_what_is_computed_is_not_previewed(previewing: Desk) -> None:
     desk.wait(lambda: "Made:" in desk.ui.evaluateMessageLabel.text(), 20)
     assert parents(desk)[p.movingVolume.GetID()] == p.outputTransform.GetID()
     copy = desk.scene.GetFirstNodeByName("moving points warped")
-    from AutoRegSlicerLib import transforms
+    from AutoRegSlicerLib.scene import transforms
 
     own = desk.scene.GetNodeByID(desk.before[p.movingLandmarks.GetID()])
     total = transforms.chain(transforms.warpToWorld(own), transforms.warpToWorld(p.outputTransform))

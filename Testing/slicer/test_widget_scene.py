@@ -87,7 +87,7 @@ def test_volumes_that_are_loaded_together_are_proposed_at_the_end(desk: Desk) ->
 def test_results_wait_while_a_scene_is_loaded_or_a_dialog_is_open(desk: Desk) -> None:
     from PySide6.QtWidgets import QDialog
 
-    from AutoRegSlicerLib.jobs_ui import JobState
+    from AutoRegSlicerLib.jobs.jobs import JobState
 
     taken = []
     status = SimpleNamespace(state=JobState.Importing, folder=Path("job"), verb="register", title="x")

@@ -131,7 +131,7 @@ def test_a_comparison_needs_cases_to_test_on_and_says_how_long_it_takes(data: De
 
 
 def test_the_report_of_a_comparison_is_shown_and_its_table_is_in_the_scene(desk: Desk, tmp_path: Path) -> None:
-    from AutoRegSlicerLib.jobs_ui import JobState, JobStatus
+    from AutoRegSlicerLib.jobs.jobs import JobState, JobStatus
 
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "study.csv").write_text("row,seed,dice\nautoreg,0,0.8\nmanual-medium,0,0.7\n")

@@ -15,7 +15,7 @@ from standins.fixtures import Desk, environment
 
 from AutoRegSlicerLib import environment as door
 from AutoRegSlicerLib import settings
-from AutoRegSlicerLib.plans import InstallPlan
+from AutoRegSlicerLib.environment.plans import InstallPlan
 
 TORCH = InstallPlan("pytorch-extension", ("torch>=2.4",), 6 * 10**9)
 

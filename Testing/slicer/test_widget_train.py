@@ -255,7 +255,7 @@ def test_one_click_searches_to_done_and_what_it_found_is_trained_and_used(data: 
 
 def test_stop_and_keep_best(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """The button is for a search that runs, and asks the job to finish (what that does: test_jobs_*)."""
-    from AutoRegSlicerLib.jobs_ui import JobState, JobStatus
+    from AutoRegSlicerLib.jobs.jobs import JobState, JobStatus
 
     finished: list[Path] = []
     monkeypatch.setattr(desk.session.jobs, "finish", finished.append)
@@ -310,7 +310,7 @@ def test_voxels_of_label_maps_are_read_once_and_again_only_when_they_change(
     """The panel looks twice a second: with 24 label maps it must not search 24 images each time."""
     import numpy as np
 
-    from AutoRegSlicerLib import volumes
+    from AutoRegSlicerLib.scene import volumes
 
     on = scenes.lattice((8,) * 3, (3.0,) * 3)
     read: list[str] = []

@@ -1,1 +1,1 @@
-"""What stands behind ``jobs_ui``: states, the tail of the events, the child process, messages."""
+"""Jobs: folders, child processes, states, progress, estimates. No Qt."""

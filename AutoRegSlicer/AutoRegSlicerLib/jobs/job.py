@@ -14,8 +14,8 @@ from AutoRegLib.core.errors import DiskError, InputError
 from AutoRegLib.core.jobs import JobRequest, lock_holder, read_request, write_state
 from AutoRegLib.core.verbs import VERBS
 from AutoRegSlicerLib.jobs import process, record
-from AutoRegSlicerLib.jobs.digest import Digest
 from AutoRegSlicerLib.jobs.messages import message
+from AutoRegSlicerLib.jobs.progress import Digest
 from AutoRegSlicerLib.jobs.state import OVER, Failure, JobState, JobStatus
 from AutoRegSlicerLib.jobs.tail import EventTail, log_tail
 

@@ -12,8 +12,8 @@ import qt
 from slicer.i18n import tr as _
 
 from AutoRegSlicerLib.logic import CaseRow
-from AutoRegSlicerLib.nodes import isMadeByAutoReg
 from AutoRegSlicerLib.panels import qtbits
+from AutoRegSlicerLib.scene.nodes import isMadeByAutoReg
 
 LABEL_NODES = ("vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode")
 POINT_NODES = ("vtkMRMLMarkupsFiducialNode",)

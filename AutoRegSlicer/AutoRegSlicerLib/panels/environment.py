@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from AutoRegLib.core.records import make_folder
 from AutoRegSlicerLib import environment, logic, settings
-from AutoRegSlicerLib.jobs_ui import Jobs
+from AutoRegSlicerLib.jobs.jobs import Jobs
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.session import Session
 from AutoRegSlicerLib.panels.setup import SetUp

@@ -6,10 +6,11 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from AutoRegSlicerLib import display, logic, surfaces, tables
+from AutoRegSlicerLib import logic
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.choices import TransformDisplay
 from AutoRegSlicerLib.panels.session import Session
+from AutoRegSlicerLib.scene import display, surfaces, tables
 from AutoRegSlicerLib.wording import counted
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from AutoRegSlicerLib.jobs_ui import JobState, JobStatus
+from AutoRegSlicerLib.jobs.jobs import JobState, JobStatus
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.session import Session
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from AutoRegSlicerLib.jobs_ui import JobState, JobStatus
+from AutoRegSlicerLib.jobs.jobs import JobState, JobStatus
 from AutoRegSlicerLib.panels.session import Session
-from AutoRegSlicerLib.sequences import FrameByFrame
+from AutoRegSlicerLib.registration.sequences import FrameByFrame
 from AutoRegSlicerLib.wording import counted
 
 

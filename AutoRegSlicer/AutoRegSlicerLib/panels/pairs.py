@@ -11,14 +11,14 @@ from slicer.i18n import tr as _
 from AutoRegLib.core.jobs import JobRequest, read_request
 from AutoRegLib.core.pair_table import SUMMARY, PairLine, read_pair_table
 from AutoRegSlicerLib import logic
-from AutoRegSlicerLib.jobs_ui import JobState, JobStatus
-from AutoRegSlicerLib.pairs import NodePair, exportPairsSteps, loadPairSteps, nodePairs
+from AutoRegSlicerLib.jobs.jobs import JobState, JobStatus
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.cases_table import casesOfScene
 from AutoRegSlicerLib.panels.choices import InitialAlignment, refinement
 from AutoRegSlicerLib.panels.session import Session, describe
-from AutoRegSlicerLib.scripting import readSummary
-from AutoRegSlicerLib.values import NO_MODEL
+from AutoRegSlicerLib.registration.pairs import NodePair, exportPairsSteps, loadPairSteps, nodePairs
+from AutoRegSlicerLib.registration.scripting import readSummary
+from AutoRegSlicerLib.scene.values import NO_MODEL
 from AutoRegSlicerLib.wording import counted
 
 PAIR, STATE, DICE, LNCC, FOLDS = range(5)

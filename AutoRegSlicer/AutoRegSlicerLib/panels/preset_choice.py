@@ -6,11 +6,11 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from AutoRegSlicerLib import presets
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.choices import InitialAlignment, Similarity
 from AutoRegSlicerLib.panels.session import Session
-from AutoRegSlicerLib.values import NO_MODEL
+from AutoRegSlicerLib.registration import presets
+from AutoRegSlicerLib.scene.values import NO_MODEL
 
 
 class PresetChoice:

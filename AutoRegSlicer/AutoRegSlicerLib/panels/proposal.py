@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from AutoRegSlicerLib.nodes import isMadeByAutoReg, nodesOfClass
 from AutoRegSlicerLib.panels.session import Session
+from AutoRegSlicerLib.scene.nodes import isMadeByAutoReg, nodesOfClass
 
 _VOLUME = "vtkMRMLScalarVolumeNode"
 

@@ -8,7 +8,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from AutoRegSlicerLib import logic
-from AutoRegSlicerLib.jobs_ui import JobState, JobStatus
+from AutoRegSlicerLib.jobs.jobs import JobState, JobStatus
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.bundles import Bundle
 from AutoRegSlicerLib.panels.choices import InitialAlignment, refinement
@@ -16,8 +16,8 @@ from AutoRegSlicerLib.panels.frames import FrameJobs
 from AutoRegSlicerLib.panels.preset_choice import PresetChoice
 from AutoRegSlicerLib.panels.session import Session
 from AutoRegSlicerLib.panels.summary import compatibility, summarize
-from AutoRegSlicerLib.sequences import FrameByFrame, frameInputs, frameOutputs, frames
-from AutoRegSlicerLib.values import NO_MODEL
+from AutoRegSlicerLib.registration.sequences import FrameByFrame, frameInputs, frameOutputs, frames
+from AutoRegSlicerLib.scene.values import NO_MODEL
 
 #: outputs by the name of their results: parameter that holds the node, parameter that asks for it
 OUTPUTS = {

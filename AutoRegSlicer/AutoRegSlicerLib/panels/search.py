@@ -9,7 +9,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from AutoRegSlicerLib.jobs_ui import JobRequest, JobState, JobStatus
+from AutoRegSlicerLib.jobs.jobs import JobRequest, JobState, JobStatus
 from AutoRegSlicerLib.panels import qtbits, trials
 from AutoRegSlicerLib.panels.choices import NETWORKS, PRESET_MINUTES, Judge, SearchPreset
 from AutoRegSlicerLib.panels.data import DataPanel

@@ -14,9 +14,9 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from AutoRegLib.core.errors import AutoRegError
-from AutoRegSlicerLib.jobs_ui import JobRequest, Jobs, JobState, JobStatus
+from AutoRegSlicerLib.jobs.jobs import JobRequest, Jobs, JobState, JobStatus
 from AutoRegSlicerLib.panels import bundles, qtbits
-from AutoRegSlicerLib.previews import Previews
+from AutoRegSlicerLib.scene.previews import Previews
 
 Steps = Generator[Any, None, Any]
 

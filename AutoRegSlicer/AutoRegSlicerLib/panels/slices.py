@@ -11,10 +11,10 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from AutoRegSlicerLib import display, views
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.session import Session
-from AutoRegSlicerLib.previews import ownTransform
+from AutoRegSlicerLib.scene import display, views
+from AutoRegSlicerLib.scene.previews import ownTransform
 from AutoRegSlicerLib.wording import counted
 
 ROCK_MILLISECONDS, FLICKER_MILLISECONDS = 80, 500

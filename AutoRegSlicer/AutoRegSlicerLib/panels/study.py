@@ -10,11 +10,11 @@ from slicer.i18n import tr as _
 
 from AutoRegLib.core.jobs import JobRequest
 from AutoRegLib.core.study_rows import TABLES, choose_rows
-from AutoRegSlicerLib import tables
-from AutoRegSlicerLib.jobs_ui import JobStatus
+from AutoRegSlicerLib.jobs.jobs import JobStatus
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.data import DataPanel
 from AutoRegSlicerLib.panels.session import Session
+from AutoRegSlicerLib.scene import tables
 from AutoRegSlicerLib.wording import counted
 
 

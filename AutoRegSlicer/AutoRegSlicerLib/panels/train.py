@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from AutoRegLib.core.errors import AutoRegError
 from AutoRegLib.core.recipe import Recipe, network_differences, read_recipe
 from AutoRegSlicerLib import logic
-from AutoRegSlicerLib.jobs_ui import JobRequest, JobStatus
+from AutoRegSlicerLib.jobs.jobs import JobRequest, JobStatus
 from AutoRegSlicerLib.panels import bundles, qtbits, trials
 from AutoRegSlicerLib.panels.data import DataPanel
 from AutoRegSlicerLib.panels.search import SearchPanel

@@ -13,10 +13,10 @@ from slicer.i18n import tr as _
 from AutoRegLib.core.errors import AutoRegError
 from AutoRegLib.core.jobs import read_request
 from AutoRegLib.core.recipe import read_recipe
-from AutoRegSlicerLib.jobs_ui import JobState, JobStatus
-from AutoRegSlicerLib.nodes import helper
+from AutoRegSlicerLib.jobs.jobs import JobState, JobStatus
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.footer import state_text
+from AutoRegSlicerLib.scene.nodes import helper
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Between the scene and a job folder: checks, exports, results, measures, cases, scripts."""

@@ -1,0 +1,1 @@
+"""The MRML scene: volumes, labels, points, transforms, tables, plots, views. Nodes in, nodes out; no Qt."""
