@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench pictures clean
 
 demo: $(VENV)/.demo
 	$(BIN)/autoreg demo --output demo-output --overwrite
@@ -24,6 +24,10 @@ lint: $(VENV)/.test
 # make bench BENCH_ARGS="--scenario scenario.json --work bench-work --environments bench-environments --resume"
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.run $(BENCH_ARGS)
+
+# the README's pictures anew; what was computed for them before is used again
+pictures: $(VENV)/.test
+	$(BIN)/python Resources/pictures/make.py --keep pictures-output
 
 $(VENV)/.base: $(SOURCES)
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or set PYTHON=..."; exit 1; }

@@ -1,4 +1,4 @@
-"""The pictures of the README show the panels as they are; ``Resources/pictures/make.py`` makes them anew."""
+"""The pictures of the README show the panels as they are; ``make pictures`` makes them anew."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_some_pictures_show_panels() -> None:
 @pytest.mark.parametrize("path", WITH_PANELS, ids=lambda path: path.name)
 def test_panels_on_pictures_are_those_of_today(path: Path, desk: Any) -> None:
     assert QImage(str(path)).text("Panels") == panel_digest.digest(desk), (
-        f"the panels read otherwise than on {path.name}; make it anew: python Resources/pictures/make.py")
+        f"the panels read otherwise than on {path.name}; make it anew: make pictures")
 
 
 def test_the_digest_follows_what_is_read(desk: Any) -> None:
