@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import numpy as np
 import SimpleITK as sitk
 
@@ -27,8 +29,22 @@ def surface(mask: np.ndarray) -> np.ndarray:
 
 
 def surface_distances(first: np.ndarray, second: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
+    """:func:`surface_distance_steps` in one go."""
+    steps = surface_distance_steps(first, second, geometry)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: tuple[np.ndarray, np.ndarray] = end.value
+            return found
+
+
+def surface_distance_steps(
+    first: np.ndarray, second: np.ndarray, geometry: Geometry
+) -> Generator[str, None, tuple[np.ndarray, np.ndarray]]:
     """From every surface voxel of one structure to the nearest surface voxel of the other, both ways.
 
+    Yields what was done after each of its longer parts, for callers that must not block.
     Shape: two boolean masks (z, y, x) on ``geometry``; two flat arrays.
     Unit: mm, between voxel centres.
     Raises: InputError when a mask is empty or does not lie on the geometry.
@@ -40,7 +56,10 @@ def surface_distances(first: np.ndarray, second: np.ndarray, geometry: Geometry)
     box = _box(first | second)
     # One empty voxel all around: then every surface voxel has an outside neighbour for the filter too.
     first, second = (surface(np.pad(mask[box], 1)) for mask in (first, second))
-    return _distance_to(second, geometry)[first], _distance_to(first, geometry)[second]
+    yield "surfaces"
+    there = _distance_to(second, geometry)[first]
+    yield "surface distance"
+    return there, _distance_to(first, geometry)[second]
 
 
 def thread_count() -> int:

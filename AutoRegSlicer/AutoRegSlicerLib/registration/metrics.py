@@ -9,6 +9,7 @@ import numpy as np
 import slicer
 
 from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.folds import folded
 from AutoRegSlicerLib.scene import landmarks, segmentations, tables, transforms, volumes
 from AutoRegSlicerLib.scene.grids import Lattice, imageLattice, imageVoxels, orientedImage
 from AutoRegSlicerLib.scene.nodes import FIXED, MOVING
@@ -129,20 +130,12 @@ def _hd95(first: np.ndarray, second: np.ndarray, spacing: Any) -> Steps:
     """:func:`hd95`, yielding after each of its longer parts."""
     if not first.any() or not second.any():
         return _NAN
-    import SimpleITK as sitk  # comes with Slicer; only needed here
+    from AutoRegLib.imaging.geometry import Geometry  # loads SimpleITK, which comes with Slicer; only needed here
+    from AutoRegLib.imaging.surface_distance import surface_distance_steps
 
-    box = tuple(slice(int(used[0]), int(used[-1]) + 1) for used in (
-        np.flatnonzero((first | second).any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)))
-    surfaces = [_surface(np.pad(mask[box], 1)) for mask in (first, second)]
-    yield "surfaces"
-    worst = []
-    for own, other in (surfaces, surfaces[::-1]):
-        image = sitk.GetImageFromArray(other.astype(np.uint8))
-        image.SetSpacing([float(s) for s in spacing])
-        distance = sitk.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=True)
-        worst.append(float(np.percentile(sitk.GetArrayViewFromImage(distance)[own], 95)))
-        yield "surface distance"
-    return max(worst)
+    size, axes = first.shape[::-1], tuple(np.eye(3).ravel())
+    distances = yield from surface_distance_steps(first, second, Geometry(size, tuple(spacing), (0.0,) * 3, axes))
+    return float(max(np.percentile(found, 95) for found in distances))
 
 
 def _boxes(*stages: np.ndarray) -> Steps:
@@ -166,14 +159,6 @@ def _boxes(*stages: np.ndarray) -> Steps:
     return {label: tuple(slice(int(low), int(1 - high)) for low, high in box.T) for label, box in found.items()}
 
 
-def _surface(mask: np.ndarray) -> np.ndarray:
-    """Voxels with a face neighbor outside; the mask has an empty border."""
-    inside = mask.copy()
-    for axis in range(3):
-        inside &= np.roll(mask, 1, axis) & np.roll(mask, -1, axis)
-    return mask & ~inside
-
-
 def _grid(fixed: Node, structures: list[Any], reference: Node) -> Lattice:
     if reference is not None and reference.GetImageData() is not None:
         return worldLattice(reference)
@@ -188,13 +173,13 @@ def _folds(jacobian: Node, lattice: Lattice) -> Steps:
     if jacobian is None or jacobian.GetImageData() is None:
         return None
     world = volumes.inWorld(jacobian, slicer.vtkMRMLScene())
-    image = orientedImage(volumes.ownLattice(world), (volumes.voxelsOf(world) <= 0).view(np.uint8))
+    image = orientedImage(volumes.ownLattice(world), folded(volumes.voxelsOf(world)).view(np.uint8))
     yield "folds"
-    folded = np.zeros(lattice.size[::-1], bool)
+    turned = np.zeros(lattice.size[::-1], bool)
     for slab in slabs(lattice.size):
-        folded[slab] = imageVoxels(segmentations.moved(image, lattice, None, slab)) > 0
+        turned[slab] = imageVoxels(segmentations.moved(image, lattice, None, slab)) > 0
         yield "folds"
-    return folded
+    return turned
 
 
 def _volumes(node: Node, structures: list[Any], value: Any) -> Steps:

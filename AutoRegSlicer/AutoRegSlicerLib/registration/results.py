@@ -10,6 +10,7 @@ import numpy as np
 import slicer
 
 from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.folds import folded
 from AutoRegSlicerLib.registration.exports import nodesOfNote, readNote
 from AutoRegSlicerLib.scene import colors, landmarks, segmentations, tables, transforms, views, volumes
 from AutoRegSlicerLib.scene.fields import fillFromFieldSteps
@@ -160,7 +161,7 @@ def _foldMap(scene: Any, jacobian: Node) -> Node:
     """Label map of the voxels that fold, in one color."""
     node = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", scene.GenerateUniqueName(
         f"{jacobian.GetName()} folds"))
-    volumes.fill(node, ownLattice(jacobian), (volumes.voxelsOf(jacobian) <= 0).astype(np.uint8))
+    volumes.fill(node, ownLattice(jacobian), folded(volumes.voxelsOf(jacobian)).astype(np.uint8))
     colors.showAsFolds(node)
     return node
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import slicer
 
+from AutoRegLib.core.folds import folded
 from AutoRegSlicerLib.scene import transforms, volumes
 from AutoRegSlicerLib.scene.colors import EDGE_COLOR, showAsFolds, showInOneColor
 from AutoRegSlicerLib.scene.grids import Lattice, ownLattice, vtkMatrix
@@ -109,7 +110,7 @@ def folds(scene: Any, jacobian: Node) -> Node:
     """Label map of the voxels of a Jacobian map that fold, where the map lies."""
     node, key = helper(scene, "folds", "vtkMRMLLabelMapVolumeNode"), _madeFrom(jacobian)
     if node.GetAttribute(_MADE_FROM) != key:
-        volumes.fill(node, ownLattice(jacobian), (volumes.voxelsOf(jacobian) <= 0).astype(np.uint8))
+        volumes.fill(node, ownLattice(jacobian), folded(volumes.voxelsOf(jacobian)).astype(np.uint8))
         showAsFolds(node)
         node.SetAttribute(_MADE_FROM, key)
     node.SetAndObserveTransformNodeID(jacobian.GetTransformNodeID())

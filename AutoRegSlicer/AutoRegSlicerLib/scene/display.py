@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.folds import folded
 from AutoRegSlicerLib.scene import colors, compare, transforms, views, volumes
 from AutoRegSlicerLib.scene.grids import ownLattice
 from AutoRegSlicerLib.scene.nodes import FIXED, nodesOfClass
@@ -199,15 +200,15 @@ def foldCenters(jacobianNode: Node) -> list[tuple[float, float, float]]:
 
     Unit/Direction: mm RAS, world.
     """
-    folded = volumes.voxelsOf(jacobianNode) <= 0
-    used = [np.flatnonzero(folded.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    turned = folded(volumes.voxelsOf(jacobianNode))
+    used = [np.flatnonzero(turned.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
     if not len(used[0]):
         return []
-    folded = folded[tuple(slice(int(u[0]), int(u[-1]) + 1) for u in used)]  # folds are few: the rest is not searched
+    turned = turned[tuple(slice(int(u[0]), int(u[-1]) + 1) for u in used)]  # folds are few: the rest is not searched
     import SimpleITK as sitk  # comes with Slicer; only needed here
 
     regions = sitk.GetArrayFromImage(sitk.RelabelComponent(sitk.ConnectedComponent(
-        sitk.GetImageFromArray(folded.astype(np.uint8)), True)))
+        sitk.GetImageFromArray(turned.astype(np.uint8)), True)))
     index = np.argwhere(regions > 0) + [u[0] for u in used]
     region = regions[regions > 0]
     order = np.argsort(region, kind="stable")
