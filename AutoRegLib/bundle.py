@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -35,6 +35,18 @@ class ModelBundle:
     network: nn.Module
     metrics: Mapping[str, Any]
     provenance: Mapping[str, Any]
+
+    @property
+    def finish(self) -> int | Literal["auto", "full"] | None:
+        """The refinement of its answers that its validation pairs liked; None where none was tried.
+
+        Raises InputError (damaged).
+        """
+        value: Any = self.metrics.get("finish")
+        if value is None or value in ("auto", "full") or (type(value) is int and value >= 0):
+            return value  # type: ignore[no-any-return]
+        raise InputError(f"the finish in {self.path / 'metrics.json'} is damaged", expected="auto, full, or 0 or more",
+                         got=repr(value), remedy="copy the whole folder again, or ask for --refine 0")
 
 
 def save_bundle(
@@ -126,8 +138,22 @@ def _card(name: str, recipe: Recipe, metrics: Mapping[str, Any], facts: Mapping[
         known = {key.removeprefix("val_"): value for key, value in validation.items() if key.startswith("val_")}
         figures = ", ".join(f"{name} {value:.4g}" for name, value in known.items())
         lines += ["", f"On the validation split: {figures}."]
+    if "finish" in metrics:
+        lines += ["", *_finishes(metrics)]
     lines += [
         "", "Not a medical device. Made for images like those it was trained on; on others check the report's "
         "folds, landmarks and overlaps before trusting the result.", "",
     ]
     return "\n".join(lines)
+
+
+def _finishes(metrics: Mapping[str, Any]) -> list[str]:
+    """What the refinements tried on validation pairs came to, and the one that is the default."""
+    tried = dict(metrics["finishes"])
+    pairs = tried.pop("pairs")
+    return [
+        f"Unless asked otherwise it registers with `--refine {metrics['finish']}`, chosen on {pairs} validation pairs:",
+        "",
+        "| refine | score | processor s a pair |", "|---|---|---|",
+        *(f"| {name} | {facts['score']:.4g} | {facts['seconds']:.3g} |" for name, facts in tried.items()),
+    ]

@@ -78,7 +78,7 @@ def _add_option(parser: Any, field: Field[Any], hint: Any) -> None:
         settings["choices"] = get_args(kind)
     elif kind in (int, float):
         settings["type"] = kind
-    elif kind is not str:  # auto, or a whole number
+    elif kind is not str:  # auto, full, or a whole number
         settings["type"] = _iterations
     if facts["metavar"]:
         settings["metavar"] = facts["metavar"]
@@ -104,13 +104,13 @@ def _plain(hint: Any) -> Any:
 
 
 def _iterations(text: str) -> int | str:
-    """``auto`` or a whole number. Raises ArgumentTypeError."""
-    if text == "auto":
+    """``auto``, ``full`` or a whole number. Raises ArgumentTypeError."""
+    if text in ("auto", "full"):
         return text
     try:
         return int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is neither auto nor a whole number") from None
+        raise argparse.ArgumentTypeError(f"'{text}' is not auto, full or a whole number") from None
 
 
 def _spoken(parser: Any) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from AutoRegLib.app.environment import decide_device, use_threads
 from AutoRegLib.app.memory_fallback import describe, with_less_memory
@@ -29,6 +29,7 @@ from AutoRegLib.core.verbs import (
     BatchArguments,
     DemoArguments,
     EvaluateArguments,
+    Refine,
     RegisterArguments,
     SearchArguments,
     StudyArguments,
@@ -184,9 +185,21 @@ def _register(arguments: RegisterArguments, device: str, monitor: Monitor) -> di
     return report
 
 
-def _iterations(asked: int | Literal["auto"] | None, model: ModelBundle | None) -> int | Literal["auto"]:
-    """The refinement that suits the model where the user said nothing: without a network all depends on it."""
-    return asked if asked is not None else "auto" if model is None else 0
+def _iterations(asked: Refine | None, model: ModelBundle | None) -> Refine:
+    """The refinement to run. Where the user leaves it open: what the model's validation pairs liked, 0 with a model
+    that does not say; without a network all depends on it.
+    """
+    if model is None:
+        return "auto" if asked is None else asked
+    liked = model.finish if asked in (None, "auto") else None
+    return liked if liked is not None else 0 if asked is None else asked
+
+
+def _refine_choice(asked: Refine | None, model: ModelBundle | None) -> str:
+    """Who chose the refinement, in the words of the report; empty where the user did, or nobody."""
+    if model is None or asked not in (None, "auto") or model.finish is None:
+        return ""
+    return f"--refine {model.finish}: what the model's validation pairs liked"
 
 
 def _register_by(
@@ -220,7 +233,11 @@ def _register_by(
             write_json(output / "report.json", report)
         return report
 
-    return with_less_memory("register", recipe, compute, monitor=monitor)
+    report = with_less_memory("register", recipe, compute, monitor=monitor)
+    if reason := _refine_choice(arguments.refine, model):
+        report["refine_choice"] = reason
+        write_json(output / "report.json", report)
+    return report
 
 
 def _batch(arguments: BatchArguments, device: str, monitor: Monitor) -> dict[str, Any]:
@@ -233,7 +250,8 @@ def _batch(arguments: BatchArguments, device: str, monitor: Monitor) -> dict[str
         monitor=monitor,
     )
     names = ("affine", "refine", "similarity", "inverse", "seed", "compress")
-    same = {name: getattr(arguments, name) for name in names} | {"refine": _iterations(arguments.refine, model)}
+    same = {name: getattr(arguments, name) for name in names}
+    settings = {**same, "refine": _iterations(arguments.refine, model), "model": arguments.model}
 
     def register(pair: PairLine, folder: Path, inner: Monitor) -> dict[str, Any]:
         one = RegisterArguments(output=str(folder), model=arguments.model, overwrite=True,  # its own
@@ -241,8 +259,8 @@ def _batch(arguments: BatchArguments, device: str, monitor: Monitor) -> dict[str
         check_arguments(one)
         return _register_by(model, one, device, inner)
 
-    return run_batch(pairs, register, output=output, settings={**same, "model": arguments.model},
-                     resume=arguments.resume, overwrite=arguments.overwrite, monitor=monitor)
+    return run_batch(pairs, register, output=output, settings=settings, resume=arguments.resume,
+                     overwrite=arguments.overwrite, monitor=monitor)
 
 
 def _apply(arguments: ApplyArguments, device: str, monitor: Monitor) -> dict[str, Any]:

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 class NetworkFacts:
     """``searchable``: it has a space of architectures to search. ``bytes_by_voxel``: main memory by voxel of the
     working grid at the default widths, for registering and for training one pair: peaks of processes on a CPU at 40 to
-    96 voxels a side, rounded up; they scatter by a third.
+    96 voxels a side, rounded up; they scatter by a third. ``coarse``: its answer has coarser scales, which a loss can
+    compare.
     """
 
     title: str
     searchable: bool = False
     bytes_by_voxel: tuple[int, int] = (220, 900)
+    coarse: bool = False
 
 
 NETWORKS: dict[str, NetworkFacts] = {
-    "autoreg": NetworkFacts("AutoReg, two scales, searched operators", True, (200, 900)),
+    "autoreg": NetworkFacts("AutoReg, two scales, searched operators", True, (200, 900), coarse=True),
     "voxelmorph1": NetworkFacts("VoxelMorph-1", bytes_by_voxel=(220, 500)),
     "voxelmorph2": NetworkFacts("VoxelMorph-2"),
     "voxelmorph_diff": NetworkFacts("diffeomorphic VoxelMorph"),

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.genotype import CELLS, Genotype
+from AutoRegLib.core.networks import NETWORKS
 from AutoRegLib.core.records import from_plain, read_json, write_json
 
 SCHEMA = "autoreg-recipe/1"
@@ -45,6 +46,10 @@ class LossWeights:
     def at_full_scale(self) -> LossWeights:
         """The same without the comparisons at coarser scales, which are then not computed at all."""
         return replace(self, **{name: 0.0 for name, facts in WEIGHTS.items() if facts["coarse"]})
+
+    def on_one_similarity(self) -> LossWeights:
+        """The same with the similarity that the mix favors alone; the other is then not computed at all."""
+        return replace(self, similarity_mix=float(self.similarity_mix >= 0.5))
 
     def words(self) -> str:
         """The weights for people, as in a card."""
@@ -173,6 +178,27 @@ class Recipe:
     training: Training = Training()
     search: Search = Search()
     seed: int = 0
+
+
+def with_own_loss(recipe: Recipe) -> Recipe:
+    """VoxelMorph with its own loss, LNCC of one window and smoothness of its field alone; other networks as they are.
+
+    Reference: Balakrishnan et al., IEEE TMI 38 (2019), Eq. 6.
+    """
+    if not recipe.network.name.startswith("voxelmorph"):
+        return recipe
+    smoothed: Literal["velocity", "displacement"] = (
+        "velocity" if recipe.network.name.endswith("diff") else "displacement")
+    return replace(
+        recipe, loss_weights=LossWeights(similarity_mix=1.0, smoothness=1.5).at_full_scale(),
+        objective=replace(recipe.objective, regularise=smoothed, fold_weight=0.0),
+    )
+
+
+def contained_weights(recipe: Recipe) -> LossWeights:
+    """The loss weights, 0 where the loss of this recipe's network does not contain the term."""
+    facts = NETWORKS.get(recipe.network.name)
+    return recipe.loss_weights if facts is None or facts.coarse else recipe.loss_weights.at_full_scale()
 
 
 def network_differences(ours: Recipe, other: Recipe) -> list[str]:

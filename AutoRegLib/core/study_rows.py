@@ -12,7 +12,7 @@ from typing import Literal
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.genotype import Genotype
-from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.core.recipe import Recipe, with_own_loss
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,10 @@ ROWS: dict[str, Row] = {row.name: row for row in (
     Row("ncc", "similarity LNCC alone, conv3 on every edge", similarity_mix=1.0),
     Row("mind", "similarity MIND-SSC alone, conv3 on every edge", similarity_mix=0.0),
     # VM-2: its size is the one of Table VIII (1.146 MB)
-    Row("voxelmorph2", "VoxelMorph's VM-2, default loss weights", network="voxelmorph2"),
-    Row("voxelmorph2-loss-weights", "VM-2, loss weights searched", network="voxelmorph2", searched=("lambda",)),
-    Row("voxelmorph-diff", "diffeomorphic VoxelMorph, default loss weights", network="voxelmorph_diff"),
+    Row("voxelmorph2", "VoxelMorph's VM-2 with its own loss: LNCC and smoothness", network="voxelmorph2"),
+    Row("voxelmorph2-loss-weights", "VM-2, its smoothness searched", network="voxelmorph2", searched=("lambda",)),
+    Row("voxelmorph-diff", "diffeomorphic VoxelMorph, deterministic, with LNCC and smoothness of the velocity",
+        network="voxelmorph_diff"),
 )}
 
 #: the tables by the name that ``--rows`` takes
@@ -82,7 +83,7 @@ TABLES: dict[str, Table] = {
         ("unified, searched loss weights", "loss-weights"),
     )),
     "voxelmorph": Table("The search applied to VoxelMorph (Table V)", (
-        ("VM-2", "voxelmorph2"), ("VM-2, searched loss weights", "voxelmorph2-loss-weights"),
+        ("VM-2", "voxelmorph2"), ("VM-2, searched smoothness", "voxelmorph2-loss-weights"),
     )),
     "networks": Table("Networks (Tables VI, VIII and IX)", (
         ("VM-2", "voxelmorph2"), ("VM-diff", "voxelmorph-diff"), ("Manual-Medium", "manual-medium"),
@@ -129,7 +130,7 @@ def row_recipe(start: Recipe, row: Row, seed: int) -> Recipe:
         if stage.upper in row.searched
     ]
     search = replace(start.search, stages=tuple(s for s, _ in kept), shares=tuple(s for _, s in kept))
-    return replace(
+    return with_own_loss(replace(
         start, network=replace(start.network, name=row.network), genotype=genotype, loss_weights=weights,
         search=search, seed=seed,
-    )
+    ))

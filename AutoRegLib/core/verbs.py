@@ -21,7 +21,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Preset = Literal["quick", "standard", "thorough"]
 Split = Literal["train", "val", "test"]
 Similarity = Literal["auto", "lncc", "mind"]  # without a model only; a model has its own loss
-Refine = int | Literal["auto"]
+Refine = int | Literal["auto", "full"]
 Level = tuple[int | None, float]  # most pairs a step (None: as asked), part of the working grid's voxels
 
 
@@ -53,8 +53,9 @@ def _model(said: str = "", default: Any = MISSING) -> Any:
 
 
 def _refine() -> Any:
-    return option("optimise each pair further: most iterations of the finest level, or auto (default: auto without a "
-                  "model, 0 with one)", None, metavar="N", least=0)
+    return option("optimise each pair further: most iterations of the finest level; auto (the default): what the "
+                  "model's validation pairs liked, without a model until it converges; full: every level", None,
+                  metavar="N", least=0)
 
 
 def _similarity() -> Any:

@@ -32,7 +32,7 @@ Alignments = dict[tuple[str, str], tuple[Alignment, float]]
 
 def evaluate(
     bundle: ModelBundle | None, scenario: Scenario, *, output: str | Path, split: Split = "test",
-    limit: int | None = 100, refine: int | Literal["auto"] = 0, similarity: Similarity = "auto",
+    limit: int | None = 100, refine: int | Literal["auto", "full"] = 0, similarity: Similarity = "auto",
     alignments: Alignments | None = None,
     device: str = "cpu", seed: int = 0, monitor: Monitor | None = None,
 ) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def evaluate(
     warnings = [f"{part}: the figures are of these alone."] if partial else []
     summary = {
         **summarise(reports), "parameters": reports[0]["parameters"], "device": device, "model": name,
-        "scenario": scenario.name, "split": split, "seed": seed,
+        "scenario": scenario.name, "split": split, "seed": seed, "refine": refine,
     }
     write_text(output / "metrics.csv", table_text(rows))
     write_text(output / "pairs.csv", table_text([_flat(report) for report in reports]))
@@ -130,7 +130,7 @@ def _by_structure(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def _one(
     bundle: ModelBundle | None, scenario: Scenario, pair: Pair, read: Callable[[Case], PairInputs], *,
-    refine: int | Literal["auto"], similarity: Similarity, alignments: Alignments, device: str, seed: int,
+    refine: int | Literal["auto", "full"], similarity: Similarity, alignments: Alignments, device: str, seed: int,
 ) -> dict[str, Any]:
     """The report of one pair of cases."""
     names = (pair.fixed.id, pair.moving.id)

@@ -141,7 +141,7 @@ def run_row(
             SEARCHES[row.method](recipe, scenario, output=found, minutes=budget, resume=_begun(found), device=device,
                                  monitor=monitor)
             facts = json.loads((found / "provenance.json").read_text(encoding="utf-8"))
-            return {"seconds": facts["seconds"], "winner": facts["winner"]}
+            return {name: facts[name] for name in ("seconds", "winner", "found_gain") if name in facts}
 
         costs["search"] = measured(folder / "search_cost.json", seek, device=device)
         recipe = read_recipe(found)

@@ -220,7 +220,9 @@ def _glossary(results: Sequence[Result]) -> list[str]:
     lines = ["## Rows", ""]
     for name in names:
         searched = [r for r in results if r["row"] == name and "search_winner" in r]
-        chosen = [f"seed {r['seed']}: {r['search_winner']}" for r in searched]
+        chosen = [f"seed {r['seed']}: {r['search_winner']}" + (
+            f"; what the gradients found was {r['search_found_gain']:+.4f} beside the start on validation"
+            if "search_found_gain" in r else "") for r in searched]
         lines.append(f"- **{name}**: {ROWS[name].words}" + (f" (taken: {'; '.join(chosen)})" if chosen else ""))
     return [*lines, ""]
 

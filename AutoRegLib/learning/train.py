@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +11,22 @@ from torch import Tensor, nn
 
 from AutoRegLib.bundle import ModelBundle, load_bundle, save_bundle
 from AutoRegLib.core.errors import DivergedError, InputError
-from AutoRegLib.core.folds import folded
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import Recipe, network_differences
 from AutoRegLib.core.records import make_folder
 from AutoRegLib.core.scenario import Scenario
-from AutoRegLib.fields.jacobian import jacobian_determinant
 from AutoRegLib.imaging.files import file_sha256
 from AutoRegLib.learning.budget import CHECKPOINT_SECONDS, Clock, heed
 from AutoRegLib.learning.checkpoint import load_checkpoint, save_checkpoint
 from AutoRegLib.learning.data import Cohort, prepare
 from AutoRegLib.learning.determinism import identity, provenance
 from AutoRegLib.learning.divergence import MOST, Guard
-from AutoRegLib.losses.objective import as_weights, label_dice, landmark_error, registration_loss
+from AutoRegLib.learning.finish import choose_finish
+from AutoRegLib.learning.judging import validate
+from AutoRegLib.losses.objective import as_weights, registration_loss
 from AutoRegLib.networks.registry import build_network, count_parameters
 
+TRIALS = 0.05  # of a budget of minutes, for trying refinements at the end
 VALIDATIONS = 20  # how often, over the whole budget, the average is judged
 
 
@@ -44,7 +44,8 @@ def train(
     """Train the recipe's network on the scenario's training pairs and write the bundle folder.
 
     The budget is ``recipe.training.steps``, or ``minutes`` (data preparation included) where given. The
-    delivered weights are the average over the last steps that did best on the validation split.
+    delivered weights are the average over the last steps that did best on the validation split; which refinement
+    suits them is tried there too, and told in the bundle.
     ``start``: a model of the same network whose weights it starts from; they are judged first, so that what is
     delivered never did worse.
     Raises InputError (another network, data), CancelledError (state kept), DivergedError (last good checkpoint kept).
@@ -52,7 +53,7 @@ def train(
     monitor = monitor or Monitor()
     output = make_folder(output)
     path = output / "checkpoint.pt"
-    seconds = None if minutes is None else 60.0 * minutes
+    seconds = None if minutes is None else (1.0 - TRIALS) * 60.0 * minutes
     mark = identity(recipe, scenario, device)
     saved = load_checkpoint(path, identity=mark) if resume else None
     clock = Clock(recipe.training.steps, seconds=seconds, **(saved["clock"] if saved else {}))
@@ -128,7 +129,12 @@ def train(
         **({} if start is None else {"start": {
             "model": start.path.name, "weights_sha256": file_sha256(start.path / "weights.safetensors")}}),
     )
-    metrics = {"validation": history[-1] if history else {}, "best_score": best["score"]}
+    keep()  # what the trials below may be interrupted in
+    metrics = {
+        "validation": history[-1] if history else {}, "best_score": best["score"],
+        **choose_finish(recipe, cohort, best["state"], steps=clock.step, monitor=monitor,
+                        seconds=None if minutes is None else TRIALS * 60.0 * minutes),
+    }
     save_bundle(output, recipe=recipe, state=best["state"], metrics=metrics, history=history, provenance=facts)
     path.unlink(missing_ok=True)
     monitor.event("artifact", role="bundle", path=str(output))
@@ -187,41 +193,3 @@ def update_average(average: dict[str, Tensor], network: nn.Module, *, step: int,
     with torch.no_grad():
         for name, value in network.state_dict().items():
             average[name].lerp_(value, share)
-
-
-def validate(recipe: Recipe, cohort: Cohort, state: Mapping[str, Tensor]) -> dict[str, float]:
-    """Means over the fixed validation pairs of what :func:`judge_pairs` says; ``val_folds`` is their mean number."""
-    rows = judge_pairs(recipe, cohort, state)
-    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
-
-
-def judge_pairs(recipe: Recipe, cohort: Cohort, state: Mapping[str, Tensor]) -> list[dict[str, float]]:
-    """Loss, folds and, with labels, Dice (else, with landmarks, TRE) of these weights on the fixed validation pairs.
-
-    ``score`` is what the best is chosen by, higher is better: Dice or minus TRE, less the fold term; or minus the loss.
-    """
-    network = build_network(recipe).to(cohort.device).eval()
-    network.load_state_dict(state)
-    rows = []
-    spacing = tuple(reversed(cohort.grid.spacing))
-    with torch.inference_mode():
-        for pair in cohort.sample("val", recipe.training.validation_pairs, seed=recipe.seed):
-            batch = cohort.batch([pair])
-            prediction = network(batch.moving, batch.fixed)
-            terms = registration_loss(
-                prediction, batch.moving, batch.fixed, as_weights(recipe.loss_weights), objective=recipe.objective
-            )
-            turned = folded(jacobian_determinant(prediction.displacement))
-            row = {
-                "val_loss": float(terms["total"]), "val_similarity": float(terms["similarity"]),
-                "val_folds": float(turned.sum()), "val_fold_fraction": float(turned.float().mean()),
-            }
-            row["score"] = -row["val_loss"]
-            if batch.labels is not None:
-                row["val_dice"] = float(label_dice(prediction, *batch.labels, structures=cohort.structures))
-                row["score"] = row["val_dice"] - recipe.objective.upper_fold_weight * row["val_fold_fraction"]
-            elif batch.landmarks is not None:
-                row["val_tre_mm"] = float(landmark_error(prediction, batch.landmarks, spacing=spacing))
-                row["score"] = -row["val_tre_mm"] - recipe.objective.upper_fold_weight * row["val_fold_fraction"]
-            rows.append(row)
-    return rows

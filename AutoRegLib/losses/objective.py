@@ -47,13 +47,9 @@ def to_constrained(free: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {n: torch.sigmoid(v) if WEIGHTS[n]["free"] == "logit" else torch.exp(v) for n, v in free.items()}
 
 
-def whole_weight(weights: Mapping[str, Tensor]) -> Tensor:
-    """What all terms weigh together; that of the similarity at full scale is 1. Shape: scalar."""
-    total: Any = 1.0
-    for name, value in weights.items():
-        if WEIGHTS[name]["free"] != "logit":
-            total = total + value
-    return total
+def whole_weight(weights: Weights) -> Any:
+    """What all terms weigh together; that of the similarity at full scale is 1. A number, or a scalar tensor."""
+    return 1.0 + sum(value for name, value in weights.items() if WEIGHTS[name]["free"] != "logit")
 
 
 def to_record(free: Mapping[str, Tensor]) -> LossWeights:

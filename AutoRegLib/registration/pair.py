@@ -27,7 +27,7 @@ class RegisterOptions:
     moving_mask: str | Path | None = None
     initial_transform: str | Path | None = None  # fixed to moving points, as every transform here
     affine: Literal["auto", "none"] = "auto"
-    refine: int | Literal["auto"] = 0  # most iterations at the finest level
+    refine: int | Literal["auto", "full"] = 0  # most iterations at the finest level
     similarity: Similarity = "auto"  # without a network only
     inverse: bool = False
     transform_format: tuple[str, ...] = ("nrrd",)

@@ -37,7 +37,7 @@ from AutoRegLib.registration.refine import Iterations, check_iterations, refine_
 #: the steps that are announced; finer ones are only timed
 STAGES = ("read", "align", "network", "refine", "compose", "measure", "write")
 _UNREACHED = 0.01  # of the fixed image; the affine part may move its border a little beyond a field that fits it
-_MASKS_UNSEEN = "the masks guided {}, since a network does not look at masks: ask for a refinement"
+_MASKS_UNSEEN = "the masks guided {}, since a network does not look at masks: ask for a refinement, as --refine 10"
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,8 @@ def register_volumes(
     ``x -> initial(affine(x + u(x)))``: the network's field first, then the affine, then the ``initial`` transform
     (fixed to moving, as the user gave it). ``affine`` "auto" aligns as the model's recipe says. ``modality``:
     of the fixed image, and of the moving one unless it has its own; the recipe's when None. ``refine``: most
-    iterations of the finest level that optimise this pair after the network, or "auto"; the model stays as it is.
+    iterations of the finest level that optimise this pair, from the network's answer where there is one, or "auto", or
+    "full": all levels from that answer on; the model stays as it is.
     ``similarity``: what a registration without a network compares images by; "auto" looks at them.
     Masks (bool, each on its image's grid) guide the affine alignment and the refinement: what lies outside them has
     no influence on either, and the field there is only smooth. A network sees the images without masks.
@@ -217,15 +218,16 @@ def _refine(
     masks: tuple[Volume | None, Volume | None], iterations: Iterations, similarity: Similarity, monitor: Monitor,
 ) -> tuple[Prediction, dict[str, Any]]:
     """The answer optimised for this pair with the recipe's own loss, and what was done, in the words of the report."""
-    device = prediction.displacement.device
+    device, learnt = prediction.displacement.device, recipe.network.name != NAME
     given = [mask.array > 0.5 for mask in masks if mask is not None]
     recipe, told = with_similarity(recipe, fixed, moving, similarity,
                                    inside=np.logical_and.reduce(given) if given else None)
     tensors = [None if volume is None else to_tensor(volume).to(device) for volume in masks]
     refined = refine_prediction(
         prediction, to_tensor(moving).to(device), to_tensor(fixed).to(device), recipe=recipe, iterations=iterations,
-        moving_mask=tensors[0], fixed_mask=tensors[1], monitor=monitor)
-    return Prediction(refined.displacement, refined.velocity), {**refined.summary(), **told}
+        finish=learnt, moving_mask=tensors[0], fixed_mask=tensors[1], monitor=monitor)
+    start = {"start": "network" if learnt else "alignment"}
+    return Prediction(refined.displacement, refined.velocity), {**start, **refined.summary(), **told}
 
 
 def _fields(

@@ -1,7 +1,8 @@
-"""Instance refinement: the velocity of one pair optimised, coarse to fine, from a network's answer or from nothing.
+"""Instance refinement: the velocity of one pair optimised, from a network's answer or from nothing.
 
 The network is not touched: what moves is the field of this pair. Every level minimises the loss that the recipe
-describes, on images averaged to that level.
+describes, on images averaged to that level. From nothing it goes from coarse to fine; a network's answer is finished:
+a few iterations of the finest level, which keep what the network found.
 """
 
 from __future__ import annotations
@@ -29,21 +30,39 @@ from AutoRegLib.losses.diffusion import diffusion
 from AutoRegLib.losses.folding import fold_penalty
 from AutoRegLib.losses.objective import similarity
 
-Iterations = int | Literal["auto"]
+Iterations = int | Literal["auto", "full"]
 Masks = tuple[Tensor | None, Tensor | None]  # of the moving and the fixed image
 
 _SHORTEST = 4  # voxels along the shortest axis of a level; on fewer there is no shape to follow
 _COARSEST = 8
 _WHOLE = {2: 512**2, 3: 72**3}  # working grids up to this size are compared at their full resolution too
-_MOST = {True: 20, False: 50}  # iterations of the finest level under "auto", and of every coarser one
 _WINDOW = 4  # iterations over which progress is judged
-_TOLERANCE = 0.015  # relative improvement from one window to the next that is still worth its time
-_RATE = 0.2  # step of a voxel, in voxels of its level
 _BETAS = (0.9, 0.99)
 _FLAT = 1e-3  # gradients below this, of the loss summed over voxels, are noise: Adam would blow them up
 _GRADIENT_SIGMA = 1.0  # 0 and 2 voxels gave lower Dice
 _STEP = 1.0  # voxels of one Euler step while optimising; the answer has the recipe's squarings
 _FOLD_WEIGHT, _FOLD_MARGIN = 1.0, 0.1
+
+
+@dataclass(frozen=True)
+class _Course:
+    """How a refinement runs. ``levels``: so many of the finest, None all; ``finest``, ``coarser``: most iterations of
+    a level under "auto"; ``rate``: step of a voxel, in voxels of its level; ``tolerance``, ``share``: the improvement
+    from one window of iterations to the next that is still worth its time, as parts of the loss and of all that the
+    level has gained.
+    """
+
+    levels: int | None
+    finest: int
+    coarser: int
+    rate: float
+    tolerance: float
+    share: float = 0.0
+
+
+_FROM_NOTHING = _Course(None, 20, 50, 0.2, 0.015)
+# the loss of an answer falls slowly but on and on: what counts is how much of the gain is still to come
+_FROM_ANSWER = _Course(1, 15, 0, 0.1, 0.003, 0.08)
 
 
 @dataclass(frozen=True)
@@ -85,13 +104,16 @@ class Refined:
 
 def refine_prediction(
     prediction: Prediction, moving: Tensor, fixed: Tensor, *, recipe: Recipe, iterations: Iterations = "auto",
-    moving_mask: Tensor | None = None, fixed_mask: Tensor | None = None, monitor: Monitor | None = None,
+    finish: bool = False, moving_mask: Tensor | None = None, fixed_mask: Tensor | None = None,
+    monitor: Monitor | None = None,
 ) -> Refined:
     """Optimise the pair's stationary velocity from the network's; the result's loss is never above the start's.
 
-    ``iterations``: the most at the finest level; "auto" leaves it to the stopping rule (and at most 20). A network
-    without a velocity keeps its displacement: a velocity from zero is composed in front of it. Folds that the loss
-    did not prevent are smoothed away. The monitor's wish to finish ends the level where it stands.
+    ``iterations``: the most at the finest level; "auto" leaves it to the stopping rule (and at most 20). ``finish``:
+    the prediction is a network's, whose large scales are right: only the finest level runs, briefly (at most 15
+    iterations under "auto"); "full" runs every level nevertheless. A network without a velocity keeps its displacement:
+    a velocity from zero is composed in front of it. Folds that the loss did not prevent are smoothed away. The
+    monitor's wish to finish ends the level where it stands.
 
     The similarity is its weighted mean over voxels, weighted by the fixed mask times the warped moving one (which
     carry no gradient): elsewhere the field is only smooth. Images that were ``continued`` beyond their masks keep
@@ -110,7 +132,8 @@ def refine_prediction(
     began, monitor, shape = time.perf_counter(), monitor or Monitor(), fixed.shape[2:]
     # clones: tensors made in inference mode can never take part in a gradient
     given = prediction.displacement.clone() if prediction.velocity is None else None
-    factors = level_factors(shape)
+    course = _FROM_ANSWER if finish and iterations != "full" else _FROM_NOTHING
+    factors = level_factors(shape)[-(course.levels or 0):]
 
     def prepared(image: Tensor | None, shift: Tensor | None = None) -> Tensor | None:
         if image is None:
@@ -127,9 +150,10 @@ def refine_prediction(
     velocity, levels = start, []
     for place, factor in enumerate(factors):
         last = factor == factors[-1]
-        most = _MOST[last] if iterations == "auto" else iterations if last else _MOST[False]
+        most = course.coarser if not last else iterations if isinstance(iterations, int) else course.finest
         problem = finest if last else _Problem(source, target, factor, recipe, masks)
-        velocity, level = _descend(problem, velocity, most, monitor=monitor, done=place, count=len(factors))
+        velocity, level = _descend(problem, velocity, most, course=course, monitor=monitor, done=place,
+                                   count=len(factors))
         levels.append(level)
     with torch.no_grad():
         after = float(finest.loss(velocity))
@@ -143,10 +167,10 @@ def refine_prediction(
 
 
 def check_iterations(iterations: object) -> None:
-    """Raises InputError for anything but "auto" or a whole number of at least 0."""
+    """Raises InputError for anything but "auto", "full" or a whole number of at least 0."""
     whole = isinstance(iterations, int) and not isinstance(iterations, bool) and iterations >= 0
-    if iterations != "auto" and not whole:
-        raise InputError("iterations of the refinement", expected="auto, or a whole number of 0 or more",
+    if iterations not in ("auto", "full") and not whole:
+        raise InputError("iterations of the refinement", expected="auto, full, or a whole number of 0 or more",
                          got=repr(iterations), remedy="--refine auto")
 
 
@@ -159,12 +183,12 @@ def level_factors(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(factors)
 
 
-def converged(losses: Sequence[float], *, window: int = _WINDOW, tolerance: float = _TOLERANCE) -> bool:
+def converged(losses: Sequence[float], *, tolerance: float, share: float = 0.0, window: int = _WINDOW) -> bool:
     """Whether the mean loss of the last ``window`` iterations is hardly below that of the window before."""
     if len(losses) < 2 * window:
         return False
     recent, earlier = sum(losses[-window:]) / window, sum(losses[-2 * window : -window]) / window
-    return not earlier - recent > tolerance * abs(earlier)
+    return not earlier - recent > max(tolerance * abs(earlier), share * (losses[0] - recent))
 
 
 class _Problem:
@@ -205,15 +229,19 @@ class _Problem:
 
 
 def _descend(
-    problem: _Problem, velocity: Tensor, most: int, *, monitor: Monitor, done: int, count: int
+    problem: _Problem, velocity: Tensor, most: int, *, course: _Course, monitor: Monitor, done: int, count: int
 ) -> tuple[Tensor, Level]:
     """Adam on one level; what it changed is added to the finest velocity, so no detail of the start is lost."""
     began = time.perf_counter()
     start = resize_displacement(velocity, problem.grid)
     moved = start.clone().requires_grad_()
-    optimiser = torch.optim.Adam([moved], lr=_RATE, betas=_BETAS, eps=_FLAT)
+    optimiser = torch.optim.Adam([moved], lr=course.rate, betas=_BETAS, eps=_FLAT)
     losses: list[float] = []
-    while len(losses) < most and not converged(losses) and monitor.wish() != "finish":
+
+    def still() -> bool:
+        return converged(losses, tolerance=course.tolerance, share=course.share)
+
+    while len(losses) < most and not still() and monitor.wish() != "finish":
         if monitor.wish() == "cancel":
             raise CancelledError("stopped during the refinement")
         loss = problem.loss(moved)
@@ -228,7 +256,7 @@ def _descend(
         end = moved.detach()
         after = float(problem.loss(end))
     change = resize_displacement(end - start, velocity.shape[2:])
-    level = Level(problem.factor, len(losses), converged(losses), losses[0] if losses else after, after,
+    level = Level(problem.factor, len(losses), still(), losses[0] if losses else after, after,
                   time.perf_counter() - began)
     return velocity + change, level
 

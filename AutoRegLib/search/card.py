@@ -9,6 +9,7 @@ from typing import Any
 from AutoRegLib.core.genotype import CELLS, Genotype
 from AutoRegLib.core.measures import validation_measure
 from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.search.successive_halving import FOUND
 from AutoRegLib.search.successive_halving import STAGE as FINALS
 
 
@@ -50,6 +51,10 @@ def _verdict(history: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> 
     text = {
         "start": "The default stays: nothing that was found beat it by more than twice the standard error of the gain.",
     }.get(facts["winner"], f"Chosen: {facts['winner']}. It beat the default on the validation pairs in equal training.")
+    gain = found_gain(history)
+    untouched = "" if gain is None else (
+        f" What the gradients found, as they found it, was {abs(gain):.4f} {'better' if gain > 0 else 'worse'} than "
+        "the default (score on the validation pairs, in its last round).")
     table = [f"| finalist | round | steps | seconds | validation {measure.title} | voxels with folds | parameters |",
              "| --- | --- | --- | --- | --- | --- | --- |"]
     table += [
@@ -57,7 +62,20 @@ def _verdict(history: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> 
         f"| {measure.text(row[measure.key])} | {100 * row['val_fold_fraction']:.3g} % | {row['parameters']} |"
         for row in rows
     ]
-    return [text, "", *table]
+    return [text + untouched, "", *table]
+
+
+def found_gain(history: Sequence[Mapping[str, Any]]) -> float | None:
+    """By how much the score of what the stages found exceeds the start's, in its last round of the finals.
+
+    None where it did not enter: no finals, or nothing else than the start was found.
+    """
+    rows = [row for row in history if row.get("stage") == FINALS]
+    mine = [row for row in rows if row["finalist"] == FOUND]
+    if not mine:
+        return None
+    start = next(row for row in rows if row["finalist"] == "start" and row["round"] == mine[-1]["round"])
+    return float(mine[-1]["score"] - start["score"])
 
 
 def _architecture(start: Genotype | None, found: Genotype | None) -> list[str]:

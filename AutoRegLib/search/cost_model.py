@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -125,11 +125,14 @@ def forward_seconds(recipe: Recipe, shape: Sequence[int], *, device: str) -> flo
     return min(times)
 
 
-def fastest_choice(shares: Mapping[str, Tensor], table: CostTable, *, most: float) -> Genotype:
+def fastest_choice(
+    shares: Mapping[str, Tensor], table: CostTable, *, most: float, cells: Collection[str] = CELLS
+) -> Genotype:
     """The genotype of the largest shares whose predicted pass takes at most ``most`` seconds.
 
     Starting from the argmax, the edge that gives up the least share (log) per second saved steps to a cheaper
-    candidate until the limit holds. ``shares``: softmax(alpha) per cell, (edges, candidates).
+    candidate until the limit holds. ``shares``: softmax(alpha) per cell, (edges, candidates); ``cells``: those that may
+    change.
     Raises InputError when even the fastest candidates are too slow.
     """
     chosen = {cell: [int(i) for i in shares[cell].argmax(dim=1)] for cell in CELLS}
@@ -140,7 +143,7 @@ def fastest_choice(shares: Mapping[str, Tensor], table: CostTable, *, most: floa
     while (slow := table.total(genotype())) > most:
         steps = [
             (float(torch.log(shares[cell][edge, now] / shares[cell][edge, other])) / saved, cell, edge, other)
-            for cell in CELLS for edge, now in enumerate(chosen[cell]) for other in range(len(OPERATORS))
+            for cell in cells for edge, now in enumerate(chosen[cell]) for other in range(len(OPERATORS))
             if (saved := table.candidates[cell][edge][now] - table.candidates[cell][edge][other]) > 1e-9
         ]
         if not steps:

@@ -11,6 +11,10 @@ from AutoRegLib.core.measures import validation_measure
 from AutoRegLib.core.recipe import WEIGHTS, Recipe
 from AutoRegLib.core.records import make_folder, write_whole
 
+#: what a stage's validation loss is, by what judges it
+JUDGED = {"segmentation": "1 - Dice + folds", "landmarks": "distance of landmarks (mm) + folds",
+          "unsupervised": "loss at the start's weights + folds", "registration": "loss of training"}
+
 
 def search_figures(history: Sequence[dict[str, Any]], recipe: Recipe, folder: Path) -> list[Path]:
     """Draw what the history holds into ``folder``; nothing where matplotlib is not installed."""
@@ -57,20 +61,20 @@ def _architecture(history: Sequence[dict[str, Any]], new_figure: Any) -> Any:
 
 
 def _weights(history: Sequence[dict[str, Any]], new_figure: Any) -> Any:
-    """The four loss weights and the validation loss over the steps of their stage."""
+    """The searched loss weights and the validation loss over the steps of their stage."""
     rows = [row for row in history if "smoothness" in row]
     if len(rows) < 2:
         return None
     figure = new_figure(figsize=(9.0, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     steps = [row["step"] for row in rows]
-    for name, facts in WEIGHTS.items():
-        left.plot(steps, [row[name] for row in rows], marker=".", label=facts["title"])
+    for name in (n for n in WEIGHTS if n in rows[0]):
+        left.plot(steps, [row[name] for row in rows], marker=".", label=WEIGHTS[name]["title"])
     left.set(title="Loss weights", xlabel="step", ylabel="value")
     left.legend(frameon=False)
     known = [(row["step"], row["upper_loss"]) for row in rows if "upper_loss" in row]
     right.plot([s for s, _ in known], [v for _, v in known], marker=".", color="tab:gray")
-    right.set(title="What judges them: validation loss", xlabel="step", ylabel="1 - Dice + folds")
+    right.set(title="What judges them: validation loss", xlabel="step", ylabel=JUDGED[rows[-1]["judge"]])
     return figure
 
 

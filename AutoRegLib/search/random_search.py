@@ -21,10 +21,11 @@ from AutoRegLib.learning.budget import Clock
 from AutoRegLib.learning.checkpoint import load_checkpoint, save_checkpoint
 from AutoRegLib.learning.data import prepare
 from AutoRegLib.learning.determinism import identity, provenance
-from AutoRegLib.learning.train import judge_pairs
+from AutoRegLib.learning.judging import judge_pairs
 from AutoRegLib.networks.registry import build_network
 from AutoRegLib.search.search import runnable_stages
-from AutoRegLib.search.successive_halving import STAGE, finals_judge, run_finals
+from AutoRegLib.search.successive_halving import STAGE, by_hand, finals_judge, run_finals, unlike
+from AutoRegLib.search.upper_variables import searched_weights
 
 #: at most, with the start among them; the first of four rounds is then about as long for each as in a search's finals
 CANDIDATES = 16
@@ -98,26 +99,31 @@ def affordable(seconds: float, once: float) -> int:
 
 
 def draw_candidates(recipe: Recipe, uppers: set[str], *, count: int) -> list[tuple[str, Recipe]]:
-    """The recipe itself, then ``count - 1`` random ones that differ in ``uppers`` only, drawn by its seed."""
+    """As many candidates, the recipe itself first; they differ in ``uppers`` only, and are drawn by its seed.
+
+    The field is that of a search's finals: the same candidates made by hand, and every other draw on one similarity.
+    """
     rng = Random(f"{recipe.seed}/random search")
     start = recipe.genotype or Genotype()
-    drawn = [("start", recipe)]
+    drawn = by_hand(recipe, uppers)
     for number in range(1, count):
-        genotype, weights = Genotype.random(rng), random_weights(recipe.loss_weights, rng)
+        genotype, weights = Genotype.random(rng), random_weights(recipe, rng)
+        weights = weights.on_one_similarity() if number % 2 == 0 else weights
         kept = {cell: start.cell(cell) for cell in CELLS if cell.split("_")[0] not in uppers}
         drawn.append((f"random {number}", replace(
             recipe, genotype=replace(genotype, **kept),  # type: ignore[arg-type]
             loss_weights=weights if "lambda" in uppers else recipe.loss_weights,
         )))
-    return drawn
+    return unlike(drawn)[:count]
 
 
-def random_weights(start: LossWeights, rng: Random) -> LossWeights:
-    """A share uniform from 0 to 1, the others log-uniform within ``FACTOR`` of the start."""
+def random_weights(recipe: Recipe, rng: Random) -> LossWeights:
+    """The searched ones drawn: a share uniform from 0 to 1, the others log-uniform within ``FACTOR`` of the start."""
+    start = recipe.loss_weights
 
     def drawn(name: str) -> float:
         if WEIGHTS[name]["free"] == "logit":
             return rng.random()
         return float(getattr(start, name)) * math.exp(rng.uniform(-1.0, 1.0) * math.log(FACTOR))
 
-    return LossWeights(**{name: drawn(name) for name in WEIGHTS})
+    return replace(start, **{name: drawn(name) for name in searched_weights(recipe)})

@@ -5,7 +5,7 @@ Reference: docs/method.md, section 1.4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from AutoRegLib.learning.budget import Clock
 from AutoRegLib.learning.data import Cohort, prepare
 from AutoRegLib.learning.determinism import identity, provenance
 from AutoRegLib.search.bilevel import Tensors
-from AutoRegLib.search.card import search_card
+from AutoRegLib.search.card import found_gain, search_card
 from AutoRegLib.search.cost_model import (
     CostTable,
     choice_shares,
@@ -103,20 +103,22 @@ def search(
         monitor.event("warning", code="no-finals", text=text)
     elif len(shares) > len(stages):
         begin(FINALS)
-        candidates = finalists(recipe, found, shares_of(stages, state.found), cohort, costs, state)
+        candidates = finalists(recipe, found, shares_of(stages, state.found), cohort, costs, state,
+                               uppers={stage.upper for stage in stages})
         winner, found = run_finals(
             candidates, cohort, steps=recipe.search.final_steps, seconds=state.seconds, history=state.history,
             keep=keep, monitor=monitor, saved=state.inside,
         )
     _write_results(output, recipe, found, state.history, cohort, monitor, facts=partial(
-        provenance, recipe, scenario, device, seconds=round(clock.used, 1), winner=winner or "found, untried"))
+        provenance, recipe, scenario, device, seconds=round(clock.used, 1), winner=winner or "found, untried",
+        **({} if (gain := found_gain(state.history)) is None else {"found_gain": gain})))
     path.unlink(missing_ok=True)
     return found
 
 
 def finalists(
     recipe: Recipe, found: Recipe, shares: Mapping[str, Tensor], cohort: Cohort, costs: CostTable | None,
-    state: SearchState,
+    state: SearchState, *, uppers: Collection[str],
 ) -> list[tuple[str, Recipe]]:
     """Who enters the finals, the start first: as many as the time allows, each within the limit on seconds."""
     found = within_limit(found, shares, costs)
@@ -126,7 +128,7 @@ def finalists(
     else:
         most = affordable(recipe.search.finalists, seconds=state.seconds, step=step_cost(recipe, cohort)[0])
     start = within_limit(recipe, {}, costs)  # as it would have to be to keep the limit on seconds
-    return fast_enough(nominate(start, found, shares=shares, work=work), recipe, costs)[:most]
+    return fast_enough(nominate(start, found, uppers=uppers, shares=shares, work=work), recipe, costs)[:most]
 
 
 def _with_found(recipe: Recipe, stages: Sequence[Stage], state: SearchState) -> Recipe:

@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from AutoRegLib.core.errors import DivergedError
 from AutoRegLib.core.jobs import Monitor
-from AutoRegLib.core.recipe import Judge, Recipe, Stage
+from AutoRegLib.core.recipe import Judge, Recipe, Stage, contained_weights
 from AutoRegLib.learning.budget import CHECKPOINT_SECONDS, Clock, heed
 from AutoRegLib.learning.data import Batch, Cohort, choose_judge, coarser
 from AutoRegLib.learning.determinism import generator
@@ -101,7 +101,8 @@ def run_stage(
         now = _copied(upper)
         figures = {"lower_loss": float(loss), **({} if upper_loss is None else {"upper_loss": upper_loss})}
         history.append(
-            {"stage": stage.name, "step": clock.step, "seconds": round(clock.used, 1), **figures, **kind.row(now)}
+            {"stage": stage.name, "judge": judge, "step": clock.step, "seconds": round(clock.used, 1), **figures,
+             **kind.row(now)}
         )
         for name, value in figures.items():
             monitor.event("metric", name=name, value=value, step=clock.step)
@@ -155,7 +156,7 @@ def build_problem(
     recipe: Recipe, stage: Stage, cohort: Cohort, network: torch.nn.Module, *, costs: CostTable | None = None
 ) -> BilevelProblem:
     """The stage's two losses as pure functions of (weights, upper, drawn batch)."""
-    kind, standard = UPPERS[stage.upper], as_weights(recipe.loss_weights)
+    kind, standard = UPPERS[stage.upper], as_weights(contained_weights(recipe))
 
     def terms(weights: Mapping[str, Tensor], upper: Mapping[str, Tensor], drawn: Draw) -> Any:
         batch, moved = drawn
@@ -166,7 +167,7 @@ def build_problem(
             offset = {name: value - upper[name].detach() for name, value in here.items()}
             weights = respond(weights, offset, spread=stage.spread)
         prediction = functional_call(network, dict(weights), (batch.moving, batch.fixed, mixture))
-        return prediction, lambdas or standard
+        return prediction, {**standard, **(lambdas or {})}
 
     def registration(weights: Mapping[str, Tensor], upper: Mapping[str, Tensor], drawn: Draw) -> Tensor:
         batch, moved = drawn

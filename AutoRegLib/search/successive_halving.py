@@ -11,20 +11,23 @@ Reference: Jamieson & Talwalkar, Non-stochastic best arm identification, AISTATS
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.genotype import CELLS, OPERATORS, Genotype
 from AutoRegLib.core.jobs import Monitor
-from AutoRegLib.core.recipe import LossWeights, Recipe
+from AutoRegLib.core.recipe import Recipe, contained_weights
 from AutoRegLib.core.records import to_plain
 from AutoRegLib.learning.budget import CHECKPOINT_SECONDS, Clock, heed
 from AutoRegLib.learning.data import Cohort
-from AutoRegLib.learning.train import judge_pairs, train_step, update_average
+from AutoRegLib.learning.judging import judge_pairs
+from AutoRegLib.learning.train import train_step, update_average
 from AutoRegLib.networks.registry import build_network, count_parameters
 from AutoRegLib.search.cost_model import CostTable, choice_shares, fastest_choice
 
@@ -33,6 +36,8 @@ STAGE = "finals"
 LEAN = 0.5
 #: in a short search fewer finalists enter: each is to have so many steps in the first round
 FIRST_STEPS = 40
+#: what the stages found, as they found it
+FOUND = "found"
 #: the start with less to compute
 PLAINER = ("start on one similarity", "start on one similarity at full scale")
 _WORST = 1e9
@@ -53,27 +58,48 @@ class Finalist:
     scores: list[float] = field(default_factory=list)  # one per validation pair, after the last round
 
 
-def nominate(
-    start: Recipe, found: Recipe, *, shares: Mapping[str, Tensor] | None = None, work: CostTable | None = None,
-) -> list[tuple[str, Recipe]]:
-    """The start first, then what was found, whole, in parts and leaner; no recipe twice.
+def by_hand(start: Recipe, uppers: Collection[str]) -> list[tuple[str, Recipe]]:
+    """The start and the candidates that need no search, which every method of searching ``uppers`` gets alike.
 
+    They differ from the start in what is searched only: a search of operators does not win by another loss.
+    """
+    named = [("start", start)]
+    if "lambda" in uppers:
+        plain = start.loss_weights.on_one_similarity()
+        for name, weights in zip(PLAINER, (plain, plain.at_full_scale()), strict=True):
+            named.append((name, replace(start, loss_weights=weights)))
+    return unlike(named)
+
+
+def unlike(candidates: Sequence[tuple[str, Recipe]]) -> list[tuple[str, Recipe]]:
+    """Those that no earlier one equals in operators and in the loss weights that its network's loss contains."""
+    kept: dict[Any, tuple[str, Recipe]] = {}
+    for name, recipe in candidates:
+        kept.setdefault((recipe.genotype, contained_weights(recipe)), (name, recipe))
+    return list(kept.values())
+
+
+def nominate(
+    start: Recipe, found: Recipe, *, uppers: Collection[str], shares: Mapping[str, Tensor] | None = None,
+    work: CostTable | None = None,
+) -> list[tuple[str, Recipe]]:
+    """The start first, then what was found, whole, by hand, in parts and leaner; no recipe twice.
+
+    What was found stands second: whoever wins, its own figures are there. All differ in ``uppers`` only.
     ``shares``: softmax(alpha) of the searched cells, (edges, candidates). The parts of the architecture are its
     surest edges: those whose found operator leads the start's by the most. ``work``: what the operators cost.
     Finalists train for equal time, so a cheaper step is more steps: the lean ones drop the similarity that the mix
     favours less, or the coarser scales too, or take the largest shares that half of the start's work allows.
     """
     here, there = start.genotype or Genotype(), found.genotype or Genotype()
-    one, plain = _on_one(found.loss_weights), _on_one(start.loss_weights)
-    candidates = [("start", start)]
-    for name, weights in zip(PLAINER, (plain, plain.at_full_scale()), strict=True):
-        candidates.append((name, replace(start, loss_weights=weights)))
+    one = found.loss_weights.on_one_similarity() if "lambda" in uppers else found.loss_weights
+    candidates = [("start", start), (FOUND, found), *by_hand(start, uppers)]
     candidates.append(("found loss weights on one similarity", replace(start, loss_weights=one)))
     if shares and work is not None:
-        lean = fastest_choice({**choice_shares(there), **shares}, work, most=LEAN * work.total(here))
-        candidates.append(("found at half the work", replace(found, genotype=lean, loss_weights=one)))
+        with suppress(InputError):  # the cells that were not searched may be more than half of the work
+            lean = fastest_choice({**choice_shares(there), **shares}, work, most=LEAN * work.total(here), cells=shares)
+            candidates.append(("found at half the work", replace(found, genotype=lean, loss_weights=one)))
     candidates += [
-        ("found", found),
         ("found loss weights", replace(start, loss_weights=found.loss_weights)),
         ("found architecture", replace(start, genotype=found.genotype)),
     ]
@@ -82,16 +108,7 @@ def nominate(
         if count < len(ranked):
             name = "surest edge" if count == 1 else f"{count} surest edges"
             candidates.append((name, replace(start, genotype=_changed(here, there, ranked[:count]))))
-    named: list[tuple[str, Recipe]] = []
-    for name, recipe in candidates:
-        if all((recipe.genotype, recipe.loss_weights) != (r.genotype, r.loss_weights) for _, r in named):
-            named.append((name, recipe))
-    return named
-
-
-def _on_one(weights: LossWeights) -> LossWeights:
-    """The same weights with the similarity that the mix favours alone; the other is then not computed at all."""
-    return replace(weights, similarity_mix=float(weights.similarity_mix >= 0.5))
+    return unlike(candidates)
 
 
 def affordable(most: int, *, seconds: float | None, step: float) -> int:

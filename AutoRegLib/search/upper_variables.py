@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
 
 from AutoRegLib.core.genotype import OPERATORS, Genotype
-from AutoRegLib.core.recipe import Recipe
-from AutoRegLib.losses.objective import to_constrained, to_free, to_record
+from AutoRegLib.core.recipe import WEIGHTS, Recipe, contained_weights
+from AutoRegLib.losses.objective import to_constrained, to_free
 from AutoRegLib.networks.autoreg import searched_cells
 from AutoRegLib.search.bilevel import Tensors
 
@@ -60,15 +60,34 @@ def _architecture(kind: str) -> Upper:
     )
 
 
+def searched_weights(recipe: Recipe) -> tuple[str, ...]:
+    """The loss weights that a search of this recipe moves: those of terms that its loss computes.
+
+    A weight of exactly 0, or a share of exactly 0 or 1, leaves a term out, as does a network without coarser scales:
+    what has no gradient would drift. The smoothness is always searched.
+    """
+    values = asdict(contained_weights(recipe))
+    return tuple(name for name, value in values.items() if name == "smoothness" or (
+        0.0 < value < 1.0 if WEIGHTS[name]["free"] == "logit" else value > 0.0))
+
+
 def _loss_weights() -> Upper:
+    def start(recipe: Recipe) -> Tensors:
+        free = to_free(recipe.loss_weights)
+        return {name: free[name] for name in searched_weights(recipe)}
+
+    def apply_to(recipe: Recipe, free: Tensors) -> Recipe:
+        found = {name: float(value) for name, value in to_constrained(free).items()}
+        return replace(recipe, loss_weights=replace(recipe.loss_weights, **found))
+
     def change(before: Tensors, after: Tensors) -> float:
         return max(float((after[n] - before[n]).abs()) for n in before)  # free values: a relative change
 
     return Upper(
         searched=(),
-        start=lambda recipe: to_free(recipe.loss_weights),
+        start=start,
         use=lambda free: ({}, to_constrained(free)),
-        apply_to=lambda recipe, free: replace(recipe, loss_weights=to_record(free)),
+        apply_to=apply_to,
         row=lambda free: {name: round(float(v), 5) for name, v in to_constrained(free).items()},
         change=change,
     )

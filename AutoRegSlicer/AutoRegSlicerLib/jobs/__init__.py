@@ -1,1 +1,1 @@
-"""Jobs: folders, child processes, states, progress, estimates. No Qt."""
+"""What stands behind ``jobs_ui``: states, the tail of the events, the child process, messages."""

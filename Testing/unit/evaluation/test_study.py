@@ -30,6 +30,7 @@ from AutoRegLib.evaluation.study_report import (
 )
 from AutoRegLib.registration.metrics import peak_memory_bytes, reset_peak_memory
 from AutoRegLib.search.random_search import CANDIDATES, FACTOR, affordable, draw_candidates, judgements
+from AutoRegLib.search.successive_halving import by_hand
 
 
 def test_names_are_unambiguous_and_every_row_stands_in_a_table() -> None:
@@ -83,7 +84,9 @@ def test_random_candidates_differ_in_what_is_searched_only() -> None:
     whole = draw_candidates(start, {"feature", "deformation", "lambda"}, count=CANDIDATES)
     assert whole[0] == ("start", start) and len({name for name, _ in whole}) == CANDIDATES
     assert whole == draw_candidates(start, {"feature", "deformation", "lambda"}, count=CANDIDATES)
-    for _, recipe in whole[1:]:
+    byhand = by_hand(start, {"lambda"})
+    assert whole[: len(byhand)] == byhand, "what a search's finals get without searching"
+    for _, recipe in whole[len(byhand):]:
         assert replace(recipe, genotype=start.genotype, loss_weights=start.loss_weights) == start
         for name in ("smoothness", "half_scale", "quarter_scale"):
             assert 1 / FACTOR <= getattr(recipe.loss_weights, name) / getattr(start.loss_weights, name) <= FACTOR

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -60,6 +61,25 @@ def test_training_starts_from_the_weights_of_an_installed_model(train: Train, mo
     assert "older" in (tmp_path / "new" / "card.md").read_text()
     steps = [line.split(",")[0] for line in (tmp_path / "new" / "history.csv").read_text().splitlines()]
     assert steps[:2] == ["step", "0"]  # the start is judged too
+
+
+def test_training_tries_refinements_and_registering_uses_the_one_that_validation_liked(
+    train: Train, tmp_path: Path
+) -> None:
+    """A network that has learnt nothing gains by every refinement: the cheap one, or the whole where that is better."""
+    train(RECIPE)
+    made = load_bundle(tmp_path / "new")
+    tried = made.metrics["finishes"]
+    assert set(tried) == {"0", "auto", "full", "pairs"} and tried["pairs"] >= 2
+    assert made.finish in (0, "auto", "full")
+    assert tried[str(made.finish)]["score"] >= tried["0"]["score"]
+    assert f"--refine {made.finish}" in (tmp_path / "new" / "card.md").read_text()
+    case = min((tmp_path / "data").rglob("*.nii.gz"))
+    report = perform(JobRequest("register", {
+        "fixed": str(case), "moving": str(case), "model": str(tmp_path / "new"), "output": str(tmp_path / "out"),
+        "device": "cpu"}))
+    assert ("refine" in report) == (made.finish != 0) and f"--refine {made.finish}" in report["refine_choice"]
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["refine_choice"] == report["refine_choice"]
 
 
 def test_what_does_not_fit_is_named(train: Train) -> None:

@@ -90,6 +90,21 @@ def test_it_goes_on_from_the_networks_velocity() -> None:
     assert error(again.displacement, truth) < error(torch.zeros_like(truth), truth) / 3
 
 
+def test_a_finish_keeps_the_answer_and_runs_the_finest_level_alone() -> None:
+    moving, fixed, truth = scene(2)
+    recipe = recipe_for(2)
+    first = refine_prediction(zero(fixed), moving, fixed, recipe=recipe, iterations=2)
+    answer = Prediction(first.displacement, first.velocity)
+    short = refine_prediction(answer, moving, fixed, recipe=recipe, finish=True)
+    assert [level.factor for level in short.levels] == [1] and 0 < short.levels[0].iterations <= 15
+    assert short.loss_after < short.loss_before == pytest.approx(first.loss_after, rel=0.02)
+    assert error(short.displacement, truth) < error(first.displacement, truth)
+    three = refine_prediction(answer, moving, fixed, recipe=recipe, finish=True, iterations=3)
+    assert [level.iterations for level in three.levels] == [3]
+    full = refine_prediction(answer, moving, fixed, recipe=recipe, finish=True, iterations="full")
+    assert [level.factor for level in full.levels] == list(level_factors(SHAPES[2]))
+
+
 def test_a_displacement_without_velocity_is_composed() -> None:
     moving, fixed, truth = scene(2)
     half = 0.5 * truth
@@ -139,6 +154,9 @@ def test_the_stopping_rule() -> None:
     assert not converged([1.0, 0.9, 0.8, 0.7, 0.6, 0.5], window=3, tolerance=0.01)
     assert converged([1.0, 0.999, 0.998, 0.997, 0.996, 0.995], window=3, tolerance=0.01)
     assert converged([0.5, 0.5, 0.5, 0.9, 0.9, 0.9], window=3, tolerance=0.01)  # rising
+    falling = [1.0, 0.8, 0.7, 0.69, 0.68, 0.67]
+    assert not converged(falling, window=2, tolerance=0.0, share=0.05)  # 0.02 of 0.325 gained
+    assert converged(falling, window=2, tolerance=0.0, share=0.1)
     moving, fixed, _ = scene(2)
     found = refine_prediction(zero(fixed), moving, fixed, recipe=recipe_for(2), iterations=500)
     assert found.levels[-1].converged and found.levels[-1].iterations < 100

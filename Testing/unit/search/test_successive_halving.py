@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 
 from AutoRegLib.core.genotype import CELLS, OPERATORS, Genotype
-from AutoRegLib.core.recipe import LossWeights, Recipe
+from AutoRegLib.core.recipe import LossWeights, Recipe, contained_weights, with_own_loss
+from AutoRegLib.losses.objective import as_weights, whole_weight
 from AutoRegLib.search.cost_model import count_candidates
-from AutoRegLib.search.successive_halving import PLAINER, Finalist, _better_half, _winner, affordable, nominate
+from AutoRegLib.search.successive_halving import (
+    PLAINER,
+    Finalist,
+    _better_half,
+    _winner,
+    affordable,
+    by_hand,
+    nominate,
+)
+from AutoRegLib.search.upper_variables import UPPERS, searched_weights
 
+EVERY = ("feature", "deformation", "lambda")
 START = Recipe()
 FOUND = replace(START, genotype=Genotype.uniform("sep5"), loss_weights=LossWeights(smoothness=3.0))
 
@@ -23,9 +36,9 @@ def test_nominations_are_the_start_the_whole_leaner_ones_and_the_surest_parts() 
         rows[:, OPERATORS.index("dil7")] = 0.15
     shares["feature_quarter"][1, OPERATORS.index("sep5")] = 0.5
     work = count_candidates(START)
-    named = dict(nominate(START, FOUND, shares=shares, work=work))
-    assert list(named)[:8] == ["start", *PLAINER, "found loss weights on one similarity", "found at half the work",
-                               "found", "found loss weights", "found architecture"]
+    named = dict(nominate(START, FOUND, uppers=EVERY, shares=shares, work=work))
+    assert list(named)[:8] == ["start", "found", *PLAINER, "found loss weights on one similarity",
+                               "found at half the work", "found loss weights", "found architecture"]
     assert named[PLAINER[0]] == replace(START, loss_weights=LossWeights(similarity_mix=1.0))
     assert named[PLAINER[1]] == replace(START, loss_weights=LossWeights(1.0, half_scale=0.0, quarter_scale=0.0))
     one = named["found loss weights on one similarity"]
@@ -37,7 +50,34 @@ def test_nominations_are_the_start_the_whole_leaner_ones_and_the_surest_parts() 
     assert named["surest edge"].genotype == replace(Genotype(), feature_quarter=("conv3", "sep5", "conv3"))
     assert named["surest edge"].loss_weights == START.loss_weights
     settled = replace(START, loss_weights=LossWeights(similarity_mix=0.0, half_scale=0.0, quarter_scale=0.0))
-    assert [name for name, _ in nominate(settled, settled)] == ["start"], "no recipe twice"
+    assert [name for name, _ in nominate(settled, settled, uppers=EVERY)] == ["start"], "no recipe twice"
+
+
+def test_finalists_change_what_is_searched_only() -> None:
+    """A search of the feature cells is not won by another loss, nor by other deformation cells."""
+    found = replace(START, genotype=replace(Genotype(), feature_half=("sep5",) * 3))
+    shares = {cell: torch.full((3, 8), 0.125) for cell in CELLS[:2]}
+    named = nominate(START, found, uppers={"feature"}, shares=shares, work=count_candidates(START))
+    assert [name for name, _ in named][:2] == ["start", "found"]
+    for name, recipe in named:
+        assert recipe.loss_weights == START.loss_weights, name
+        assert recipe.genotype is not None and recipe.genotype.deformation_half == ("conv3",) * 3
+    assert by_hand(START, {"feature"}) == [("start", START)]
+
+
+def test_a_network_without_coarser_scales_has_no_weights_for_them() -> None:
+    """They would drift without a gradient, and count in what all weights come to."""
+    recipe = replace(START, network=replace(START.network, name="voxelmorph2"))
+    assert searched_weights(START) == ("similarity_mix", "smoothness", "half_scale", "quarter_scale")
+    assert searched_weights(recipe) == ("similarity_mix", "smoothness")
+    assert whole_weight(as_weights(contained_weights(recipe))) == 2.5
+    own = with_own_loss(recipe)
+    assert searched_weights(own) == ("smoothness",)
+    free = UPPERS["lambda"].start(own)
+    found = UPPERS["lambda"].apply_to(own, {"smoothness": free["smoothness"] + 1.0})
+    assert found.loss_weights == replace(own.loss_weights, smoothness=found.loss_weights.smoothness)
+    assert found.loss_weights.smoothness == pytest.approx(1.5 * math.e)
+    assert [name for name, _ in by_hand(recipe, EVERY)] == ["start", PLAINER[0]], "full scale is all it has"
 
 
 def test_a_short_search_has_fewer_finalists() -> None:
