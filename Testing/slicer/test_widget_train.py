@@ -344,3 +344,15 @@ def test_voxels_of_label_maps_are_read_once_and_again_only_when_they_change(
     desk.wait(lambda: "is no label map" in why(desk.ui.autoSearchButton))
     desk.settle()
     assert read[25:] == ["case 05 labels"] and "case 05" in why(desk.ui.autoSearchButton)
+
+
+def test_a_trial_that_is_judged_again_is_drawn_again(desk: Desk) -> None:
+    from AutoRegSlicerLib.jobs.jobs import JobState, JobStatus
+
+    def seen(*dice: float) -> list[float]:
+        trials = tuple({"id": i, "name": str(i), "dice": value} for i, value in enumerate(dice))
+        desk.widget.trainPanel.follow([JobStatus(Path("job"), "search", "x", JobState.Running, trials=trials)])
+        return [y for name, points, _ in desk.ui.searchPlotView.curves() if name == "Dice" for _, y in points]
+
+    assert seen(0.3, 0.4) == [0.3, 0.4]
+    assert seen(0.3, 0.6) == [0.3, 0.6]  # the next round, as many trials as before

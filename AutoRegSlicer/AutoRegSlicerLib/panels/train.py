@@ -108,10 +108,10 @@ class TrainPanel:
                 self._plot(view, latest, update)
 
     def _plot(self, view: str, status: JobStatus, update: Any) -> None:
-        count = (status.folder, sum(map(len, status.metrics.values())), len(status.trials))
-        if self._plotted.get(view) == count:
+        drawn = (status.folder, sum(map(len, status.metrics.values())), repr(status.trials))  # judged again: other Dice
+        if self._plotted.get(view) == drawn:
             return
-        self._plotted[view] = count
+        self._plotted[view] = drawn
         charts = update(self.session.scene, status)
         chart = charts[0] if isinstance(charts, tuple) else charts
         node = self._views[view]
