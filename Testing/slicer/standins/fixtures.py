@@ -28,6 +28,10 @@ from standins.stopwatch import Stopwatch
 MOST_SECONDS = 0.2  # no handler of an event may hold the window longer
 
 
+#: what holds on to the stand-ins of the scene before
+FRESH = ("panels", "parameters", "module_logic", "selftest")
+
+
 @dataclass
 class Answers:
     """Takes the place of the dialogs: answers with what a test put in, and notes the questions."""
@@ -121,7 +125,7 @@ def make_desk(
     standins.install(scene, folder / "slicer.ini", source)
     pythonqt.refused.clear()
     sys.modules.pop("AutoRegSlicer", None)
-    for name in [n for n in sys.modules if n.startswith(("AutoRegSlicerLib.panels", "AutoRegSlicerLib.parameters"))]:
+    for name in [n for n in sys.modules if n.startswith(tuple(f"AutoRegSlicerLib.{part}" for part in FRESH))]:
         del sys.modules[name]  # they hold on to the stand-ins of the scene before
     stopwatch, qtbits = Stopwatch(), importlib.import_module("AutoRegSlicerLib.panels.qtbits")
     stopwatch.watch(qtbits)
