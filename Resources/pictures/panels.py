@@ -126,15 +126,16 @@ def reopened(desk: Any, verbs: set[str]) -> bool:
     return True
 
 
-def searchAndTrain(desk: Any, minutes: float) -> None:
-    """Add the cases, search, train what was found for twice as long; what an earlier run gave is opened again."""
+def searchAndTrain(desk: Any, minutes: float, training: float) -> None:
+    """Add the cases, search, train what was found; what an earlier run gave is opened again."""
     from AutoRegSlicerLib.panels.choices import SearchPreset
 
     ui, p = desk.ui, desk.parameters
     ui.addFromSceneButton.click()
     desk.settle()
     ui.checkDataButton.click()
-    p.searchPreset, p.learnFromLabels, p.trainingMinutes = SearchPreset.Custom, True, 2 * minutes
+    p.searchPreset, p.learnFromLabels, p.trainingMinutes = SearchPreset.Custom, True, training
+    p.validationPercent = 30.0
     desk.settle()
     p.searchMinutes = minutes  # the preset has set its own
     desk.settle()
@@ -146,7 +147,7 @@ def searchAndTrain(desk: Any, minutes: float) -> None:
         desk.settle()
         ui.startTrainingButton.click()
         desk.wait(lambda: desk.session.statuses[-1].verb == "train", 60)
-        finish(desk, 600 + 120 * minutes)
+        finish(desk, 600 + 60 * training)
     p.modelName = "brain-t1-longer"
     ui.trialsTableView.selectRow(0)
     desk.settle()
