@@ -31,8 +31,10 @@ from AutoRegLib.imaging.preprocess import to_grid
 from AutoRegLib.imaging.reach import voxels_beyond
 from AutoRegLib.imaging.volume import Volume, resample
 from AutoRegLib.registration.inverse import affine_guess, refine_inverse
-from AutoRegLib.registration.no_network import NAME, with_similarity
+from AutoRegLib.registration.no_network import NAME
 from AutoRegLib.registration.refine import Iterations, check_iterations, refine_prediction
+from AutoRegLib.registration.similarity import with_similarity
+from AutoRegLib.registration.unfolding import without_folds
 
 #: the steps that are announced; finer ones are only timed
 STAGES = ("read", "align", "network", "refine", "compose", "measure", "write")
@@ -48,7 +50,8 @@ class Registration:
     the moving image's grid, when asked for. ``way_back``: the transforms that undo the field one by one (moving
     to fixed, in that order), where the network integrates a velocity; else empty. ``refinement``: what the
     refinement did, in the words of the report; empty without one. ``unfolded``: voxels at which the network's
-    answer folded before its velocity was smoothed there.
+    answer, or the whole field on the fixed image's grid, folded before it was smoothed there. ``jacobian``: the
+    determinants of the field.
     Unit: mm LPS; seconds by step.
     """
 
@@ -60,6 +63,7 @@ class Registration:
     warnings: tuple[str, ...] = ()
     refinement: dict[str, Any] = dataclasses.field(default_factory=dict)
     unfolded: int = 0
+    jacobian: Volume | None = None
 
 
 class Clock:
@@ -138,18 +142,20 @@ def register_volumes(
                 similarity=similarity, monitor=monitor)
     with clock("compose", monitor):
         there, back = _fields(prediction, grid, squarings=model.recipe.network.squarings)
-        delivered = compose_on(fixed.geometry, there.to_transform(), *outer)
+        delivered, jacobian, mended = without_folds(compose_on(fixed.geometry, there.to_transform(), *outer))
         way_back = _way_back(back, outer)
     inverted = None
     if inverse:
         with clock("inverse", monitor):
             guess = compose_on(moving.geometry, *way_back) if way_back else affine_guess(delivered, moving.geometry)
             inverted = refine_inverse(delivered, guess)
+    torn = () if mended == 0 else (
+        f"the deformation folded at {mended} voxels and was smoothed around them until none was left",)
     unseen = (_MASKS_UNSEEN.format("the affine alignment alone" if level == "affine" else "nothing"),
               ) if masked and refine == 0 else ()
     beyond = () if initial is None else _beyond(outer, fixed.geometry)
     return Registration(delivered, inverted, alignment, way_back, clock.seconds,
-                        (*alignment.warnings, *unseen, *beyond), refinement, unfolded)
+                        (*alignment.warnings, *unseen, *beyond, *torn), refinement, unfolded + mended, jacobian)
 
 
 def _beyond(outer: Sequence[Any], fixed: Geometry) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ def assemble(
     volumes = ResultVolumes(
         before=resample(pair.moving, grid),
         warped=resample(pair.moving, grid, transform),
-        jacobian=jacobian_determinant(found.field),
+        jacobian=jacobian_determinant(found.field) if found.jacobian is None else found.jacobian,
         labels_before=None if labels is None else resample(labels, grid),
         warped_labels=None if labels is None else resample(labels, grid, transform),
     )

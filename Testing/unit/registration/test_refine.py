@@ -14,7 +14,7 @@ from torch import Tensor
 from AutoRegLib.core.errors import CancelledError, InputError
 from AutoRegLib.core.folds import folded
 from AutoRegLib.core.jobs import Monitor
-from AutoRegLib.core.recipe import LossWeights, Network, Recipe
+from AutoRegLib.core.recipe import LossWeights, Recipe
 from AutoRegLib.fields.jacobian import jacobian_determinant
 from AutoRegLib.fields.prediction import Prediction, integrate
 from AutoRegLib.fields.resample import resize_displacement
@@ -22,9 +22,8 @@ from AutoRegLib.fields.smooth import gaussian
 from AutoRegLib.fields.velocity import exponentiate
 from AutoRegLib.fields.warp import warp
 from AutoRegLib.imaging.geometry import Geometry
-from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.networks.none import NoNetwork
-from AutoRegLib.registration.no_network import correlation, no_network, with_similarity, working_spacing
+from AutoRegLib.registration.no_network import no_network, working_spacing
 from AutoRegLib.registration.refine import converged, level_factors, refine_prediction
 
 SHAPES = {2: (64, 72), 3: (40, 44, 36)}
@@ -227,24 +226,6 @@ def test_the_grid_without_a_model() -> None:
     huge = geometry((600, 600, 600), 0.5)
     assert working_spacing(huge, huge) == pytest.approx(300 / 256)
     assert no_network(fine, coarse).path == Path("none")
-
-
-def test_images_of_another_contrast_are_told_apart() -> None:
-    image = scene(2)[0][0, 0].numpy()
-    grid = geometry(SHAPES[2])
-    first, same, other = (Volume(array.astype(np.float32), grid, "intensity")
-                          for array in (image, 3 * image + 1, 1 - image))
-    assert correlation(first, same) == pytest.approx(1) and correlation(first, other) == pytest.approx(-1)
-    recipe = recipe_for(2)
-    for moving, kind, words in ((same, "lncc", "of one kind"), (other, "mind", "of different kinds")):
-        chosen, told = with_similarity(recipe, first, moving, "auto")
-        assert told["similarity"] == kind and words in told["similarity_reason"]
-        assert chosen.loss_weights.similarity_mix == (1.0 if kind == "lncc" else 0.0)
-    assert with_similarity(recipe, first, other, "lncc")[1] == {
-        "similarity": "lncc", "similarity_chosen_by": "request", "similarity_reason": "asked for"}
-    trained = replace(recipe, network=Network(), loss_weights=LossWeights(similarity_mix=0.5, smoothness=1.0))
-    chosen, told = with_similarity(trained, first, other, "auto")
-    assert chosen is trained and told["similarity"] == "lncc+mind" and "trained" in told["similarity_reason"]
 
 
 def test_full_masks_change_nothing() -> None:

@@ -1,0 +1,136 @@
+"""What images of a pair are compared by where no model says it: by what each similarity achieves on this very pair."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from AutoRegLib.bridge import to_tensor
+from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.core.verbs import Similarity
+from AutoRegLib.fields.prediction import Prediction
+from AutoRegLib.fields.resample import downsample
+from AutoRegLib.fields.smooth import gaussian
+from AutoRegLib.fields.warp import warp
+from AutoRegLib.imaging.volume import Volume
+from AutoRegLib.kernels.box import box_sum
+from AutoRegLib.registration.no_network import NAME, WEIGHTS
+from AutoRegLib.registration.refine import refine_prediction
+
+_ALIKE = 0.5  # deep inside: two persons of one contrast 0.46 to 0.98; of one person T1 with FLAIR 0.4, with T2 below 0
+_LOOKED_AT = {2: 128**2, 3: 32**3}  # voxels, for the correlation
+_TRIED = {2: 128**2, 3: 48**3}  # voxels, for the trials: of a brain at 1 mm every fourth
+_DEEP = 5  # voxels: a window all in tissue; borders to a dark background correlate whatever the contrast
+_FEW = 64  # voxels that tell nothing
+_SHIFT, _SIGMA = 0.6, 3.0  # voxels: mean length and smoothness of the warp that is to be found back
+_ITERATIONS = 20
+_BETTER = 0.97  # of what MIND leaves: a wrong local correlation ruins the pair, a needless MIND costs little
+
+
+def with_similarity(
+    recipe: Recipe, fixed: Volume, moving: Volume, similarity: Similarity, *, inside: np.ndarray | None = None,
+) -> tuple[Recipe, dict[str, str]]:
+    """The recipe of no network with the loss for this pair (a trained model keeps its own), and what it compares by.
+
+    Images whose brightness agrees inside tissue are of one kind: local correlation. For others short registrations
+    decide (:func:`left_over`); where they do not speak for local correlation it is MIND.
+
+    The second value has the report's keys ``similarity`` (lncc, mind, lncc+mind), ``similarity_chosen_by`` (images,
+    request, model) and ``similarity_reason``, a sentence.
+    Shape: both images on one grid, affinely aligned; ``inside`` (bool): the voxels that count, None all.
+    """
+    if recipe.network.name != NAME:
+        mix = recipe.loss_weights.similarity_mix
+        return recipe, {"similarity": "lncc" if mix == 1 else "mind" if mix == 0 else "lncc+mind",
+                        "similarity_chosen_by": "model", "similarity_reason": "the loss the model was trained with"}
+    chooser, reason = "request", "asked for"
+    if similarity == "auto":
+        chooser, value = "images", correlation(fixed, moving, inside=inside)
+        if value > _ALIKE:
+            similarity = "lncc"
+            reason = f"inside tissue the aligned images correlate by {value:.2f}, above {_ALIKE:g}: of one kind"
+        else:
+            left = {name: left_over(recipe, fixed, moving, name, inside=inside) for name in WEIGHTS}
+            similarity = "lncc" if left["lncc"] < min(_BETTER * left["mind"], 1.0) else "mind"
+            reason = (f"inside tissue the aligned images correlate by {value:.2f}, not above {_ALIKE:g}; of a small "
+                      "known warp put on the moving image, registering leaves " + " and ".join(
+                          f"{100 * share:.0f} % by {name}" for name, share in left.items()))
+    return replace(recipe, loss_weights=WEIGHTS[similarity]), {
+        "similarity": similarity, "similarity_chosen_by": chooser, "similarity_reason": reason}
+
+
+def correlation(fixed: Volume, moving: Volume, *, inside: np.ndarray | None = None) -> float:
+    """How alike the brightness of the same tissue is: the correlation deep inside both. Unit: -1 to 1.
+
+    Where the images have nearly no depth it is that of all that either image shows. Images without contrast count as
+    1: nothing tells them apart.
+
+    Shape: both images on one grid, affinely aligned; ``inside`` (bool): the voxels that count.
+    """
+    first, second, counted = _coarse(fixed, moving, inside, most=_LOOKED_AT)
+    tissue = [(image > image.min()) & counted for image in (first, second)]
+    deep = tissue[0] & tissue[1]
+    deep = box_sum(deep.float(), _DEEP) >= box_sum(torch.ones_like(deep, dtype=torch.float32), _DEEP) - 0.5
+    if int(deep.sum()) < _FEW:
+        deep = (tissue[0] | tissue[1]) & counted
+    if int(deep.sum()) < 2:
+        return 1.0
+    one, other = (image[deep].double() - image[deep].double().mean() for image in (first, second))
+    size = math.sqrt(float(one.square().sum()) * float(other.square().sum()))
+    return 1.0 if size == 0 else float((one * other).sum()) / size
+
+
+def left_over(
+    recipe: Recipe, fixed: Volume, moving: Volume, similarity: str, *, inside: np.ndarray | None = None,
+) -> float:
+    """Which part of a small known warp a similarity does not find back on this pair, coarsely registered.
+
+    The pair is registered as it is and with the warp ``w`` put on the moving image; the maps should differ by ``w``
+    alone. A similarity that sees nothing of this contrast leaves about 1, one that is misled more. None of them is
+    judged by its own value, and the truth of the pair is not needed.
+
+    Shape: as :func:`with_similarity`. Unit: 1.
+    """
+    moving_tensor, fixed_tensor, counted = _coarse(moving, fixed, inside, most=_TRIED)
+    shape = fixed_tensor.shape[2:]
+    tuned = replace(recipe, loss_weights=WEIGHTS[similarity])
+    noise = torch.randn((1, len(shape), *shape), generator=torch.Generator().manual_seed(0))
+    known = gaussian(noise, _SIGMA)
+    known = known * (_SHIFT / known.norm(dim=1).mean())
+    weights = counted.float() if inside is not None else None
+
+    def registered(image: Tensor) -> Tensor:
+        half = [(size + 1) // 2 for size in shape]
+        start = Prediction(torch.zeros_like(known), known.new_zeros(1, len(shape), *half))
+        return refine_prediction(start, image, fixed_tensor, recipe=tuned, iterations=_ITERATIONS,
+                                 fixed_mask=weights).displacement
+
+    plain, moved = registered(moving_tensor), registered(warp(moving_tensor, known))
+    both = moved + warp(known, moved)
+    tissue = (fixed_tensor > fixed_tensor.min()) & counted
+    if not bool(tissue.any()):
+        tissue = torch.ones_like(counted)
+    where = tissue[:, 0]
+    return float((both - plain).norm(dim=1)[where].mean() / known.norm(dim=1)[where].mean())
+
+
+def _coarse(
+    first: Volume, second: Volume, inside: np.ndarray | None, *, most: dict[int, int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Both images averaged until they have few voxels, and the voxels that count. Shape: (1, 1, *coarse)."""
+    dims, factor = first.geometry.dims, 1
+    while math.prod(size // factor for size in first.array.shape) > most[dims] and min(
+            first.array.shape) // (2 * factor) >= 4:
+        factor *= 2
+    counted = torch.ones(1, 1, *first.array.shape) if inside is None else torch.from_numpy(
+        inside.astype(np.float32))[None, None]
+    tensors = [to_tensor(first), to_tensor(second), counted]
+    pads = [amount for size in reversed(first.array.shape) for amount in (0, -size % factor)]
+    one, other, share = (downsample(F.pad(tensor, pads, mode="replicate") if any(pads) else tensor, factor)
+                         for tensor in tensors)
+    return one, other, share > 0.5
