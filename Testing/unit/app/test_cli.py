@@ -95,7 +95,7 @@ def test_refine_takes_a_number_or_auto(
     argv = ["register", "--model", "none", "--fixed", "f", "--moving", "g", "--output", "o", "--refine"]
     assert main([*argv, text]) == 0 and asked[0].arguments["refine"] == meant
     assert main([*argv, "much"]) == 2
-    assert "neither auto nor a whole number" in capsys.readouterr().err
+    assert "is not auto, full or a whole number" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("given", "message"), [
