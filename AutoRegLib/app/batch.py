@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from AutoRegLib.core.failures import explain
 from AutoRegLib.core.jobs import Monitor, Wish
 from AutoRegLib.core.pair_table import FIGURES, SUMMARY, PairLine
 from AutoRegLib.core.records import digest, make_folder, read_json, write_json, write_text
+from AutoRegLib.core.strict_json import read_object
 
 SCHEMA, SETTINGS = "autoreg-batch/1", "batch.json"
 COLUMNS = ("name", "state", *FIGURES, "error", "fixed", "moving")
@@ -64,8 +64,9 @@ def run_batch(
 
     for number, (pair, row) in enumerate(zip(pairs, rows, strict=True)):
         folder = output / pair.name
-        if resume and (folder / "report.json").is_file():
-            row |= {"state": "done", **figures(json.loads((folder / "report.json").read_text(encoding="utf-8")))}
+        report = _finished(folder) if resume else None
+        if report is not None:
+            row |= {"state": "done", **figures(report)}
             continue
         wish = monitor.wish()
         if wish == "cancel":
@@ -97,6 +98,14 @@ def run_batch(
     monitor.event("artifact", role="table", path=str(output / SUMMARY))
     return {"output": str(output), "pairs": len(pairs), "done": done, "failed": len(problems),
             "waiting": len(pairs) - done - len(problems)}
+
+
+def _finished(folder: Path) -> dict[str, Any] | None:
+    """The report of a pair that is done; one that cannot be read any more is made again."""
+    try:
+        return read_object(folder / "report.json")
+    except InputError:
+        return None
 
 
 def _claimed(folder: Path, mark: str, *, overwrite: bool) -> Path:

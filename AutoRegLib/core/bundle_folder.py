@@ -6,7 +6,6 @@ their header alone, which says how many values there are and how long the file m
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import zipfile
@@ -21,12 +20,14 @@ from AutoRegLib.core.errors import AutoRegError, InputError
 from AutoRegLib.core.places import models_folder
 from AutoRegLib.core.recipe import Recipe, read_recipe
 from AutoRegLib.core.records import make_folder, persist, write_whole
+from AutoRegLib.core.strict_json import MOST_BYTES as MOST_JSON
+from AutoRegLib.core.strict_json import parse_object, read_object
 
 WEIGHTS = "weights.safetensors"
 FILES = ("recipe.json", WEIGHTS, "card.md", "provenance.json", "metrics.json", "history.csv")
 #: bytes of one file in an archive; a model has some megabytes, its words and figures some kilobytes
 MOST_BYTES = dict.fromkeys(FILES, 64_000_000) | {WEIGHTS: 4_000_000_000}
-_LONGEST_HEADER = 100_000_000  # bytes; the limit of the format's own reader
+_LONGEST_HEADER = MOST_JSON
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ class Bundle:
 
     def validation(self, name: str) -> float | None:
         """A figure of the validation split: dice, folds, loss; None when it was not measured."""
-        value = self.metrics.get("validation", {}).get(f"val_{name}")
-        return None if value is None else float(value)
+        value = _part(self.metrics, "validation").get(f"val_{name}")
+        return float(value) if isinstance(value, (int, float)) else None
 
     @property
     def loss(self) -> str:
@@ -84,9 +85,15 @@ class Bundle:
             "name": self.name, "path": str(self.folder), "network": self.network, "spatial_dims": recipe.spatial_dims,
             "spacing_mm": list(self.spacing), "modality": self.modality,
             "scenario": self.provenance.get("scenario", ""), "parameters": self.parameters,
-            "validation": dict(self.metrics.get("validation", {})),
+            "validation": _part(self.metrics, "validation"),
             "labels_in_training": recipe.objective.label_weight > 0,
         }
+
+
+def _part(facts: dict[str, Any], name: str) -> dict[str, Any]:
+    """The object of that name in what a stranger's model says; empty where there is none."""
+    part = facts.get(name)
+    return dict(part) if isinstance(part, dict) else {}
 
 
 def bundle_folders() -> dict[str, tuple[Path, bool]]:
@@ -149,12 +156,12 @@ def count_weights(path: Path) -> int:
     try:
         with path.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(length)) if length <= _LONGEST_HEADER else {}
+            header = parse_object(stream.read(length), where=str(path)) if length <= _LONGEST_HEADER else {}
         header.pop("__metadata__", None)
         end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
         if header and path.stat().st_size == 8 + length + end:
             return sum(math.prod(tensor["shape"]) for tensor in header.values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+    except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         pass
     raise InputError(f"the weights in {path.parent} are damaged", expected="a whole safetensors file",
                      remedy="copy the whole folder again or train the model again")
@@ -163,9 +170,9 @@ def count_weights(path: Path) -> int:
 def read_facts(path: Path) -> dict[str, Any]:
     """A JSON object without a schema. Raises InputError."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError) as problem:
-        raise InputError(f"{path} is damaged", got=str(problem)[:200], remedy="copy the whole folder again") from None
+        return read_object(path)
+    except InputError as problem:
+        raise InputError(f"{path} is damaged", got=problem.got, remedy="copy the whole folder again") from None
 
 
 def import_archive(archive: str | Path, check: Callable[[Path], Any] = read_bundle) -> Bundle:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
+
+#: characters of one part of a message: it is to be read at a glance
+MOST_CHARACTERS = 600
+
 
 class AutoRegError(Exception):
     """A failure the user can act on: what was wrong, what was expected, what was found, what to do.
@@ -16,18 +21,31 @@ class AutoRegError(Exception):
     def __init__(
         self, what: str, *, expected: object = None, got: object = None, remedy: str = ""
     ) -> None:
-        self.what = what
+        self.what = visible(what)
         self.expected = expected
         self.got = got
-        self.remedy = remedy
-        parts = [what.rstrip(".") + "."]
+        self.remedy = visible(remedy)
+        parts = [self.what.rstrip(".") + "."]
         if expected is not None:
-            parts.append(f"Expected: {expected}.")
+            parts.append(f"Expected: {visible(expected)}.")
         if got is not None:
-            parts.append(f"Got: {got}.")
+            parts.append(f"Got: {visible(got)}.")
         if remedy:
-            parts.append(f"Remedy: {remedy.rstrip('.')}.")
+            parts.append(f"Remedy: {self.remedy.rstrip('.')}.")
         super().__init__(" ".join(parts))
+
+
+def visible(value: object) -> str:
+    """Text for a message, from whatever stood in a file or a name: escape sequences, line breaks and marks that turn
+    the writing around are written out, and of a long text its two ends remain.
+    """
+    text = str(value)
+    if len(text) > MOST_CHARACTERS:
+        half = MOST_CHARACTERS // 2
+        text = f"{text[:half]} ... {text[-half:]}"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else ascii(c)[1:-1] for c in text)
 
 
 class InputError(AutoRegError):

@@ -7,9 +7,11 @@ The folder is the whole protocol between a front end and ``autoreg run``: ``job.
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +19,7 @@ from typing import Any, Literal
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.processes import process_lives
 from AutoRegLib.core.records import from_plain, read_json, write_json, write_text
+from AutoRegLib.core.strict_json import parse_object, read_object
 from AutoRegLib.core.verbs import VERBS
 
 SCHEMA = "autoreg-job/1"
@@ -64,22 +67,23 @@ class FolderMonitor(Monitor):
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         cut_broken_line(self.folder)
-        self._seq = len(read_events(self.folder))
+        self._seq = count_lines(self.folder)
         self._last_look = 0.0
         self._wish: Wish = ""
 
     def event(self, type: str, **payload: Any) -> None:
         line = {"v": 1, "seq": self._seq, "t": time.time(), "type": type, **payload}
         self._seq += 1
-        with open(self.folder / "events.jsonl", "a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+        # a file name that is no text is written as JSON's own escapes
+        with open(self.folder / "events.jsonl", "a", encoding="utf-8", errors="backslashreplace") as stream:
+            stream.write(_event_text(line) + "\n")
 
     def wish(self) -> Wish:
         now = time.monotonic()
         if now - self._last_look > 0.25:  # a step may take milliseconds; a file read each would show
             self._last_look = now
             try:
-                text = (self.folder / "control").read_text(encoding="utf-8").strip()
+                text = (self.folder / "control").read_text(encoding="utf-8", errors="replace").strip()
             except OSError:
                 text = ""
             self._wish = text if text in ("cancel", "finish") else ""  # type: ignore[assignment]
@@ -103,16 +107,48 @@ def write_request(folder: str | Path, request: JobRequest) -> None:
 
 
 def read_events(folder: str | Path, *, start: int = 0) -> list[JobEvent]:
-    """The complete events from number ``start`` on; a line still being written is left for later."""
+    """The complete events from line ``start`` on; a line still being written is left for later, a damaged one out."""
     try:
-        lines = (Path(folder) / "events.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+        lines = (Path(folder) / "events.jsonl").read_bytes().split(b"\n")[:-1]
     except OSError:
         return []
-    events = []
-    for line in lines[start:]:
-        data = json.loads(line)
-        events.append(JobEvent(data.pop("seq"), data.pop("t"), data.pop("type"), data, data.pop("v")))
-    return events
+    events = [parse_event(line) for line in lines[start:]]
+    return [JobEvent(data.pop("seq", -1), data.pop("t", 0.0), data.pop("type"), data, data.pop("v", 1))
+            for data in events if data is not None]
+
+
+def count_lines(folder: str | Path) -> int:
+    """How many events were written, damaged ones too: the number of the next one."""
+    try:
+        return (Path(folder) / "events.jsonl").read_bytes().count(b"\n")
+    except OSError:
+        return 0
+
+
+def parse_event(line: bytes) -> dict[str, Any] | None:
+    """One line of ``events.jsonl``; None for what is no event, which nobody's work may end by."""
+    try:
+        event = parse_object(line, where="an event")
+    except InputError:
+        return None
+    numbers = all(isinstance(event.get(name, 0), (int, float)) for name in ("seq", "t", "v"))
+    return event if numbers and isinstance(event.get("type"), str) else None
+
+
+def _event_text(line: dict[str, Any]) -> str:
+    """One line of JSON; a number that is not finite (a loss that diverged) is null there."""
+    try:
+        return json.dumps(line, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(line), ensure_ascii=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_state(folder: str | Path, state: State, **details: Any) -> None:
@@ -150,7 +186,7 @@ def process_mark() -> dict[str, Any]:
 def lock_holder(folder: str | Path) -> dict[str, Any] | None:
     """The mark of the process that holds, or held, the job; None without a readable lock."""
     try:
-        holder = json.loads((Path(folder) / "lock").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        holder = read_object(Path(folder) / "lock")
+    except InputError:
         return None
-    return holder if isinstance(holder, dict) and isinstance(holder.get("pid"), int) else None
+    return holder if isinstance(holder.get("pid"), int) else None

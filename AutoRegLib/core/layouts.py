@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import fnmatch
-import json
 import random
 import re
 from collections import Counter
@@ -15,8 +14,10 @@ from typing import Any
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.scenario import Case, Split
+from AutoRegLib.core.strict_json import read_object
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _BIDS = re.compile(r"(?P<entities>sub-[a-zA-Z0-9]+(?:_[a-zA-Z0-9]+-[a-zA-Z0-9]+)*)_(?P<kind>[a-zA-Z0-9]+)$")
 
 
@@ -98,8 +99,8 @@ def _nnunet(folder: Path, channel: str) -> Found:
     """imagesTr, labelsTr, imagesTs, labelsTs; channels end in _0000, _0001 ...; dataset.json names the labels."""
     facts = _json(folder / "dataset.json")
     notes: list[str] = []
-    channels = facts.get("channel_names") or facts.get("modality") or {}
-    numbers = {int(key): str(name) for key, name in channels.items() if str(key).isdigit()}
+    channels = _mapping(facts.get("channel_names") or facts.get("modality"))
+    numbers = {int(key): str(name) for key, name in channels.items() if _NUMBER.fullmatch(key)}
     wanted = next((number for number, name in numbers.items() if channel and channel.lower() == name.lower()), None)
     if channel and wanted is None:
         raise InputError(f"no channel '{channel}' in {folder}", expected=", ".join(numbers.values()) or "none named",
@@ -117,9 +118,9 @@ def _nnunet(folder: Path, channel: str) -> Found:
             name = name[:-5] if mark else name
             cases.append(_case(name, path, labels.get(name), split=split, modality=numbers.get(number, "")))
     structures = {}
-    for key, value in dict(facts.get("labels") or {}).items():
+    for key, value in _mapping(facts.get("labels")).items():
         code, title = (value, key) if isinstance(value, int) else (key, value)
-        if str(code).isdigit() and int(code) > 0:
+        if _NUMBER.fullmatch(str(code)) and int(code) > 0:
             structures[int(code)] = str(title)
     return Found("nnU-Net", tuple(cases), structures, tuple(notes))
 
@@ -199,18 +200,21 @@ def _subject(pattern: str, case: Case) -> str:
     return match[1] if match.groups() else match[0]
 
 
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """What a stranger's file should say as an object; anything else says nothing."""
+    return value if isinstance(value, dict) else {}
+
+
 def _json(path: Path) -> Mapping[str, Any]:
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError) as problem:
-        raise InputError(f"{path} is damaged", got=str(problem)[:200], remedy="repair or remove it") from None
-    return facts if isinstance(facts, dict) else {}
+    return read_object(path) if path.exists() else {}
 
 
 def _structures(path: Path) -> dict[int, str]:
     """Index and name of the table that BIDS keeps beside segmentations."""
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream, delimiter="\t") if (row.get("index") or "").isdigit()]
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            rows = [row for row in csv.DictReader(stream, delimiter="\t") if _NUMBER.fullmatch(row.get("index") or "")]
+    except (OSError, ValueError, csv.Error) as problem:
+        raise InputError(f"{path} is no table of structures", expected="columns index and name, separated by tabs",
+                         got=problem, remedy="repair or remove it") from None
     return {int(row["index"]): row.get("name") or row["index"] for row in rows if int(row["index"]) > 0}

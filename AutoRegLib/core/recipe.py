@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.genotype import CELLS, Genotype
 from AutoRegLib.core.networks import NETWORKS
-from AutoRegLib.core.records import from_plain, read_json, write_json
+from AutoRegLib.core.records import from_plain, read_json, within, write_json
 
 SCHEMA = "autoreg-recipe/1"
 
@@ -64,11 +64,11 @@ WEIGHTS: dict[str, Mapping[str, Any]] = {f.name: f.metadata for f in fields(Loss
 class Objective:
     """The parts of the loss that are chosen, not searched."""
 
-    windows: tuple[int, int, int] = (9, 7, 5)  # LNCC windows at scales 1, 1/2, 1/4 (voxels)
+    windows: tuple[int, int, int] = within((9, 7, 5), 1, 99)  # LNCC windows at scales 1, 1/2, 1/4 (voxels)
     regularise: Literal["displacement", "velocity"] = "displacement"
-    fold_weight: float = 10.0  # of mean(relu(-det J)) in the training loss; both it and LNCC are means over voxels
-    label_weight: float = 0.0  # auxiliary soft Dice on training labels; 0 = labels unused in training
-    upper_fold_weight: float = 10.0  # in L_seg: Dice alone always asks for less smoothness
+    fold_weight: float = within(10.0, 0, 1e9)  # of mean(relu(-det J)) in the training; like LNCC a mean over voxels
+    label_weight: float = within(0.0, 0, 1e9)  # auxiliary soft Dice on training labels; 0 = labels unused in training
+    upper_fold_weight: float = within(10.0, 0, 1e9)  # in L_seg: Dice alone always asks for less smoothness
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ class Network:
     """Which registered network, and its sizes."""
 
     name: str = "autoreg"
-    features: tuple[int, int] = (16, 32)  # channels at 1/2 and 1/4
-    decoder: tuple[int, int, int] = (48, 32, 16)  # channels after each edge of a DeformationCell
-    squarings: int = 7
+    features: tuple[int, int] = within((16, 32), 1, 4096)  # channels at 1/2 and 1/4
+    decoder: tuple[int, int, int] = within((48, 32, 16), 1, 4096)  # channels after each edge of a DeformationCell
+    squarings: int = within(7, 0, 30)
     stride_on: Literal["first", "last"] = "first"  # which edge of a FeatureCell halves the grid
     shared_features: bool = True  # one set of feature weights for both images
     update: Literal["add", "compose", "replace"] = "add"  # how the 1/2 scale uses the 1/4 velocity
@@ -88,7 +88,7 @@ class Network:
 class Preprocessing:
     """How raw scanner volumes become what the network sees."""
 
-    spacing: tuple[float, ...] = ()  # working grid, mm, LPS order (x, y, z)
+    spacing: tuple[float, ...] = within((), 1e-6, 1e6)  # working grid, mm, LPS order (x, y, z)
     affine: Literal["auto", "none"] = "auto"  # align pairs affinely before the network
     modality: str = ""
 
@@ -97,14 +97,14 @@ class Preprocessing:
 class Training:
     """The training loop's fields."""
 
-    steps: int = 20000
-    batch: int = 2  # pairs a step; single small batches take a slow CPU path
-    learning_rate: float = 1e-3
-    final_rate: float = 0.05  # cosine decay to this fraction of the rate
-    clip: float = 1.0  # gradient norm
-    augment: float = 0.02  # standard deviation of random affine jitter, fraction of the field of view
-    average: float = 0.999  # decay of the moving average of the weights, which is what is delivered
-    validation_pairs: int = 16
+    steps: int = within(20000, 0, 10**9)
+    batch: int = within(2, 1, 4096)  # pairs a step; single small batches take a slow CPU path
+    learning_rate: float = within(1e-3, 0, 1e3)
+    final_rate: float = within(0.05, 0, 1)  # cosine decay to this fraction of the rate
+    clip: float = within(1.0, 0, 1e9)  # gradient norm
+    augment: float = within(0.02, 0, 1)  # standard deviation of random affine jitter, fraction of the field of view
+    average: float = within(0.999, 0, 1)  # decay of the moving average of the weights, which is what is delivered
+    validation_pairs: int = within(16, 0, 10**6)
 
 
 #: what an upper variable is judged by; ``auto``: labels where there are any, else landmarks, else the images alone
@@ -118,14 +118,14 @@ class Stage:
     name: str
     upper: Literal["feature", "deformation", "lambda"]
     judge: Judge
-    steps: int
-    upper_rate: float
+    steps: int = within(MISSING, 0, 10**9)
+    upper_rate: float = within(MISSING, 0, 1e3)
     recompute: bool = False  # compute the candidates' activations again in the backward pass: less memory, more time
-    coarsen: int = 1  # the working grid of this stage is this much coarser
-    inner_steps: int = 1  # unrolled lower steps behind each upper gradient
-    inner_rate: float | None = None  # their size; None: the learning rate of the weights
-    warmup: float = 0.2  # part of the stage before its upper variable moves
-    spread: float = 0.0  # > 0: the weights learn to answer to upper variables moved by up to this much
+    coarsen: int = within(1, 1, 64)  # the working grid of this stage is this much coarser
+    inner_steps: int = within(1, 0, 1000)  # unrolled lower steps behind each upper gradient
+    inner_rate: float | None = within(None, 0, 1e3)  # their size; None: the learning rate of the weights
+    warmup: float = within(0.2, 0, 1)  # part of the stage before its upper variable moves
+    spread: float = within(0.0, 0, 1e3)  # > 0: the weights learn to answer to upper variables moved by up to this much
     unrolled: bool = True  # add what unrolled training steps say; a stage with answering weights needs none
     warm: bool = False  # start from the weights of the stage before
     decay: bool = False  # let the upper rate fall to zero over the stage
@@ -147,28 +147,28 @@ class Search:
         Stage("loss weights", "lambda", "auto", 400, 5e-2, warmup=0.3, spread=3.0, unrolled=False, warm=True,
               decay=True),
     )
-    shares: tuple[float, ...] = (0.15, 0.25, 0.20)  # of the time budget, per stage
-    finalists: int = 6  # trained side by side at the end, the start among them; 1: take what was found untried
-    final_steps: int = 300  # of each finalist in each round
-    final_pairs: int = 32  # validation pairs that judge the finalists
-    finals_share: float = 0.40  # of the time budget
+    shares: tuple[float, ...] = within((0.15, 0.25, 0.20), 0, 1)  # of the time budget, per stage
+    finalists: int = within(6, 1, 1000)  # trained side by side at the end, the start among them; 1: no trial
+    final_steps: int = within(300, 0, 10**9)  # of each finalist in each round
+    final_pairs: int = within(32, 1, 10**6)  # validation pairs that judge the finalists
+    finals_share: float = within(0.40, 0, 1)  # of the time budget
     second_order: bool = True
     epsilon: Literal["normalised", "rate"] = "normalised"  # 0.01/||g|| (DARTS) or the learning rate (paper)
-    batch: int = 2
-    learning_rate: float = 1e-3
-    clip: float = 1.0
-    speed_weight: float = 0.0  # of the expected cost (1 = all conv3) in what judges an architecture
-    max_seconds: float | None = None  # of the found network's pass over one pair on this device
-    stable_checks: int = 10  # a stage ends when its upper variable stood still for so many checks
-    check_every: int = 20
-    tolerance: float = 1e-3  # how little counts as standing still (share of a candidate, relative lambda)
+    batch: int = within(2, 1, 4096)
+    learning_rate: float = within(1e-3, 0, 1e3)
+    clip: float = within(1.0, 0, 1e9)
+    speed_weight: float = within(0.0, 0, 1e9)  # of the expected cost (1 = all conv3) in what judges an architecture
+    max_seconds: float | None = within(None, 0, 1e9)  # of the found network's pass over one pair on this device
+    stable_checks: int = within(10, 0, 10**9)  # a stage ends when its upper variable stood still for so many checks
+    check_every: int = within(20, 1, 10**9)
+    tolerance: float = within(1e-3, 0, 1e3)  # how little counts as standing still (of a candidate, relative lambda)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Network, genotype, loss weights, objective, preprocessing, training: everything needed to train."""
 
-    spatial_dims: int = 3
+    spatial_dims: int = within(3, 2, 3)
     structures: dict[int, str] = field(default_factory=dict)
     network: Network = Network()
     genotype: Genotype | None = Genotype()
@@ -177,7 +177,7 @@ class Recipe:
     preprocessing: Preprocessing = Preprocessing()
     training: Training = Training()
     search: Search = Search()
-    seed: int = 0
+    seed: int = within(0, 0, 2**63)
 
 
 def with_own_loss(recipe: Recipe) -> Recipe:

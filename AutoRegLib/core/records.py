@@ -7,21 +7,28 @@ import difflib
 import functools
 import hashlib
 import json
+import math
 import os
 import re
 import tempfile
 import time
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from AutoRegLib.core.errors import DiskError, InputError
+from AutoRegLib.core.strict_json import MOST_DIGITS, read_object
 
 T = TypeVar("T")
 PERSIST_SECONDS = 3.0
 IN_USE = (5, 32, 33)  # Windows: access denied, shared by another process, locked
+
+
+def within(default: Any, low: float, high: float) -> Any:
+    """A field with the range that :func:`from_plain` holds each of its numbers to."""
+    return dataclasses.field(default=default, metadata={"range": (low, high)})
 
 
 def to_plain(value: Any) -> Any:
@@ -37,7 +44,8 @@ def to_plain(value: Any) -> Any:
 
 
 def from_plain(kind: type[T], data: Any, *, where: str) -> T:
-    """Build the frozen dataclass ``kind`` from JSON values, refusing unknown keys and wrong types.
+    """Build the frozen dataclass ``kind`` from JSON values, refusing unknown keys, wrong types and numbers that are
+    not finite or out of their field's range (see :func:`within`).
 
     ``where`` names the file and key for the message. Raises InputError.
     """
@@ -47,7 +55,7 @@ def from_plain(kind: type[T], data: Any, *, where: str) -> T:
     fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in data:
         if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1)
+            near = difflib.get_close_matches(str(key)[:80], fields, n=1)
             remedy = f"did you mean '{near[0]}'?" if near else "remove the key"
             raise InputError(
                 f"unknown key '{key}' in {where}", expected=", ".join(fields), got=key, remedy=remedy
@@ -56,6 +64,11 @@ def from_plain(kind: type[T], data: Any, *, where: str) -> T:
     for name, field in fields.items():
         if name in data:
             values[name] = _convert(hints[name], data[name], f"{where}: {name}")
+            low, high = field.metadata.get("range", (-math.inf, math.inf))
+            for number in _numbers(values[name]):
+                if not math.isfinite(number) or not low <= number <= high:
+                    raise InputError(f"{where}: {name} is out of range", got=number, remedy="correct the value",
+                                     expected="a finite number" if math.isinf(low) else f"{low:g} to {high:g}")
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise InputError(f"missing key '{name}' in {where}", expected=name, remedy=f"add '{name}'")
     return kind(**values)
@@ -85,11 +98,14 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if value not in args:
             raise InputError(f"{where} has an unknown value", expected=" or ".join(map(str, args)), got=value)
         return value
+    if isinstance(value, int) and abs(value) >= 10**MOST_DIGITS:
+        raise InputError(f"{where} is out of range", expected=f"at most {MOST_DIGITS} digits", got=f"{value:.3e}"
+                         if abs(value) < 10**300 else "hundreds of digits", remedy="correct the value")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint is Any:
         return value
-    if hint is int and isinstance(value, str) and value.lstrip("-").isdigit():
+    if hint is int and isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value):
         return int(value)  # JSON object keys are always strings
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise InputError(f"{where} has the wrong type", expected=hint.__name__, got=repr(value))
@@ -110,24 +126,21 @@ def _one_of(hints: list[Any], value: Any, where: str) -> Any:
     return _convert(hints[0], value, where)
 
 
+def _numbers(value: Any) -> Iterator[float]:
+    """The numbers in a converted field; records inside have judged their own."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _numbers(item)
+
+
 def read_json(path: str | Path, *, schema: str) -> dict[str, Any]:
     """The JSON object in ``path``, its ``schema`` checked (``name/version``) and taken out. Raises InputError."""
-    path = Path(path)
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"no such file: {path}", expected="a JSON file", remedy="check the path") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder", expected="a JSON file", remedy="name the file inside it") from None
-    except (ValueError, RecursionError) as problem:
-        raise InputError(
-            f"{path} is not valid JSON", expected="a complete JSON object", got=problem,
-            remedy="restore the file or write it again",
-        ) from None
-    except OSError as problem:
-        raise InputError(f"cannot read {path}", got=problem.strerror, remedy="check its permissions") from None
-    if not isinstance(data, dict):
-        raise InputError(f"{path} holds no JSON object", expected=f'{{"schema": "{schema}", ...}}')
+    data = read_object(path)
     found = data.pop("schema", None)
     if found != schema:
         raise InputError(
@@ -150,7 +163,8 @@ def write_json(path: str | Path, value: Any, *, schema: str | None = None) -> No
 
 def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` (UTF-8) under its final name in one step. Raises DiskError."""
-    write_whole(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
+    write_whole(path, lambda temporary: Path(temporary).write_text(
+        text, encoding="utf-8", errors="backslashreplace"))  # of a file name that is no text
 
 
 def write_whole(path: str | Path, write: Callable[[str], Any]) -> None:
@@ -214,7 +228,7 @@ def make_folder(path: str | Path) -> Path:
 def digest(value: Any) -> str:
     """A short stable hash of any JSON-able value."""
     text = json.dumps(to_plain(value), sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 def _umask() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -115,7 +116,7 @@ def read_scenario(path: str | Path) -> Scenario:
     )
     for case in cases:
         for file in (case.image, case.labels, case.mask, case.landmarks):
-            if file is not None and not Path(file).is_file():
+            if file is not None and not os.path.isfile(file):  # also of a name that no file can have
                 raise InputError(
                     f"case '{case.id}' names a file that is not there", got=file,
                     remedy=f"paths are relative to {base}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import re
 import shutil
 import traceback
@@ -21,6 +20,7 @@ from AutoRegLib.core.measures import MEASURES
 from AutoRegLib.core.recipe import Recipe, read_recipe
 from AutoRegLib.core.records import make_folder, read_json, to_plain, write_json, write_text
 from AutoRegLib.core.scenario import Scenario
+from AutoRegLib.core.strict_json import read_object
 from AutoRegLib.core.study_rows import ROWS, Row, choose_rows, row_recipe
 from AutoRegLib.evaluation.evaluate import Alignments, evaluate
 from AutoRegLib.evaluation.study_report import write_report
@@ -140,7 +140,7 @@ def run_row(
         def seek() -> dict[str, Any]:
             SEARCHES[row.method](recipe, scenario, output=found, minutes=budget, resume=_begun(found), device=device,
                                  monitor=monitor)
-            facts = json.loads((found / "provenance.json").read_text(encoding="utf-8"))
+            facts = read_object(found / "provenance.json")
             return {name: facts[name] for name in ("seconds", "winner", "found_gain") if name in facts}
 
         costs["search"] = measured(folder / "search_cost.json", seek, device=device)

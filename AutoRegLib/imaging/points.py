@@ -13,6 +13,7 @@ import numpy as np
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.records import write_text
+from AutoRegLib.core.strict_json import parse_object
 
 _LPS = np.ones(3)
 _RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
@@ -38,19 +39,18 @@ def read_points(path: str | Path) -> tuple[tuple[str, ...], np.ndarray]:
     if not path.is_file():
         raise InputError(f"no such file: {path}", expected="points in .csv, .fcsv or .mrk.json",
                          remedy="check the path")
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
-    if path.name.lower().endswith(".json"):
-        names, points, unset = _markups(text, path)
-    elif path.name.lower().endswith(".fcsv"):
-        names, points, unset = _fiducials(text, path)
-    else:
-        names, points, unset = _table(text, path)
+    read = next((read for suffix, read in _READERS.items() if path.name.lower().endswith(suffix)), _table)
+    try:
+        names, points, unset = read(path.read_text(encoding="utf-8-sig", errors="replace"), path)
+        array = np.array(points, dtype=float)
+    except (ValueError, csv.Error, OSError) as problem:
+        raise InputError(f"{path} is no list of points", expected="points in .csv, .fcsv or .mrk.json, all of them "
+                         "with as many coordinates", got=problem, remedy="check the file, or export it again") from None
     if unset:
         raise InputError(f"{path} has points that are not placed", expected="points with a defined position",
                          got=", ".join(unset[:5]), remedy="place them in Slicer, or remove them from both lists")
     if not names:
         raise InputError(f"{path} has no points", expected="at least one point", remedy="check the file")
-    array = np.array(points, dtype=float)
     if not np.isfinite(array).all():
         raise InputError(f"{path} has a point that is not finite", expected="finite mm",
                          got=names[int(np.argmin(np.isfinite(array).all(axis=1)))])
@@ -148,7 +148,7 @@ def _markups(text: str, path: Path) -> _Read:
     points: list[list[float]] = []
     unset: list[str] = []
     try:
-        for markup in json.loads(text)["markups"]:
+        for markup in _parsed(text)["markups"]:
             scale = _sign(str(markup.get("coordinateSystem", "LPS")), path) * _unit(markup, path)
             for point in markup.get("controlPoints", ()):
                 names.append(str(point.get("label") or point.get("id") or len(names) + 1))
@@ -157,10 +157,18 @@ def _markups(text: str, path: Path) -> _Read:
                     continue
                 position = _numbers(point.get("position"), f"{path}, point {names[-1]}")
                 points.append((np.array(position) * scale).tolist())
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{path} is not a markups file", expected="3D Slicer's .mrk.json with control points",
                          remedy="save the points from Slicer again, or use a CSV label,x,y,z") from None
     return names, points, unset
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """The JSON object. Raises ValueError, for the message of the format to be the one."""
+    try:
+        return parse_object(text, where="the file")
+    except InputError as problem:
+        raise ValueError(problem.got) from None
 
 
 def _unit(markup: dict[str, Any], path: Path) -> float:
@@ -227,4 +235,5 @@ def _markups_text(names: Sequence[str], points: np.ndarray) -> str:
     return json.dumps({"@schema": _SCHEMA, "markups": [markup]}, indent=1, ensure_ascii=False) + "\n"
 
 
+_READERS = {".fcsv": _fiducials, ".json": _markups}
 _WRITERS = {".fcsv": _fiducials_text, ".csv": _table_text, ".json": _markups_text}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import subprocess
@@ -15,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.strict_json import parse_object
 from AutoRegSlicerLib.environment import question
 
 EnvironmentState = Literal["ready", "cpu-only", "missing", "broken"]
@@ -117,7 +118,11 @@ class Probe:
         text = (Path(self._folder) / "told").read_text(encoding="utf-8", errors="replace")
         lines = [line for line in text.splitlines() if line.startswith(question.MARK)]
         if lines:
-            self._end(describe(json.loads(lines[-1][len(question.MARK):]), interpreter=self.interpreter))
+            try:
+                told = parse_object(lines[-1][len(question.MARK):], where="the answer of the interpreter")
+                self._end(describe(told, interpreter=self.interpreter))
+            except (InputError, KeyError, TypeError, ValueError) as problem:
+                self._end(_broken(self.interpreter, f"its answer cannot be understood: {problem}"[:200]))
         else:
             last = (text.strip().splitlines() or [f"exit code {self._process.returncode}"])[-1]
             self._end(_broken(self.interpreter, last[:200]))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from AutoRegSlicerLib.jobs.state import Failure, Stage
 
 #: points kept of one curve; beyond, every second one is dropped: a night's job does not grow the memory
 MOST_POINTS = 2000
+#: the events that change something, each with a method of its name
+KINDS = ("device", "stage", "progress", "metric", "trial", "estimate", "memory", "artifact", "warning", "error", "done")
 MOST_ENTRIES = 200  # warnings, artifacts, trials
 #: the stage before the real ones, and its share of the whole; it announces itself as one of one
 FIRST_STAGE, FIRST_SHARE = "prepare data", 0.05
@@ -47,6 +50,10 @@ class Digest:
 
     def feed(self, event: Mapping[str, Any], *, fresh: bool = True) -> None:
         """One event. ``fresh``: it was written just now (not found when the job was attached)."""
+        with suppress(TypeError, ValueError, OverflowError):  # an event that is not ours says nothing
+            self._take(event, fresh)
+
+    def _take(self, event: Mapping[str, Any], fresh: bool) -> None:
         kind, t = event["type"], event.get("t")
         if kind == "hello":
             if self.began is not None and self.last is not None:
@@ -60,9 +67,8 @@ class Digest:
             # by the event's own clock when it was not followed live; never in the future
             age = 0.0 if fresh else max(time.time() - t, 0.0)
             self.heard = time.monotonic() - age
-        take = getattr(self, f"_{kind}", None)
-        if take is not None:
-            take(event)
+        if kind in KINDS:
+            getattr(self, f"_{kind}")(event)
 
     @property
     def silence(self) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import secrets
@@ -14,6 +13,7 @@ from typing import Any
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.jobs import read_request
 from AutoRegLib.core.records import from_plain, make_folder, read_json, write_json
+from AutoRegLib.core.strict_json import read_object
 from AutoRegSlicerLib.jobs.state import JobState
 
 SCHEMA = "autoreg-job-ui/1"
@@ -79,10 +79,9 @@ def moved(folder: Path, record: Record, state: JobState, **changes: Any) -> Reco
 def worker_state(folder: Path) -> dict[str, Any]:
     """``state.json`` as the worker left it; empty before it was written."""
     try:
-        data = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_object(folder / "state.json")
+    except InputError:
         return {}
-    return data if isinstance(data, dict) else {}
 
 
 def job_folders(jobs: Path) -> list[Path]:

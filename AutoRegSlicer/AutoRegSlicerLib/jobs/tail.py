@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
+
+from AutoRegLib.core.jobs import parse_event
 
 CHUNK = 1 << 16  # bytes a read
 LOG_BYTES = 1 << 16  # of the log shown in the panel; the whole log stays on disk
@@ -35,21 +36,13 @@ class EventTail:
                 while chunk := stream.read(CHUNK):
                     *lines, rest = (rest + chunk).split(b"\n")
                     self._offset += sum(len(line) + 1 for line in lines)
-                    events.extend(event for event in map(_event, lines) if event)
+                    events.extend(event for event in map(parse_event, lines) if event)
                     if until is not None and time.perf_counter() > until:
                         self.behind = len(chunk) == CHUNK
                         break
         except OSError:
             return events
         return events
-
-
-def _event(line: bytes) -> dict[str, Any] | None:
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and isinstance(event.get("type"), str) else None
 
 
 def log_tail(folder: str | Path, *, most: int = LOG_BYTES) -> str:

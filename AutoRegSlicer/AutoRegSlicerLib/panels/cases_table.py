@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.strict_json import parse_json
 from AutoRegSlicerLib.logic import CaseRow
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.scene.nodes import isMadeByAutoReg
@@ -167,15 +170,25 @@ class CasesTable:
         def found(key: dict[str, str] | None) -> Any:
             if not key:
                 return None
-            return self.scene.GetNodeByID(key["node"]) if "node" in key else Path(key["path"])
+            return self.scene.GetNodeByID(str(key["node"])) if "node" in key else Path(key["path"])
 
         self.rows = []
-        for item in json.loads(text or "[]"):
-            volume = found(item["volume"])
-            if volume is not None:
-                self.rows.append(Row(volume, item["subject"], found(item["labels"]), found(item["landmarks"]),
-                                     item["role"], item["use"]))
+        for item in _items(text):
+            with suppress(KeyError, TypeError, AttributeError):  # somebody else's scene
+                volume = found(item["volume"])
+                if volume is not None:
+                    self.rows.append(Row(volume, str(item["subject"]), found(item["labels"]), found(item["landmarks"]),
+                                         str(item["role"]), bool(item["use"])))
         self.fill()
+
+
+def _items(text: str) -> list[Any]:
+    """The rows in a scene's text; none where it holds something else."""
+    try:
+        items = parse_json(text or "[]", where="the table of cases")
+    except InputError:
+        return []
+    return items if isinstance(items, list) else []
 
 
 def casesOfScene(scene: Any) -> list[CaseRow]:

@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from AutoRegLib.core.errors import AutoRegError
 from AutoRegLib.core.jobs import read_request
 from AutoRegLib.core.recipe import read_recipe
+from AutoRegLib.core.strict_json import read_object
 from AutoRegSlicerLib.jobs.jobs import JobState, JobStatus
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.footer import state_text
@@ -90,4 +91,4 @@ def plot_view(scene: Any, name: str) -> Any:
 
 def settings_text(found: Found) -> str:
     """The recipe as readable JSON."""
-    return json.dumps(json.loads(found.recipe.read_text(encoding="utf-8")), indent=1)
+    return json.dumps(read_object(found.recipe), indent=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import slicer
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.folds import folded
+from AutoRegLib.core.strict_json import read_object
 from AutoRegSlicerLib.registration.exports import nodesOfNote, readNote
 from AutoRegSlicerLib.scene import colors, landmarks, segmentations, tables, transforms, views, volumes
 from AutoRegSlicerLib.scene.fields import fillFromFieldSteps
@@ -107,8 +107,8 @@ def importRegistration(
 def readReport(output: Path) -> dict[str, Any]:
     """The report in the output folder of a finished registration. Raises InputError."""
     try:
-        return dict(json.loads((output / "report.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        return read_object(output / "report.json")
+    except InputError:
         raise InputError(f"no complete result in {output}", expected="report.json and transform.nrrd",
                          remedy="see its log, or run the registration again") from None
 

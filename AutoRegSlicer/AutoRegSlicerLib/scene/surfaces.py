@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import slicer
 
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.strict_json import parse_json
 from AutoRegSlicerLib.scene.values import Node
 
 _SURFACE, _NOTE = "Closed surface", "AutoReg.Before3D"
@@ -45,9 +47,12 @@ def hide(segmentation: Node) -> None:
     note = segmentation.GetAttribute(_NOTE)
     if note is None:
         return
-    missing, visible, representation = json.loads(note)
+    try:
+        missing, visible, representation = parse_json(note, where="the note of a segmentation")
+    except (InputError, TypeError, ValueError):  # a scene of somebody else: what there was before is not known
+        missing, visible, representation = False, True, None
     display = segmentation.GetDisplayNode()
-    if display is not None:
+    if display is not None and representation is not None:
         display.SetVisibility3D(visible)
         display.SetPreferredDisplayRepresentationName3D(representation)
     if missing:

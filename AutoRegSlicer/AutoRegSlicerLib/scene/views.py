@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.strict_json import parse_object
 from AutoRegSlicerLib.scene.grids import numpyMatrix
 from AutoRegSlicerLib.scene.nodes import nodesOfClass
 from AutoRegSlicerLib.scene.values import Node
@@ -50,7 +52,7 @@ def turn(node: Node, like: Node) -> None:
 def turnBack(node: Node) -> None:
     """Let a slice view show its own slice again, the one from before :func:`turn`."""
     place = _note(node, COMPARE)
-    if place:
+    if {"SliceToRAS", "FieldOfView"} <= place.keys():
         node.GetSliceToRAS().DeepCopy(place["SliceToRAS"])
         node.UpdateMatrices()
         node.SetFieldOfView(*place["FieldOfView"])
@@ -80,7 +82,11 @@ def restore(composite: Node, use: str = COMPARE) -> None:
 
 
 def _note(node: Node, use: str) -> dict[str, Any]:
-    return dict(json.loads(node.GetAttribute(_NOTE + use) or "{}"))
+    try:
+        note = parse_object(node.GetAttribute(_NOTE + use) or "{}", where="the note of a view")
+    except InputError:  # a scene of somebody else: there is nothing to give back
+        return {}
+    return {name: before for name, before in note.items() if isinstance(before, list) and len(before) in (2, 3, 16)}
 
 
 def _get(composite: Node, name: str) -> Any:
