@@ -20,6 +20,7 @@ from AutoRegLib.core.jobs import JobRequest, Monitor
 from AutoRegLib.core.memory import keep_freed_memory
 from AutoRegLib.core.networks import NETWORKS
 from AutoRegLib.core.pair_table import PairLine, read_pair_table
+from AutoRegLib.core.presets import with_published_loss
 from AutoRegLib.core.recipe import Judge, Recipe, read_recipe
 from AutoRegLib.core.records import from_plain, to_plain, write_json
 from AutoRegLib.core.scenario import Scenario, read_scenario
@@ -315,7 +316,7 @@ def _study(arguments: StudyArguments, device: str, monitor: Monitor) -> dict[str
     from AutoRegLib.evaluation.study import study
 
     scenario = read_scenario(arguments.scenario)
-    recipe = _start_recipe(scenario, arguments, network="autoreg")
+    recipe = with_published_loss(_start_recipe(scenario, arguments, network="autoreg"))
     output = claim_output(
         arguments.output, VERBS["study"].results, overwrite=arguments.overwrite, resume=arguments.resume,
         monitor=monitor,

@@ -18,11 +18,19 @@ SCALES: dict[str, tuple[int, int, int, int]] = {
 #: where time is short: half the paper's channels take nearly twice the steps in the same time.
 #: Hippocampus, 150 s on one thread: validation Dice 0.731 against 0.729 (seed 0)
 NARROW = Network(features=(8, 16), decoder=(24, 16, 16))
+#: within one contrast: no second similarity, no coarser scales (docs/results.md, training steps)
+PLAIN = LossWeights(similarity_mix=1.0, smoothness=1.0).at_full_scale()
+RATE = 2e-3  # trainings that collapse at it go back at half of it
 
 
 def preset_network(preset: str) -> Network:
     """The sizes of a preset's network."""
     return Network() if preset == "thorough" else NARROW
+
+
+def with_published_loss(recipe: Recipe) -> Recipe:
+    """A preset's recipe with the loss weights of the paper's release: what its tables are about."""
+    return replace(recipe, loss_weights=LossWeights()) if recipe.loss_weights == PLAIN else recipe
 
 
 def preset_recipe(
@@ -36,7 +44,7 @@ def preset_recipe(
     modalities = {case.modality for case in scenario.cases}
     several = len(modalities) > 1
     # LNCC assumes a locally linear relation of intensities: between modalities MIND has to carry more
-    weights = LossWeights(similarity_mix=0.1) if several else LossWeights()
+    weights = LossWeights(similarity_mix=0.1) if several else PLAIN
     default = Search()
     return Recipe(
         spatial_dims=scenario.spatial_dims,
@@ -49,7 +57,7 @@ def preset_recipe(
             spacing=spacing, affine="none" if same_space else "auto",
             modality="" if several else next(iter(modalities), ""),
         ),
-        training=Training(steps=train_steps),
+        training=Training(steps=train_steps, learning_rate=RATE),
         search=replace(
             default, stages=tuple(replace(stage, steps=stage_steps) for stage in default.stages),
             finalists=finalists, final_steps=stage_steps,

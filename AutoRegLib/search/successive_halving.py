@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.genotype import CELLS, OPERATORS, Genotype
 from AutoRegLib.core.jobs import Monitor
-from AutoRegLib.core.recipe import Recipe, contained_weights
+from AutoRegLib.core.recipe import LossWeights, Recipe, contained_weights
 from AutoRegLib.core.records import to_plain
 from AutoRegLib.learning.budget import CHECKPOINT_SECONDS, Clock, heed
 from AutoRegLib.learning.data import Cohort
+from AutoRegLib.learning.divergence import Guard
 from AutoRegLib.learning.judging import judge_pairs
 from AutoRegLib.learning.train import train_step, update_average
 from AutoRegLib.networks.registry import build_network, count_parameters
@@ -40,6 +41,8 @@ FIRST_STEPS = 40
 FOUND = "found"
 #: the start with less to compute
 PLAINER = ("start on one similarity", "start on one similarity at full scale")
+#: a plain start with all that the paper's loss has, at the weights of its release
+RICHER = "published loss weights"
 _WORST = 1e9
 
 
@@ -56,6 +59,7 @@ class Finalist:
     seconds: float = 0.0
     rounds: int = 0
     scores: list[float] = field(default_factory=list)  # one per validation pair, after the last round
+    guard: Guard = field(default_factory=Guard)
 
 
 def by_hand(start: Recipe, uppers: Collection[str]) -> list[tuple[str, Recipe]]:
@@ -66,8 +70,10 @@ def by_hand(start: Recipe, uppers: Collection[str]) -> list[tuple[str, Recipe]]:
     named = [("start", start)]
     if "lambda" in uppers:
         plain = start.loss_weights.on_one_similarity()
-        for name, weights in zip(PLAINER, (plain, plain.at_full_scale()), strict=True):
-            named.append((name, replace(start, loss_weights=weights)))
+        choices = dict(zip(PLAINER, (plain, plain.at_full_scale()), strict=True))
+        if start.loss_weights == plain.at_full_scale():
+            choices[RICHER] = LossWeights()
+        named += [(name, replace(start, loss_weights=weights)) for name, weights in choices.items()]
     return unlike(named)
 
 
@@ -182,9 +188,12 @@ def run_finals(
 
             kept = clock.used
             while not (clock.over or finish):
-                train_step(player.recipe, cohort, player.network, player.optimiser, step=player.step, progress=0.0)
+                loss = train_step(player.recipe, cohort, player.network, player.optimiser, step=player.step,
+                                  progress=0.0, rate=player.guard.rate)["total"]
                 clock.step += 1
                 player.step, player.seconds = before[0] + clock.step, before[1] + clock.used
+                if player.guard.watch(loss, player.network, player.optimiser, step=player.step):
+                    player.average = {n: v.detach().clone() for n, v in player.network.state_dict().items()}
                 update_average(
                     player.average, player.network, step=player.step, decay=player.recipe.training.average
                 )
@@ -280,6 +289,7 @@ def _kept(player: Finalist) -> dict[str, Any]:
     return {
         "network": player.network.state_dict(), "optimiser": player.optimiser.state_dict(), "average": player.average,
         "step": player.step, "seconds": player.seconds, "scores": player.scores, "rounds": player.rounds,
+        "guard": player.guard.state(),
     }
 
 
@@ -288,3 +298,4 @@ def _restore(player: Finalist, state: dict[str, Any]) -> None:
     player.optimiser.load_state_dict(state["optimiser"])
     player.average, player.step, player.seconds = state["average"], state["step"], state["seconds"]
     player.scores, player.rounds = state["scores"], state["rounds"]
+    player.guard.restore(state["guard"])

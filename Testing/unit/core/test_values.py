@@ -13,7 +13,7 @@ import pytest
 
 from AutoRegLib.core.errors import DiskError, InputError
 from AutoRegLib.core.genotype import OPERATORS, Genotype
-from AutoRegLib.core.presets import SCALES, preset_recipe
+from AutoRegLib.core.presets import SCALES, preset_recipe, with_published_loss
 from AutoRegLib.core.recipe import LossWeights, Network, Recipe, Stage, read_recipe, write_recipe
 from AutoRegLib.core.records import write_whole
 from AutoRegLib.core.scenario import read_scenario
@@ -160,7 +160,11 @@ def test_presets_follow_the_scenario(tmp_path: Path) -> None:
         budgets.append(recipe.training.steps)
     assert budgets == sorted(set(budgets))
     mixed = replace(scenario, cases=(replace(scenario.cases[0], modality="T2"), *scenario.cases[1:]))
-    assert preset_recipe(mixed).loss_weights.similarity_mix < preset_recipe(scenario).loss_weights.similarity_mix
+    plain = preset_recipe(scenario)
+    assert preset_recipe(mixed).loss_weights.similarity_mix < plain.loss_weights.similarity_mix == 1.0
+    assert plain.loss_weights == plain.loss_weights.at_full_scale(), "nothing is computed that does not pay"
+    assert with_published_loss(plain).loss_weights == LossWeights(), "a study is about the paper's loss"
+    assert with_published_loss(preset_recipe(mixed)) == preset_recipe(mixed)
 
 
 @pytest.mark.parametrize("upper", ["feature", "deformation"])

@@ -15,6 +15,7 @@ from AutoRegLib.losses.objective import as_weights, whole_weight
 from AutoRegLib.search.cost_model import count_candidates
 from AutoRegLib.search.successive_halving import (
     PLAINER,
+    RICHER,
     Finalist,
     _better_half,
     _winner,
@@ -50,7 +51,8 @@ def test_nominations_are_the_start_the_whole_leaner_ones_and_the_surest_parts() 
     assert named["surest edge"].genotype == replace(Genotype(), feature_quarter=("conv3", "sep5", "conv3"))
     assert named["surest edge"].loss_weights == START.loss_weights
     settled = replace(START, loss_weights=LossWeights(similarity_mix=0.0, half_scale=0.0, quarter_scale=0.0))
-    assert [name for name, _ in nominate(settled, settled, uppers=EVERY)] == ["start"], "no recipe twice"
+    assert [name for name, _ in nominate(settled, settled, uppers=EVERY)] == ["start", RICHER], "no recipe twice"
+    assert by_hand(settled, EVERY)[1][1].loss_weights == LossWeights(), "a plain start can still win it all back"
 
 
 def test_finalists_change_what_is_searched_only() -> None:
