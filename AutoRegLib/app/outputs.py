@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from AutoRegLib.core import locks
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.records import make_folder
 from AutoRegLib.core.verbs import VERBS
+
+LOCK = ".autoreg-lock"
+_held: list[Path] = []
 
 
 def claim_output(
@@ -17,11 +22,15 @@ def claim_output(
     """The output folder, created; one rule for all verbs: another run's results are never replaced silently.
 
     Results in the folder need ``resume`` (only where the verb offers it: not None) or ``overwrite``, which says
-    what it replaces. Other files in the folder are left alone. Raises InputError, DiskError.
+    what it replaces. Other files in the folder are left alone. The folder is this process's until
+    :func:`release_outputs`. Raises InputError (also while another process works there), DiskError.
     """
     path = Path(folder)
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file", expected="an output folder", remedy="choose another --output")
+    folder = make_folder(path)
+    locks.take(path / LOCK, what=f"the work in {path}")
+    _held.append(path / LOCK)
     found = [name for name in results if (path / name).exists()]
     if found and not resume:
         if not overwrite:
@@ -38,4 +47,11 @@ def claim_output(
         monitor.event("warning", code="overwrite", text=f"Replacing in {path}: {', '.join(found)}.")
         if "checkpoint.pt" in found:
             (path / "checkpoint.pt").unlink()
-    return make_folder(path)
+    return folder
+
+
+def release_outputs() -> None:
+    """Let go of the folders that this process has claimed."""
+    while _held:
+        with suppress(OSError):
+            _held.pop().unlink(missing_ok=True)

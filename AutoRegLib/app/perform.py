@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from AutoRegLib.app.environment import decide_device, use_threads
 from AutoRegLib.app.memory_fallback import describe, with_less_memory
-from AutoRegLib.app.outputs import claim_output
+from AutoRegLib.app.outputs import claim_output, release_outputs
 from AutoRegLib.core.bundle_folder import locate_bundle, read_bundle
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.jobs import JobRequest, Monitor
@@ -60,7 +60,10 @@ def perform(request: JobRequest, *, monitor: Monitor | None = None) -> dict[str,
     keep_freed_memory()
     use_threads(arguments.threads)
     device = decide_device(arguments.device)
-    return HANDLERS[request.verb](arguments, device, monitor)
+    try:
+        return HANDLERS[request.verb](arguments, device, monitor)
+    finally:
+        release_outputs()
 
 
 def register(fixed: str | Path, moving: str | Path, output: str | Path, **options: Any) -> dict[str, Any]:

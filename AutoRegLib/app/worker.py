@@ -50,12 +50,14 @@ def run_job(folder: str | Path) -> int:
     Raises InputError when the folder holds no job, or the job is running.
     """
     folder = Path(folder).resolve()
-    request = read_request(folder)
+    if not (folder / "job.json").is_file():
+        read_request(folder)  # says why: nothing here is ours to write into
     take_lock(folder)
-    monitor = JobMonitor(folder)
     try:
+        monitor = JobMonitor(folder)
         with _logged(folder / "log.txt"), _terminable(monitor), _beating(monitor):
             try:
+                request = read_request(folder)
                 write_state(folder, "running", pid=os.getpid(), verb=request.verb)
                 monitor.event("hello", pid=os.getpid(), verb=request.verb, versions=_versions())
                 request = _prepared(request, folder)
@@ -87,8 +89,10 @@ def _failed(folder: Path, monitor: JobMonitor, problem: BaseException) -> int:
     reason: AutoRegError = explain(problem)
     traceback.print_exception(problem)
     state: Any = STATES.get(reason.exit_code, "failed")
-    write_state(folder, state, exit_code=reason.exit_code, code=reason.code, text=str(reason))
-    monitor.event("error", code=reason.code, text=str(reason), hint=reason.remedy, exit_code=reason.exit_code)
+    with contextlib.suppress(OSError, AutoRegError):  # on a full disk the exit code says it alone
+        write_state(folder, state, exit_code=reason.exit_code, code=reason.code, text=str(reason))
+    with contextlib.suppress(OSError):
+        monitor.event("error", code=reason.code, text=str(reason), hint=reason.remedy, exit_code=reason.exit_code)
     return reason.exit_code
 
 

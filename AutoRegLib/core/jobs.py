@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from AutoRegLib.core import locks
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.core.processes import process_lives
-from AutoRegLib.core.records import from_plain, read_json, write_json, write_text
-from AutoRegLib.core.strict_json import parse_object, read_object
+from AutoRegLib.core.records import from_plain, read_json, write_json
+from AutoRegLib.core.strict_json import parse_object
 from AutoRegLib.core.verbs import VERBS
 
 SCHEMA = "autoreg-job/1"
@@ -166,27 +164,10 @@ def cut_broken_line(folder: str | Path) -> None:
 
 
 def take_lock(folder: str | Path) -> None:
-    """Mark the job as ours (pid, start time, host). Raises InputError while another process runs it."""
-    path = Path(folder) / "lock"
-    holder = lock_holder(folder)
-    if (
-        holder and holder.get("host") == socket.gethostname() and holder["pid"] != os.getpid()
-        and process_lives(holder["pid"], known_since=holder.get("started"))
-    ):
-        raise InputError(f"the job in {folder} is already running", got=f"process {holder['pid']}",
-                         remedy="wait for it")
-    write_text(path, json.dumps(process_mark()))
-
-
-def process_mark() -> dict[str, Any]:
-    """What tells this process from all others: its number, a time at which it lived, the machine."""
-    return {"pid": os.getpid(), "started": time.time(), "host": socket.gethostname()}
+    """Mark the job as ours (pid, start time, host). Raises InputError while another process runs it, DiskError."""
+    locks.take(Path(folder) / "lock", what=f"the job in {folder}")
 
 
 def lock_holder(folder: str | Path) -> dict[str, Any] | None:
     """The mark of the process that holds, or held, the job; None without a readable lock."""
-    try:
-        holder = read_object(Path(folder) / "lock")
-    except InputError:
-        return None
-    return holder if isinstance(holder.get("pid"), int) else None
+    return locks.holder_of(Path(folder) / "lock")

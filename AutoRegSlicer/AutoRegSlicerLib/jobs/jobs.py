@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from AutoRegLib.core.errors import AutoRegError, InputError
-from AutoRegLib.core.jobs import JobRequest, process_mark, read_request, write_request
+from AutoRegLib.core.jobs import JobRequest, read_request, write_request
+from AutoRegLib.core.locks import process_mark
 from AutoRegLib.core.records import make_folder
 from AutoRegSlicerLib import environment as surroundings
 from AutoRegSlicerLib.environment.probing import Environment

@@ -16,7 +16,7 @@ from typing import Any
 
 import AutoRegLib
 from AutoRegLib.core.errors import EnvironmentProblem
-from AutoRegLib.core.jobs import process_lives
+from AutoRegLib.core.processes import process_lives
 
 #: run in the child. A file: launchers and Windows disagree about quotes and line breaks in arguments
 BOOT = Path(__file__).with_name("boot.py").resolve()
