@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from jobs import tools
 
 from AutoRegSlicerLib import environment
-from AutoRegSlicerLib.environment import Environment, probing
+from AutoRegSlicerLib.environment import Environment, plans, probing
 
 TOLD: dict[str, Any] = {
     "python": "3.12.10", "torch": "2.7.0+cu126", "cuda": "12.6", "devices": [["A GPU", 8 * 2**30, 10 * 2**30, True]],
@@ -93,3 +94,9 @@ def test_an_external_python_gets_nothing_of_slicer(monkeypatch: pytest.MonkeyPat
     assert variables["LD_LIBRARY_PATH"] == "/usr/local/cuda/lib64"
     assert "PYTHONHOME" not in environment.cleanEnvironment()
     assert dict(os.environ) == before
+
+
+def test_requirements_are_those_of_the_library() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    wanted = set(project["dependencies"])
+    assert plans.TORCH in wanted and set(environment.requirements()) <= wanted

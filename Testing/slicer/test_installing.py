@@ -20,7 +20,7 @@ from test_environment import TOLD
 
 from AutoRegLib.core.errors import EnvironmentProblem, InputError
 from AutoRegSlicerLib import environment
-from AutoRegSlicerLib.environment import Environment, InstallPlan, installing, plans, probing
+from AutoRegSlicerLib.environment import Environment, InstallPlan, installing, probing
 
 NOTHING = Environment("missing", missing=("torch", "safetensors"), platform="linux", machine="x86_64")
 GPU = ["A GPU, 10240 MiB"]
@@ -343,11 +343,3 @@ def test_a_replacement_that_fails_says_that_pytorch_is_gone(fake: Computer) -> N
     fake.crashes = False
     environment.install(fake.plan(), consented=True)
     assert fake.look().state == "ready"
-
-
-def test_requirements_are_those_of_the_library() -> None:
-    import tomllib
-
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
-    wanted = set(project["dependencies"])
-    assert plans.TORCH in wanted and set(environment.requirements()) <= wanted

@@ -13,12 +13,7 @@ pytest.importorskip("standins.fixtures", reason="slicer-core or PySide6 is not i
 
 import slicer
 import vtk
-from standins.fixtures import Desk
-
-
-def why(button: Any) -> str:
-    assert button.toolTip()
-    return "" if button.isEnabled() else button.toolTip()
+from standins.fixtures import Desk, why
 
 
 def add_slice_view(scene: Any, name: str = "Red") -> tuple[Any, Any]:

@@ -5,18 +5,12 @@ from __future__ import annotations
 import shutil
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 pytest.importorskip("standins.fixtures", reason="slicer-core or PySide6 is not installed", exc_type=ImportError)
 
-from standins.fixtures import Desk
-
-
-def why(button: Any) -> str:
-    assert button.toolTip()
-    return "" if button.isEnabled() else button.toolTip()
+from standins.fixtures import Desk, why
 
 
 @pytest.fixture

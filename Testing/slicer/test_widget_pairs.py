@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 pytest.importorskip("standins.fixtures", reason="slicer-core or PySide6 is not installed", exc_type=ImportError)
 
 import scenes
-from standins.fixtures import Desk
-
-
-def why(button: Any) -> str:
-    assert button.toolTip()
-    return "" if button.isEnabled() else button.toolTip()
+from standins.fixtures import Desk, why
 
 
 def shown(desk: Desk) -> list[list[str]]:

@@ -13,12 +13,7 @@ pytest.importorskip("standins.fixtures", reason="slicer-core or PySide6 is not i
 import scenes
 import slicer
 import vtk
-
-
-def why(button: Any) -> str:
-    """The reason why a button is disabled; empty when it is enabled."""
-    assert button.toolTip(), "every button says something"
-    return "" if button.isEnabled() else button.toolTip()
+from standins.fixtures import why
 
 
 def change(desk: Any, **values: Any) -> None:

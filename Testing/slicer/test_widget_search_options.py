@@ -13,15 +13,10 @@ import pytest
 pytest.importorskip("standins.fixtures", reason="slicer-core or PySide6 is not installed", exc_type=ImportError)
 
 import scenes
-from standins.fixtures import Desk
+from standins.fixtures import Desk, why
 
 from AutoRegLib.core.records import from_plain
 from AutoRegLib.core.verbs import VERBS
-
-
-def why(button: Any) -> str:
-    assert button.toolTip()
-    return "" if button.isEnabled() else button.toolTip()
 
 
 @pytest.fixture

@@ -106,6 +106,17 @@ class Desk:
         return str(self.session.statuses[-1].state.name) if self.session.statuses else ""
 
 
+def why(button: Any) -> str:
+    """Why a button is disabled: its tooltip; empty where it is not. A button without a tooltip fails the test."""
+    assert button.toolTip()
+    return "" if button.isEnabled() else str(button.toolTip())
+
+
+def rows(desk: Desk) -> list[Any]:
+    """The rows of the table of cases."""
+    return list(desk.widget.trainPanel.data.cases.rows)
+
+
 def environment(**changes: Any) -> Any:
     """What the probe of a machine without a GPU says."""
     from AutoRegSlicerLib.environment import Environment
@@ -185,4 +196,4 @@ def full_desk(desk: Desk, tinyModel: Path, tmp_path: Path) -> Desk:
     return desk
 
 
-__all__ = ["desk", "full_desk"]
+__all__ = ["desk", "full_desk", "rows", "why"]
