@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from AutoRegLib.core.recipe import LossWeights, Network, Objective, Preprocessing, Recipe, Search, Training
+from AutoRegLib.core.recipe import (
+    LossWeights,
+    Network,
+    Objective,
+    Preprocessing,
+    Recipe,
+    Search,
+    Training,
+    with_own_loss,
+)
 from AutoRegLib.core.scenario import Scenario
 
 PresetName = Literal["quick", "standard", "thorough"]
@@ -46,7 +55,7 @@ def preset_recipe(
     # LNCC assumes a locally linear relation of intensities: between modalities MIND has to carry more
     weights = LossWeights(similarity_mix=0.1) if several else PLAIN
     default = Search()
-    return Recipe(
+    recipe = Recipe(
         spatial_dims=scenario.spatial_dims,
         structures=scenario.structures,
         network=replace(preset_network(preset), name=network),
@@ -64,3 +73,4 @@ def preset_recipe(
         ),
         seed=seed,
     )
+    return with_own_loss(recipe) if network == "multiprop" else recipe

@@ -16,11 +16,12 @@ from AutoRegLib.core.records import from_plain, read_json, within, write_json
 SCHEMA = "autoreg-recipe/1"
 
 
-def _weight(default: float, title: str, *, free: Literal["log", "logit"] = "log", coarse: bool = False) -> Any:
+def _weight(default: float, title: str, *, free: Literal["log", "logit"] = "log", coarse: int = 0,
+            random: bool = False) -> Any:
     """A searched weight. ``free``: what its unconstrained form is, which also says its range (0 and more, or 0 to 1);
-    ``coarse``: it weighs a comparison at a coarser scale.
+    ``coarse``: how many coarser scales it takes to have a meaning; ``random``: it takes random features.
     """
-    return field(default=default, metadata={"title": title, "free": free, "coarse": coarse})
+    return field(default=default, metadata={"title": title, "free": free, "coarse": coarse, "random": random})
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,14 @@ class LossWeights:
 
     similarity_mix: float = _weight(0.5, "LNCC share", free="logit")  # lambda_1: 1 = LNCC alone, 0 = MIND-SSC alone
     smoothness: float = _weight(1.5, "smoothness")  # lambda_2
-    half_scale: float = _weight(0.32, "half scale", coarse=True)  # lambda_3
-    quarter_scale: float = _weight(0.08, "quarter scale", coarse=True)  # lambda_4
+    half_scale: float = _weight(0.32, "half scale", coarse=1)  # lambda_3
+    quarter_scale: float = _weight(0.08, "quarter scale", coarse=2)  # lambda_4
+    # of MultiPropReg (docs/method.md, section 2); 0: not computed. The last three count each scale by its weight above
+    eighth_scale: float = _weight(0.0, "eighth scale", coarse=3)
+    sixteenth_scale: float = _weight(0.0, "sixteenth scale", coarse=4)
+    kl: float = _weight(0.0, "KL divergence", coarse=1, random=True)
+    scale_smoothness: float = _weight(0.0, "smoothness of the scales", coarse=1)
+    scale_folds: float = _weight(0.0, "folds of the scales", coarse=1)
 
     def __post_init__(self) -> None:
         for name, facts in WEIGHTS.items():
@@ -53,7 +60,8 @@ class LossWeights:
 
     def words(self) -> str:
         """The weights for people, as in a card."""
-        return ", ".join(f"{facts['title']} {getattr(self, name):.3g}" for name, facts in WEIGHTS.items())
+        return ", ".join(f"{facts['title']} {getattr(self, name):.3g}" for name, facts in WEIGHTS.items()
+                         if facts["coarse"] < 1 or getattr(self, name) > 0.0)
 
 
 #: name of every searched weight -> its facts (see :func:`_weight`)
@@ -72,6 +80,20 @@ class Objective:
 
 
 @dataclass(frozen=True)
+class Propagation:
+    """MultiPropReg's parts and sizes (docs/method.md, section 2)."""
+
+    scales: Literal[2, 3, 4] = 3  # 1/2, 1/4 ...
+    pyramid: Literal["features", "images"] = "features"  # images: averaged, in place of learned features
+    matching_layers: Literal[1, 3, 6] = 3
+    context_layers: Literal[0, 1, 3, 6] = 3  # 0: no regularization network
+    channels: int = 16  # before the features of a scale
+    latents: int = 8  # features of a scale
+    matching: int = 20  # channels within a matching network
+    context: int = 16  # channels within a regularization network
+
+
+@dataclass(frozen=True)
 class Network:
     """Which registered network, and its sizes."""
 
@@ -82,6 +104,7 @@ class Network:
     stride_on: Literal["first", "last"] = "first"  # which edge of a FeatureCell halves the grid
     shared_features: bool = True  # one set of feature weights for both images
     update: Literal["add", "compose", "replace"] = "add"  # how the 1/2 scale uses the 1/4 velocity
+    propagation: Propagation = Propagation()
 
 
 @dataclass(frozen=True)
@@ -181,10 +204,19 @@ class Recipe:
 
 
 def with_own_loss(recipe: Recipe) -> Recipe:
-    """VoxelMorph with its own loss, LNCC of one window and smoothness of its field alone; other networks as they are.
+    """VoxelMorph and MultiPropReg with their own losses; other networks as they are.
 
-    Reference: Balakrishnan et al., IEEE TMI 38 (2019), Eq. 6.
+    VoxelMorph: LNCC of one window and smoothness of its field alone (Balakrishnan et al., IEEE TMI 38 (2019), Eq. 6).
+    MultiPropReg: LNCC, smoothness, folds and KL divergence at all its scales, judged
+    without labels (docs/method.md, section 2).
     """
+    if recipe.network.name == "multiprop":
+        mix = recipe.loss_weights.on_one_similarity().similarity_mix
+        weights = LossWeights(similarity_mix=mix, eighth_scale=0.04, sixteenth_scale=0.02, kl=0.01,
+                              scale_smoothness=1.5, scale_folds=10.0)
+        stages = tuple(replace(s, judge="unsupervised") if s.upper == "lambda" else s for s in recipe.search.stages)
+        return replace(recipe, loss_weights=contained_weights(replace(recipe, loss_weights=weights)),
+                       search=replace(recipe.search, stages=stages))
     if not recipe.network.name.startswith("voxelmorph"):
         return recipe
     smoothed: Literal["velocity", "displacement"] = (
@@ -198,7 +230,15 @@ def with_own_loss(recipe: Recipe) -> Recipe:
 def contained_weights(recipe: Recipe) -> LossWeights:
     """The loss weights, 0 where the loss of this recipe's network does not contain the term."""
     facts = NETWORKS.get(recipe.network.name)
-    return recipe.loss_weights if facts is None or facts.coarse else recipe.loss_weights.at_full_scale()
+    if facts is None:
+        return recipe.loss_weights
+    parts = recipe.network.propagation
+    propagates = recipe.network.name == "multiprop"
+    coarse = parts.scales if propagates else facts.coarse
+    random = facts.random and parts.pyramid == "features"
+    return replace(recipe.loss_weights, **{
+        name: 0.0 for name, weight in WEIGHTS.items() if weight["coarse"] > coarse or (weight["random"] and not random)
+    })
 
 
 def network_differences(ours: Recipe, other: Recipe) -> list[str]:

@@ -61,6 +61,7 @@ ROWS: dict[str, Row] = {row.name: row for row in (
     Row("voxelmorph2-loss-weights", "VM-2, its smoothness searched", network="voxelmorph2", searched=("lambda",)),
     Row("voxelmorph-diff", "diffeomorphic VoxelMorph, deterministic, with LNCC and smoothness of the velocity",
         network="voxelmorph_diff"),
+    Row("multiprop", "MultiPropReg, its own loss", network="multiprop"),
 )}
 
 #: the tables by the name that ``--rows`` takes
@@ -86,7 +87,8 @@ TABLES: dict[str, Table] = {
         ("VM-2", "voxelmorph2"), ("VM-2, searched smoothness", "voxelmorph2-loss-weights"),
     )),
     "networks": Table("Networks (Tables VI, VIII and IX)", (
-        ("VM-2", "voxelmorph2"), ("VM-diff", "voxelmorph-diff"), ("Manual-Medium", "manual-medium"),
+        ("VM-2", "voxelmorph2"), ("VM-diff", "voxelmorph-diff"),
+        ("MultiPropReg", "multiprop"), ("Manual-Medium", "manual-medium"),
         ("AutoReg", "autoreg"),
     )),
     "random": Table("Gradients against random search in equal time", (

@@ -16,12 +16,15 @@ class Prediction:
     """Fields from fixed to moving (pull-back), components in axis order (z, y, x), in voxels of their own grid.
 
     Shape: ``displacement (B, d, *spatial)``; ``velocity (B, d, *spatial / 2)`` or None where the network has
-    none; ``scales``: displacements at 1/2, 1/4 ... as far as the network has them.
+    none; ``scales``: displacements at 1/2, 1/4 ... as far as the network has them; ``velocities``: theirs;
+    ``latents``: mean and logarithm of the variance of random features, each ``(2 B, m, *spatial / 2^k)``.
     """
 
     displacement: Tensor
     velocity: Tensor | None
     scales: tuple[Tensor, ...] = ()
+    velocities: tuple[Tensor, ...] = ()
+    latents: tuple[tuple[Tensor, Tensor], ...] = ()
 
 
 def integrate(velocity: Tensor, shape: Sequence[int], *, squarings: int) -> Tensor:

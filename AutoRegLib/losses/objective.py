@@ -21,6 +21,7 @@ from AutoRegLib.fields.warp import sample_at, warp
 from AutoRegLib.losses.dice import one_hot, soft_dice
 from AutoRegLib.losses.diffusion import diffusion
 from AutoRegLib.losses.folding import fold_penalty
+from AutoRegLib.losses.kl import kl_divergence
 from AutoRegLib.losses.lncc import lncc_loss
 from AutoRegLib.losses.mind import mind_loss
 
@@ -79,12 +80,12 @@ def similarity(
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """What the terms of the loss see: the answer, its images ``(B, 1, *spatial)``, the similarity's mix."""
+    """What the terms of the loss see: the answer, its images ``(B, 1, *spatial)``, all weights."""
 
     prediction: Prediction
     moving: Tensor
     fixed: Tensor
-    mix: Tensor | float
+    weights: Weights
     objective: Objective
 
 
@@ -98,8 +99,9 @@ def _similarity_at(scale: int) -> Callable[[Compared], Tensor | None]:
         displacement, moving, fixed = displacements[scale], seen.moving, seen.fixed
         if scale > 0:
             moving, fixed = (_pooled(image, displacement, 2**scale) for image in (moving, fixed))
-        window = seen.objective.windows[scale]
-        return similarity(warp(moving, displacement), fixed, mix=seen.mix, window=window)
+        windows = seen.objective.windows
+        window = windows[scale] if scale < len(windows) else max(windows[-1] - 2, 3)
+        return similarity(warp(moving, displacement), fixed, mix=seen.weights["similarity_mix"], window=window)
 
     return term
 
@@ -109,12 +111,32 @@ def _smoothness(seen: Compared) -> Tensor:
     return diffusion(seen.prediction.displacement if velocity is None else velocity)
 
 
+#: the weights of the comparisons at 1/2, 1/4 ...
+SCALES = ("half_scale", "quarter_scale", "eighth_scale", "sixteenth_scale")
+
+
+def _over_scales(parts: Callable[[Compared], Sequence[Any]], value: Callable[[Any], Tensor]) -> Any:
+    """The sum over coarser scales of a value, each times its scale's weight; None where there are none."""
+
+    def term(seen: Compared) -> Tensor | None:
+        total: Tensor | None = None
+        for name, part in zip(SCALES, parts(seen), strict=False):
+            weight = seen.weights.get(name, 0.0)
+            if not isinstance(weight, float) or weight > 0.0:
+                total = weight * value(part) + (0.0 if total is None else total)
+        return total
+
+    return term
+
+
 #: the terms of L_reg by the name of their weight (a term without one weighs 1); None: the answer has nothing for it
 TERMS: dict[str, Callable[[Compared], Tensor | None]] = {
     "similarity": _similarity_at(0),
-    "half_scale": _similarity_at(1),
-    "quarter_scale": _similarity_at(2),
+    **{name: _similarity_at(scale) for scale, name in enumerate(SCALES, start=1)},
     "smoothness": _smoothness,
+    "kl": _over_scales(lambda seen: seen.prediction.latents, lambda latent: kl_divergence(*latent)),
+    "scale_smoothness": _over_scales(lambda seen: seen.prediction.velocities or seen.prediction.scales, diffusion),
+    "scale_folds": _over_scales(lambda seen: seen.prediction.scales, fold_penalty),
 }
 
 
@@ -135,11 +157,11 @@ def registration_loss(
     Raises: InputError for a network with more scales than there are weights.
     Reference: docs/method.md, section 1.3.
     """
-    given, known = len(prediction.scales), len(objective.windows) - 1
+    given, known = len(prediction.scales), len(SCALES)
     if given > known:
         raise InputError("the loss has no weight for every scale of the network", expected=f"{known} coarse scales",
                          got=f"{given} coarse scales", remedy="let the network return fewer scales")
-    seen = Compared(prediction, moving, fixed, weights["similarity_mix"], objective)
+    seen = Compared(prediction, moving, fixed, weights, objective)
     terms: dict[str, Tensor] = {}
     total = fixed.new_zeros(())
     for name, term in TERMS.items():

@@ -13,6 +13,7 @@ from AutoRegLib.core.networks import NETWORKS, network_names
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.networks.autoreg import AutoRegNet
 from AutoRegLib.networks.cells import Edge
+from AutoRegLib.networks.multiprop import MultiProp
 from AutoRegLib.networks.voxelmorph import VoxelMorph
 
 
@@ -25,8 +26,13 @@ def _voxelmorph(recipe: Recipe, searched: Sequence[str]) -> nn.Module:
     return VoxelMorph(recipe.spatial_dims, recipe.network.name, squarings=recipe.network.squarings)
 
 
+def _multiprop(recipe: Recipe, searched: Sequence[str]) -> nn.Module:
+    return MultiProp(recipe.spatial_dims, config=recipe.network, seed=recipe.seed)
+
+
 BUILDERS: dict[str, Callable[[Recipe, Sequence[str]], nn.Module]] = {
     "autoreg": _autoreg,
+    "multiprop": _multiprop,
     "voxelmorph1": _voxelmorph,
     "voxelmorph2": _voxelmorph,
     "voxelmorph_diff": _voxelmorph,

@@ -24,5 +24,5 @@ def test_every_scale_is_in_the_loss() -> None:
 
 def test_a_scale_without_a_weight_is_refused() -> None:
     with pytest.raises(InputError, match="no weight for every scale") as caught:
-        terms(3)
-    assert "3 coarse scales" in str(caught.value)
+        terms(5)
+    assert "5 coarse scales" in str(caught.value)
