@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ def new_folder(jobs: Path, verb: str, title: str, owner: dict[str, Any]) -> Path
     """A new job folder with ``in/``, ``out/`` and its record. Raises DiskError."""
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{verb}-{secrets.token_hex(4)}"
     folder = make_folder(jobs / name)
+    with suppress(OSError):  # a file system without rights
+        folder.chmod(0o700)  # images of patients
     for part in ("in", "out"):
         make_folder(folder / part)
     write_record(folder, Record(verb, title or verb, time.time(), owner=owner))
