@@ -27,8 +27,8 @@ from AutoRegLib.registration.refine import Iterations, refine_prediction
 
 #: in the order of their cost: the network alone, its answer finished, every level from its answer on
 CHOICES: tuple[Iterations, ...] = (0, "auto", "full")
-_PAIRS = 8
-_STEPS_BY_PAIR = 250  # a training of few steps tries few pairs
+_PAIRS = 16
+_STEPS_BY_PAIR = 250  # a training of few steps tries few pairs, unless its time is what limits them
 _SHARE = 0.05  # of all that registration gains on the images as they lie, what a costlier finish has to add
 
 
@@ -38,15 +38,16 @@ def choose_finish(
 ) -> dict[str, Any]:
     """The figures of a bundle: ``finish``, the choice, and ``finishes``, what each came to: ``score``, ``seconds``.
 
-    ``steps``: those of the training, which say how many pairs are tried; where ``seconds`` are given, no further pair
-    begins once they are spent; two are tried in any case. ``score`` is that of the training's
-    validation, without the coarser scales, which a refined answer does not have. Unit: processor seconds a pair.
+    ``steps``: those of the training, which say how many pairs are tried; where ``seconds`` are given these do: no
+    further pair begins once they are spent; two are tried in any case. ``score`` is that of the training's validation,
+    without the coarser scales, which a refined answer does not have. Unit: processor seconds a pair.
     Raises CancelledError.
     """
     network = build_network(recipe).to(cohort.device).eval()
     network.load_state_dict(state)
     plain = replace(recipe, loss_weights=recipe.loss_weights.at_full_scale())
-    pairs = cohort.sample("val", min(_PAIRS, max(2, steps // _STEPS_BY_PAIR)), seed=recipe.seed)
+    count = _PAIRS if seconds is not None else min(_PAIRS, max(2, steps // _STEPS_BY_PAIR))
+    pairs = cohort.sample("val", count, seed=recipe.seed)
     still: list[float] = []
     scores: dict[Iterations, list[float]] = {choice: [] for choice in CHOICES}
     costs: dict[Iterations, list[float]] = {choice: [] for choice in CHOICES}
