@@ -21,6 +21,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Preset = Literal["quick", "standard", "thorough"]
 Split = Literal["train", "val", "test"]
 Similarity = Literal["auto", "lncc", "mind"]  # without a model only; a model has its own loss
+Affine = Literal["auto", "rigid", "similarity", "affine", "none"]
 Refine = int | Literal["auto", "full"]
 Level = tuple[int | None, float]  # most pairs a step (None: as asked), part of the working grid's voxels
 
@@ -63,7 +64,8 @@ def _similarity() -> Any:
 
 
 def _affine() -> Any:
-    return option("affine alignment before the network (default auto)", "auto")
+    return option("alignment before everything else, at most so far; auto keeps of rigid, affine what the images speak "
+                  "for (default auto)", "auto")
 
 
 def _compress() -> Any:
@@ -167,7 +169,7 @@ class RegisterArguments(Common):
                                      metavar="FILE", file=True)
     initial_transform: str | None = option("transform to start from, fixed to moving points", None, metavar="FILE",
                                            file=True)
-    affine: Literal["auto", "none"] = _affine()
+    affine: Affine = _affine()
     refine: Refine | None = _refine()
     similarity: Similarity = _similarity()
     inverse: bool = option("also write inverse_transform.nrrd", False)
@@ -184,7 +186,7 @@ class BatchArguments(Common):
         "to it", metavar="TABLE", position=True, file=True)
     model: str = _model()
     output: str = option("folder for summary.csv and a folder per pair", metavar="DIR")
-    affine: Literal["auto", "none"] = _affine()
+    affine: Affine = _affine()
     refine: Refine | None = _refine()
     similarity: Similarity = _similarity()
     inverse: bool = option("also write inverse_transform.nrrd of each pair", False)

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import SimpleITK as sitk
 
 from AutoRegLib.core.errors import InputError
+from AutoRegLib.imaging.align_evidence import contradicted, edge_agreement, implausible
 from AutoRegLib.imaging.geometry import Geometry, apply
 from AutoRegLib.imaging.preprocess import intensity_scaling, scale_intensity
 from AutoRegLib.imaging.volume import Volume, array_to_image, resample, to_sitk
 
 Images = tuple[sitk.Image, sitk.Image]
-Level = Literal["none", "centre", "rigid", "affine"]
+Level = Literal["none", "centre", "rigid", "similarity", "affine"]
+_LEVELS = get_args(Level)
 
 #: raised with every change to this module, to ``preprocess`` or to ``volume.resample`` that moves an alignment, since
 #: alignments are remembered under this number
-METHOD_VERSION = 1
+METHOD_VERSION = 2
 
 _FINEST = {2: 128**2, 3: 80**3}  # voxels of the finest level: more did not improve the alignment
 _COARSEST = {2: 24**2, 3: 10**3}  # fewer leave too little for a histogram
@@ -30,7 +33,8 @@ _STEPS = 100
 _FIRST_STEP = 0.5  # voxels of the level
 _LAST_STEP = 0.005
 _ROUGH_LAST_STEP = 0.02  # where another stage follows
-_SCALE_LIMITS = (0.5, 2.0)  # people do not differ by more; a fit that says so has lost the image
+_SCALE_LIMITS = (0.5, 2.0)  # of an alignment that was asked for by its name
+_HELD_OUT = 7919  # added to the seed: points other than those that the optimization looked at
 _OVERLAP = 0.25  # mutual information of a sliver is high by chance
 
 
@@ -47,17 +51,23 @@ class Alignment:
     metric_after: float
     warnings: tuple[str, ...] = ()
     level: Level = "none"  # what was asked for; "none": the headers as they are
+    kept: str = "headers"  # or centres, rigid, similarity, affine
+    reason: str = ""
 
 
 def affine_align(
-    fixed: Volume, moving: Volume, *, level: Level = "affine", fixed_mask: np.ndarray | None = None,
-    moving_mask: np.ndarray | None = None, seed: int = 0, threads: int | None = None,
+    fixed: Volume, moving: Volume, *, level: Level = "affine", guarded: bool = True,
+    fixed_mask: np.ndarray | None = None, moving_mask: np.ndarray | None = None, seed: int = 0,
+    threads: int | None = None,
 ) -> Alignment:
     """Align two images linearly, robustly and repeatably.
 
-    Starts from the best of: headers as they are, geometric centres, centres of mass; then rigid, then affine,
-    each over a pyramid of resolutions. A stage is kept only if it raises the metric and stays plausible (scales
-    between 0.5 and 2, images still overlapping); otherwise the stage before it stands, with a warning.
+    Starts from the best of: headers as they are, geometric centres, centres of mass; then rigid, then affine (or
+    "similarity": rigid with one scale), each over a pyramid of resolutions. A stage is kept only on evidence, else the
+    one before stands: mutual information rises on voxels that it was not made from, the edges of both images agree no
+    less, scales stay between 0.65 and 1.5, and no large part of the fixed image loses its partner. An affine that is
+    not kept is followed by a try of one scale. ``guarded`` False: a stage needs only to raise mutual information and
+    to stay within scales of 0.5 to 2. What was dropped is a warning.
 
     Only points inside both masks (bool, each on its image's grid) count in the metric. Levels of the pyramid are
     smoothed: give images that were ``continued`` beyond their masks, else what lies outside bleeds in.
@@ -74,8 +84,8 @@ def affine_align(
     if moving.geometry.dims != dims:
         raise InputError("images of different dimension", expected=f"a {dims}-D moving image",
                          got=f"{moving.geometry.dims}-D", remedy="register images of the same dimension")
-    if level not in ("none", "centre", "rigid", "affine"):
-        raise InputError("level of the alignment", expected="none, centre, rigid or affine", got=level)
+    if level not in _LEVELS:
+        raise InputError("level of the alignment", expected=", ".join(_LEVELS), got=level)
     if level == "none" and fixed.geometry.overlap_fraction(moving.geometry) == 0:
         raise InputError("the images do not overlap", expected="headers in one space",
                          got=f"fixed {_box(fixed.geometry)}, moving {_box(moving.geometry)}",
@@ -87,7 +97,7 @@ def affine_align(
     pyramid = _pyramid(fixed, moving)
     sampling = _Sampling(fixed, moving, fixed_mask, moving_mask, seed)
     with itk_threads(threads or 1):
-        return _align(fixed, moving, pyramid, radius, level=level, sampling=sampling)
+        return _align(fixed, moving, pyramid, radius, level=level, guarded=guarded, sampling=sampling)
 
 
 class _Sampling:
@@ -100,6 +110,12 @@ class _Sampling:
         self.part = 1.0 if fixed_mask is None else float(fixed_mask.mean())
         self.masks = tuple(None if mask is None else array_to_image(mask.astype(np.uint8), volume.geometry)
                            for mask, volume in ((fixed_mask, fixed), (moving_mask, moving)))
+
+    def held_out(self) -> _Sampling:
+        """The same, at other points."""
+        other = copy(self)
+        other.seed = self.seed + _HELD_OUT
+        return other
 
     def method(self, fixed: sitk.Image) -> sitk.ImageRegistrationMethod:
         """The metric on a level of the pyramid, whose fixed image is given."""
@@ -118,35 +134,57 @@ class _Sampling:
 
 def _align(
     fixed: Volume, moving: Volume, pyramid: Sequence[tuple[Volume, Volume]], radius: float, *, level: Level,
-    sampling: _Sampling,
+    guarded: bool, sampling: _Sampling,
 ) -> Alignment:
     levels = [(to_sitk(first), to_sitk(second)) for first, second in pyramid]
-    judge = _Judge(*levels[-1], sampling)
+    judge = _Judge(*levels[-1], sampling.held_out())
     starts = _starts(fixed, moving, sampling)
     before = judge(starts[0])
     if level == "none":
-        return Alignment(sitk.AffineTransform(fixed.geometry.dims), before, before)
+        return Alignment(sitk.AffineTransform(fixed.geometry.dims), before, before, reason="not asked for")
 
-    warnings = []
+    warnings: list[str] = []
+    kept, reason = "headers", "nothing else was better"
     overlap = fixed.geometry.overlap_fraction(moving.geometry)
     if overlap <= _OVERLAP * fixed.geometry.overlap_fraction(moving.geometry, starts[1]):
         warnings.append("the headers place the images apart; their centres were used instead")
-        before, starts = 0.0, starts[1:]
-    start = _best_start(*levels[0], starts, polish=level != "centre", sampling=sampling)
-    best, transform = max(((judge(t), t) for t in (starts[0], start)), key=lambda pair: pair[0])
-    for stage in ("rigid", "affine")[: ("centre", "rigid", "affine").index(level)]:
-        if stage == level:
-            found = _optimise(levels, transform, stage=stage, last_step=_LAST_STEP, sampling=sampling)
-        else:
-            found = _optimise(levels[:-1] or levels, transform, stage=stage, last_step=_ROUGH_LAST_STEP,
-                              sampling=sampling)
+        before, starts, kept = 0.0, starts[1:], "centres"
+    transform, best = starts[0], judge(starts[0])
+    edges = levels[max(len(levels) - 2, 0)]
+
+    def problem(found: sitk.AffineTransform, value: float) -> str:
+        if not guarded:
+            return _problem(found, transform, fixed.geometry, moving.geometry)
+        wrong = implausible(found, transform, fixed.geometry, moving.geometry)
+        if wrong or value <= best:
+            return wrong
+        return contradicted(edge_agreement(*edges, transform), edge_agreement(*edges, found))
+
+    pool = _begun(*levels[0], starts, polish=level != "centre", sampling=sampling)
+    if guarded:
+        pool = [start for start in pool if start is starts[0] or not implausible(
+            start, starts[0], fixed.geometry, moving.geometry)]
+    start = max(pool, key=_Judge(*levels[0], sampling))
+    value = judge(start)
+    if value > best and not problem(start, value):
+        transform, best, kept = start, value, "centres" if level == "centre" else "rigid"
+        reason = "mutual information rises, edges agree"
+    stages: list[str] = ["rigid", level] if level in ("similarity", "affine") else ["rigid"] * (level == "rigid")
+    while stages:
+        stage = stages.pop(0)
+        last = stage == level
+        found = _optimise(levels if last else levels[:-1] or levels, transform, stage=stage,
+                          last_step=_LAST_STEP if last else _ROUGH_LAST_STEP, sampling=sampling)
         value = judge(found)
-        problem = _problem(found, transform, fixed.geometry, moving.geometry)
-        if problem:
-            warnings.append(f"the {stage} alignment was dropped: {problem}")
-        elif value > best:
-            transform, best = found, value
-    return Alignment(_affine(transform, scale=radius), before, best, tuple(warnings), level)
+        wrong = problem(found, value)
+        if not wrong and value > best:
+            transform, best, kept = found, value, stage
+            reason = "mutual information rises on voxels left out, edges agree"
+        elif wrong and stage != "rigid":
+            warnings.append(f"the {stage} alignment was dropped: {wrong}")
+            if stage == "affine" and guarded:
+                stages.append("similarity")
+    return Alignment(_affine(transform, scale=radius), before, best, tuple(warnings), level, kept, reason)
 
 
 class _Judge:
@@ -170,7 +208,13 @@ def _optimise(
     """One stage, coarse to fine, from ``start``; ``last_step`` in voxels of the level."""
     dims = start.GetDimension()
     transform: sitk.Transform = start
-    if stage == "rigid":
+    if stage == "similarity":
+        alike = sitk.Similarity3DTransform() if dims == 3 else sitk.Similarity2DTransform()
+        alike.SetCenter(start.GetCenter())
+        alike.SetMatrix(start.GetMatrix())
+        alike.SetTranslation(start.GetTranslation())
+        transform = alike
+    elif stage == "rigid":
         rigid = sitk.Euler3DTransform() if dims == 3 else sitk.Euler2DTransform()
         rigid.SetCenter(start.GetCenter())
         rigid.SetMatrix(start.GetMatrix())
@@ -206,16 +250,15 @@ def _starts(fixed: Volume, moving: Volume, sampling: _Sampling) -> list[sitk.Aff
     return starts
 
 
-def _best_start(
+def _begun(
     fixed: sitk.Image, moving: sitk.Image, starts: list[sitk.AffineTransform], *,
     polish: bool, sampling: _Sampling,
-) -> sitk.AffineTransform:
-    """The best start on a coarse pair; ``polish`` aligns each rigidly first, as the best start is not the best end."""
-    pool = list(starts)
-    if polish:
-        pool += [_optimise([(fixed, moving)], s, stage="rigid", last_step=_ROUGH_LAST_STEP, sampling=sampling)
-                 for s in starts]
-    return max(pool, key=_Judge(fixed, moving, sampling))
+) -> list[sitk.AffineTransform]:
+    """The starts; ``polish`` adds each aligned rigidly on a coarse pair, as the best start is not the best end."""
+    if not polish:
+        return list(starts)
+    return [*starts, *(_optimise([(fixed, moving)], start, stage="rigid", last_step=_ROUGH_LAST_STEP, sampling=sampling)
+                       for start in starts)]
 
 
 def _problem(found: sitk.AffineTransform, start: sitk.AffineTransform, fixed: Geometry, moving: Geometry) -> str:

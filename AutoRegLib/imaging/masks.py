@@ -6,7 +6,9 @@ import numpy as np
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.imaging.geometry import Geometry
-from AutoRegLib.imaging.volume import Volume, resample
+from AutoRegLib.imaging.volume import Volume, looks_like_ct, resample
+
+_PADDING = -1500.0  # Hounsfield units: air is -1000, some scanners end at -1024; padding is -2000, -2048, -3024
 
 
 def continued(volume: Volume, mask: np.ndarray | None) -> Volume:
@@ -45,6 +47,17 @@ def mask_on(mask: np.ndarray | None, own: Geometry, grid: Geometry, transform: o
 def counting(mask: np.ndarray | None) -> np.ndarray | None:
     """The mask, or None where it leaves nothing out."""
     return None if mask is None or mask.all() else mask.astype(bool)
+
+
+def without_padding(volume: Volume, mask: np.ndarray | None = None) -> np.ndarray | None:
+    """The mask (None: everything) without the voxels that no scanner measured: what is far below air in a CT.
+
+    Zeros around a head without skull are its border, which guides, and stay.
+    """
+    if not looks_like_ct(volume):
+        return mask
+    measured = volume.array > _PADDING
+    return mask if measured.all() or not measured.any() else measured if mask is None else mask.astype(bool) & measured
 
 
 def _filled(total: np.ndarray, weight: np.ndarray) -> np.ndarray:

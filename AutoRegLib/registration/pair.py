@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.core.verbs import Similarity
+from AutoRegLib.core.verbs import Affine, Similarity
 from AutoRegLib.imaging.files import file_sha256, read_points, read_transform, read_volume
 from AutoRegLib.imaging.volume import Volume
 
@@ -26,7 +26,7 @@ class RegisterOptions:
     fixed_mask: str | Path | None = None
     moving_mask: str | Path | None = None
     initial_transform: str | Path | None = None  # fixed to moving points, as every transform here
-    affine: Literal["auto", "none"] = "auto"
+    affine: Affine = "auto"
     refine: int | Literal["auto", "full"] = 0  # most iterations at the finest level
     similarity: Similarity = "auto"  # without a network only
     inverse: bool = False

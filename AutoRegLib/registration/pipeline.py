@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -19,14 +19,14 @@ from AutoRegLib.bundle import ModelBundle
 from AutoRegLib.core.errors import CancelledError, InputError, OutOfMemoryProblem
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import Recipe
-from AutoRegLib.core.verbs import Similarity
+from AutoRegLib.core.verbs import Affine, Similarity
 from AutoRegLib.fields.fold_repair import turned, unfold
 from AutoRegLib.fields.prediction import Prediction, integrate
 from AutoRegLib.imaging.align import Alignment, affine_align
 from AutoRegLib.imaging.displacement import DisplacementField, compose_on
 from AutoRegLib.imaging.displacement import chain as chain_of
 from AutoRegLib.imaging.geometry import Geometry, working_grid
-from AutoRegLib.imaging.masks import continued, counting, mask_on
+from AutoRegLib.imaging.masks import continued, counting, mask_on, without_padding
 from AutoRegLib.imaging.preprocess import to_grid
 from AutoRegLib.imaging.reach import voxels_beyond
 from AutoRegLib.imaging.volume import Volume, resample
@@ -85,7 +85,7 @@ class Clock:
 
 
 def register_volumes(
-    model: ModelBundle, fixed: Volume, moving: Volume, *, affine: Literal["auto", "none"] = "auto",
+    model: ModelBundle, fixed: Volume, moving: Volume, *, affine: Affine = "auto",
     initial: Any = None, fixed_mask: np.ndarray | None = None, moving_mask: np.ndarray | None = None,
     modality: str | None = None, moving_modality: str | None = None, refine: Iterations = 0,
     similarity: Similarity = "auto", inverse: bool = False, alignment: Alignment | None = None, seed: int = 0,
@@ -94,13 +94,15 @@ def register_volumes(
     """Find the pull-back from fixed to moving points.
 
     ``x -> initial(affine(x + u(x)))``: the network's field first, then the affine, then the ``initial`` transform
-    (fixed to moving, as the user gave it). ``affine`` "auto" aligns as the model's recipe says. ``modality``:
-    of the fixed image, and of the moving one unless it has its own; the recipe's when None. ``refine``: most
+    (fixed to moving, as the user gave it). ``affine`` "auto" aligns as the model's recipe says, as far as the images
+    speak for it; another one at most so far, without asking them. ``modality``: of the fixed image, and of the moving
+    one unless it has its own; the recipe's when None. ``refine``: most
     iterations of the finest level that optimise this pair, from the network's answer where there is one, or "auto", or
     "full": all levels from that answer on; the model stays as it is.
     ``similarity``: what a registration without a network compares images by; "auto" looks at them.
     Masks (bool, each on its image's grid) guide the affine alignment and the refinement: what lies outside them has
-    no influence on either, and the field there is only smooth. A network sees the images without masks.
+    no influence on either, and the field there is only smooth. Padding of a CT lies outside. A network sees the images
+    without masks.
     ``alignment``: what aligning these two found before; it is then not sought again.
 
     Unit/Direction: mm LPS, fixed to moving.
@@ -111,16 +113,17 @@ def register_volumes(
     modality = model.recipe.preprocessing.modality if modality is None else modality
     moving_modality = modality if moving_modality is None else moving_modality
     clock = Clock()
-    fixed_mask, moving_mask = counting(fixed_mask), counting(moving_mask)
+    given = fixed_mask is not None or moving_mask is not None
+    fixed_mask, moving_mask = (counting(without_padding(volume, mask))
+                               for volume, mask in ((fixed, fixed_mask), (moving, moving_mask)))
     masked = fixed_mask is not None or moving_mask is not None
     with clock("align", monitor):
         compared = (continued(moving, moving_mask), continued(fixed, fixed_mask))
-        level: Literal["affine", "none"] = (
-            "affine" if affine == "auto" and model.recipe.preprocessing.affine == "auto" else "none"
-        )
+        level = (model.recipe.preprocessing.affine if affine == "auto" else affine).replace("auto", "affine")
         if alignment is None:
             alignment = affine_align(
-                compared[1], _through(initial, compared[0], fixed.geometry), level=level, fixed_mask=fixed_mask,
+                compared[1], _through(initial, compared[0], fixed.geometry), level=level,  # type: ignore[arg-type]
+                guarded=affine == "auto", fixed_mask=fixed_mask,
                 moving_mask=_mask_through(initial, moving_mask, moving.geometry, fixed.geometry), seed=seed)
         outer = (alignment.transform,) if initial is None else (alignment.transform, initial)
     with clock("prepare", monitor):
@@ -151,8 +154,8 @@ def register_volumes(
             inverted = refine_inverse(delivered, guess)
     torn = () if mended == 0 else (
         f"the deformation folded at {mended} voxels and was smoothed around them until none was left",)
-    unseen = (_MASKS_UNSEEN.format("the affine alignment alone" if level == "affine" else "nothing"),
-              ) if masked and refine == 0 else ()
+    unseen = (_MASKS_UNSEEN.format("the affine alignment alone" if level != "none" else "nothing"),
+              ) if given and masked and refine == 0 else ()
     beyond = () if initial is None else _beyond(outer, fixed.geometry)
     return Registration(delivered, inverted, alignment, way_back, clock.seconds,
                         (*alignment.warnings, *unseen, *beyond, *torn), refinement, unfolded + mended, jacobian)

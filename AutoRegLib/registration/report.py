@@ -64,6 +64,9 @@ def assemble(
         report["peak_memory_bytes"] = peak
     report |= {"parameters": count_parameters(model.network), "device": device, "model": model.path.name,
                "network": model.recipe.network.name}
+    aligned = found.alignment
+    report["alignment"] = {"kept": aligned.kept, "reason": aligned.reason, "information_before": aligned.metric_before,
+                           "information": aligned.metric_after}
     if found.unfolded:
         report["unfolded_voxels"] = found.unfolded
     if found.refinement:

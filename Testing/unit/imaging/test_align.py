@@ -12,10 +12,11 @@ from lattices import LEFT_HANDED, OBLIQUE, OBLIQUE_2D, blocks, lattice, position
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.scenario import read_scenario
 from AutoRegLib.imaging.align import affine_align
+from AutoRegLib.imaging.align_evidence import edge_agreement
 from AutoRegLib.imaging.files import read_volume
 from AutoRegLib.imaging.geometry import Geometry
-from AutoRegLib.imaging.masks import continued
-from AutoRegLib.imaging.volume import Volume, resample
+from AutoRegLib.imaging.masks import continued, without_padding
+from AutoRegLib.imaging.volume import Volume, resample, to_sitk
 
 HEAD = lattice((40, 44, 36), (2.0, 2.0, 2.5), np.eye(3), (5.0, -10.0, 20.0))
 
@@ -189,3 +190,62 @@ def test_masks_keep_an_object_that_stays_behind_out_of_it() -> None:
     again = affine_align(*(continued(i, m) for i, m in zip(images, masks, strict=True)), fixed_mask=masks[0],
                          moving_mask=masks[1])
     assert again.transform.GetParameters() == guided.transform.GetParameters()
+
+
+def test_one_scale_is_found() -> None:
+    true = sitk.Similarity3DTransform()
+    true.SetCenter(HEAD.centre.tolist())
+    true.SetScale(1.15)
+    true.SetTranslation((4.0, -5.0, 3.0))
+    found = affine_align(head(HEAD, true), head(LARGE_LEFT_HANDED), level="similarity")
+    assert found.kept == "similarity"
+    assert error(found.transform, true, INSIDE) < 1.5
+    scales = np.linalg.svd(np.array(found.transform.GetMatrix()).reshape(3, 3), compute_uv=False)
+    assert scales.max() - scales.min() < 1e-6
+
+
+def test_what_is_kept_is_said_with_its_reason() -> None:
+    true = euler((0.2, 0.0, 0.0), (8.0, 0.0, 0.0))
+    assert affine_align(head(HEAD), head(HEAD), level="none").kept == "headers"
+    found = affine_align(head(HEAD, true), head(HEAD), level="rigid")
+    assert found.kept == "rigid" and "edges agree" in found.reason
+
+
+def test_a_scale_that_no_body_has_is_not_kept_unless_asked_for_by_name() -> None:
+    """The same head at 0.56 of its size: a fit, but of images that cannot show the same person."""
+    true = sitk.AffineTransform(3)
+    true.SetCenter(HEAD.centre.tolist())
+    true.SetMatrix(np.diag([0.56, 0.56, 0.56]).ravel().tolist())
+    images = head(HEAD, true), head(HEAD)
+    for guarded, low in ((True, 0.65), (False, 0.5)):
+        found = affine_align(*images, guarded=guarded)
+        assert np.linalg.svd(np.array(found.transform.GetMatrix()).reshape(3, 3), compute_uv=False).min() >= low
+
+
+def test_edges_agree_where_the_images_do_whatever_their_contrast() -> None:
+    shift = euler((0.0, 0.0, 0.0), (7.0, 0.0, 0.0))
+    image = head(HEAD)
+    inverted = Volume(1000 - image.array, HEAD, "intensity")
+    for other in (image, inverted):
+        pair = to_sitk(image), to_sitk(other)
+        there = edge_agreement(*pair, sitk.Transform(3, sitk.sitkIdentity))
+        assert there > 1.5 * edge_agreement(*pair, shift) > 0
+    far = euler((0.0, 0.0, 0.0), (900.0, 0.0, 0.0))
+    assert edge_agreement(to_sitk(image), to_sitk(image), far) == 0
+
+
+def test_padding_of_a_ct_is_no_tissue() -> None:
+    air = np.full((6, 8, 8), -1000.0, np.float32)
+    air[2:4, 2:6, 2:6] = 40
+    grid = lattice((8, 8, 6), (1.0, 1.0, 1.0), np.eye(3), (0.0, 0.0, 0.0))
+    assert without_padding(Volume(air, grid, "intensity")) is None
+    padded = air.copy()
+    padded[:, 0] = -3024
+    mask = without_padding(Volume(padded, grid, "intensity"))
+    assert mask is not None and not mask[:, 0].any() and mask[:, 1:].all()
+    drawn = np.zeros(air.shape, bool)
+    drawn[:, :4] = True
+    both = without_padding(Volume(padded, grid, "intensity"), drawn)
+    assert both is not None and np.array_equal(both, mask & drawn)
+    head = np.maximum(air + 1000, 0)  # zeros around are a border that guides
+    assert without_padding(Volume(head, grid, "intensity"), drawn) is drawn
