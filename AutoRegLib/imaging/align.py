@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.imaging.align_evidence import contradicted, edge_agreement, implausible
+from AutoRegLib.imaging.align_evidence import START_UNCOVERED, contradicted, edge_agreement, implausible
 from AutoRegLib.imaging.geometry import Geometry, apply
 from AutoRegLib.imaging.preprocess import intensity_scaling, scale_intensity
 from AutoRegLib.imaging.volume import Volume, array_to_image, resample, to_sitk
@@ -163,7 +163,7 @@ def _align(
     pool = _begun(*levels[0], starts, polish=level != "centre", sampling=sampling)
     if guarded:
         pool = [start for start in pool if start is starts[0] or not implausible(
-            start, starts[0], fixed.geometry, moving.geometry)]
+            start, starts[0], fixed.geometry, moving.geometry, uncovered=START_UNCOVERED)]
     start = max(pool, key=_Judge(*levels[0], sampling))
     value = judge(start)
     if value > best and not problem(start, value):

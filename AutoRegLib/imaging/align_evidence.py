@@ -9,6 +9,7 @@ from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.volume import image_to_array
 
 SCALES = (0.65, 1.5)  # hippocampi of different people: 0.85 to 1.25; fits that lost the image: 0.01 to 0.57, 1.6
+START_UNCOVERED = 0.15  # of the fixed image, lost by a start: the nearest of several good ones is the likelier
 UNCOVERED = 0.3  # of the fixed image, lost beyond the stage before; a head in a tight box, turned and shifted: 0.26
 _EDGES_KEPT = 0.97  # of the agreement before: noise moves it that much
 
@@ -32,7 +33,8 @@ def edge_agreement(fixed: sitk.Image, moving: sitk.Image, transform: sitk.Transf
 
 
 def implausible(
-    found: sitk.AffineTransform, before: sitk.AffineTransform, fixed: Geometry, moving: Geometry,
+    found: sitk.AffineTransform, before: sitk.AffineTransform, fixed: Geometry, moving: Geometry, *,
+    uncovered: float = UNCOVERED,
 ) -> str:
     """Why a body cannot have moved so; empty when it can. ``before``: the alignment that stands otherwise."""
     scales = np.linalg.svd(np.array(found.GetMatrix()).reshape(fixed.dims, fixed.dims), compute_uv=False)
@@ -40,7 +42,7 @@ def implausible(
     if not np.isfinite(scales).all() or scales.min() < low or scales.max() > high:
         return f"it scales by {scales.min():.2f} to {scales.max():.2f}, plausible is {low} to {high}"
     covered, held = (fixed.overlap_fraction(moving, transform) for transform in (found, before))
-    if covered * max(float(scales.prod()), 1.0) < held - UNCOVERED:  # a smaller body fills less of the same box
+    if covered * max(float(scales.prod()), 1.0) < held - uncovered:  # a smaller body fills less of the same box
         return f"it leaves only {100 * covered:.0f} % of the fixed image covered, {100 * held:.0f} % without it"
     return ""
 
