@@ -65,7 +65,7 @@ def test_judge_speed_and_start_reach_the_search(data: Desk, asked: Any) -> None:
     chosen = asked(ui.autoSearchButton)
     assert (chosen["judge"], chosen["max_seconds"], chosen["speed_weight"]) == ("images", 0.5, 0.2)
     assert Path(chosen["start"]).name == "tiny"
-    ui.networkComboBox.setCurrentIndex(1)  # has no operators to choose, and no model
+    ui.networkComboBox.setCurrentText("voxelmorph1")  # has no operators to choose, and no model
     data.settle()
     for widget in (ui.maxSecondsSpinBox, ui.speedWeightSpinBox):
         assert "has operators to choose" in why(widget)

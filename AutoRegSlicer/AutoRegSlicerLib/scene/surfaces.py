@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 
@@ -47,14 +48,13 @@ def hide(segmentation: Node) -> None:
     note = segmentation.GetAttribute(_NOTE)
     if note is None:
         return
-    try:
-        missing, visible, representation = parse_json(note, where="the note of a segmentation")
-    except (InputError, TypeError, ValueError):  # a scene of somebody else: what there was before is not known
-        missing, visible, representation = False, True, None
     display = segmentation.GetDisplayNode()
-    if display is not None and representation is not None:
-        display.SetVisibility3D(visible)
-        display.SetPreferredDisplayRepresentationName3D(representation)
-    if missing:
-        segmentation.GetSegmentation().RemoveRepresentation(_SURFACE)
+    # of a damaged note only the mark goes: what there was before is not known
+    with contextlib.suppress(InputError, TypeError, ValueError):
+        missing, visible, representation = parse_json(note, where="the note of a segmentation")
+        if display is not None:
+            display.SetVisibility3D(visible)
+            display.SetPreferredDisplayRepresentationName3D(representation)
+        if missing:
+            segmentation.GetSegmentation().RemoveRepresentation(_SURFACE)
     segmentation.RemoveAttribute(_NOTE)
