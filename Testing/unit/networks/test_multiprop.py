@@ -44,7 +44,7 @@ def awaken(network: torch.nn.Module) -> None:
             value.data = torch.randn(value.shape, generator=made) * 0.1
 
 
-def test_size_is_that_of_the_paper() -> None:
+def test_size_stays_what_the_decisions_say() -> None:
     """0.526 MiB of float32 (AutoReg, Table VIII, in the unit of its other rows)."""
     assert round(count_parameters(build_network(recipe_of(3))) * 4 / 2**20, 3) == 0.526
 
