@@ -8,7 +8,8 @@ from dataclasses import MISSING, Field, fields
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from AutoRegLib import __version__
-from AutoRegLib.core.verbs import VERBS, Common, Verb
+from AutoRegLib.core.options import Common
+from AutoRegLib.core.verbs import VERBS, Verb
 
 ABOUT = """Register medical images with a network whose architecture and loss are searched for your own data."""
 CODES = """exit codes: 0 done, 2 usage or bad input, 3 cancelled, 4 environment (no torch, no GPU asked for),

@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from AutoRegLib.app.environment import decide_device, use_threads
+from AutoRegLib.app.given import named_model, start_recipe_of
 from AutoRegLib.app.memory_fallback import describe, with_less_memory
 from AutoRegLib.app.outputs import claim_output, release_outputs
+from AutoRegLib.app.perform_studies import STUDY_HANDLERS
 from AutoRegLib.core.bundle_folder import locate_bundle, read_bundle
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.jobs import JobRequest, Monitor
 from AutoRegLib.core.memory import keep_freed_memory
 from AutoRegLib.core.networks import NETWORKS
+from AutoRegLib.core.options import Refine
 from AutoRegLib.core.pair_table import PairLine, read_pair_table
-from AutoRegLib.core.presets import with_published_loss
 from AutoRegLib.core.recipe import Judge, Recipe, read_recipe
 from AutoRegLib.core.records import from_plain, to_plain, write_json
 from AutoRegLib.core.scenario import Scenario, read_scenario
@@ -30,10 +32,8 @@ from AutoRegLib.core.verbs import (
     BatchArguments,
     DemoArguments,
     EvaluateArguments,
-    Refine,
     RegisterArguments,
     SearchArguments,
-    StudyArguments,
     TrainArguments,
     check_arguments,
 )
@@ -87,7 +87,7 @@ def _search(arguments: SearchArguments, device: str, monitor: Monitor) -> dict[s
             remedy="see 'autoreg info'",
         )
     scenario = read_scenario(arguments.scenario)
-    recipe = _start_recipe(scenario, arguments, network=arguments.network)
+    recipe = start_recipe_of(scenario, arguments, network=arguments.network)
     if arguments.start is not None:
         recipe = _as_found(recipe, arguments.start)
     judge: Judge = JUDGES[arguments.judge]
@@ -119,15 +119,6 @@ def _as_found(recipe: Recipe, name: str) -> Recipe:
             remedy=f"search with --network {theirs[0]}, or choose another --start",
         )
     return replace(recipe, genotype=found.genotype, loss_weights=found.loss_weights)
-
-
-def _start_recipe(scenario: Scenario, arguments: SearchArguments | StudyArguments, *, network: str) -> Recipe:
-    from AutoRegLib.learning.start_recipe import start_recipe
-
-    return start_recipe(
-        scenario, arguments.preset, network=network, spacing=arguments.spacing, label_weight=arguments.label_weight,
-        seed=arguments.seed,
-    )
 
 
 def _train(arguments: TrainArguments, device: str, monitor: Monitor) -> dict[str, Any]:
@@ -168,22 +159,14 @@ def _learn(
     return with_less_memory(verb, recipe, compute, monitor=monitor, output=output, resume=arguments.resume)
 
 
-def _model(name: str, device: str) -> ModelBundle | None:
-    """The bundle of that name or folder; None for ``none``: registration without a network. Raises InputError."""
-    from AutoRegLib.bundle import load_bundle
-    from AutoRegLib.registration.no_network import NAME
-
-    return None if name == NAME else load_bundle(name, device=device)
-
-
 def _register(arguments: RegisterArguments, device: str, monitor: Monitor) -> dict[str, Any]:
     if arguments.model != "auto":
-        return _register_by(_model(arguments.model, device), arguments, device, monitor)
+        return _register_by(named_model(arguments.model, device), arguments, device, monitor)
     from AutoRegLib.registration.choose import choose_model
 
     name, reason = choose_model(arguments.fixed, arguments.moving)
     monitor.event("warning", code="model", text=f"Model: {reason}.")
-    report = _register_by(_model(name, device), arguments, device, monitor)
+    report = _register_by(named_model(name, device), arguments, device, monitor)
     report["model_choice"] = reason
     write_json(Path(arguments.output) / "report.json", report)
     return report
@@ -248,7 +231,7 @@ def _batch(arguments: BatchArguments, device: str, monitor: Monitor) -> dict[str
     from AutoRegLib.app.batch import run_batch
 
     pairs = read_pair_table(arguments.table)
-    model = _model(arguments.model, device)
+    model = named_model(arguments.model, device)
     output = claim_output(
         arguments.output, VERBS["batch"].results, overwrite=arguments.overwrite, resume=arguments.resume,
         monitor=monitor,
@@ -299,7 +282,7 @@ def _evaluate(arguments: EvaluateArguments, device: str, monitor: Monitor) -> di
     from AutoRegLib.evaluation.evaluate import evaluate
 
     scenario = read_scenario(arguments.scenario)
-    model = _model(arguments.model, device)
+    model = named_model(arguments.model, device)
     output = claim_output(arguments.output, VERBS["evaluate"].results, overwrite=arguments.overwrite, monitor=monitor)
     return evaluate(
         model,
@@ -312,21 +295,6 @@ def _evaluate(arguments: EvaluateArguments, device: str, monitor: Monitor) -> di
         device=device,
         seed=arguments.seed,
         monitor=monitor,
-    )
-
-
-def _study(arguments: StudyArguments, device: str, monitor: Monitor) -> dict[str, Any]:
-    from AutoRegLib.evaluation.study import study
-
-    scenario = read_scenario(arguments.scenario)
-    recipe = with_published_loss(_start_recipe(scenario, arguments, network="autoreg"))
-    output = claim_output(
-        arguments.output, VERBS["study"].results, overwrite=arguments.overwrite, resume=arguments.resume,
-        monitor=monitor,
-    )
-    return study(
-        recipe, scenario, output=output, rows=arguments.rows, minutes=arguments.minutes, seeds=arguments.seeds,
-        limit=arguments.limit, resume=arguments.resume, device=device, monitor=monitor,
     )
 
 
@@ -345,6 +313,6 @@ HANDLERS: dict[str, Callable[[Any, str, Monitor], dict[str, Any]]] = {
     "batch": _batch,
     "apply": _apply,
     "evaluate": _evaluate,
-    "study": _study,
     "demo": _demo,
+    **STUDY_HANDLERS,
 }

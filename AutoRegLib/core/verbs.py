@@ -9,120 +9,55 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.options import (
+    Affine,
+    Common,
+    Preset,
+    Refine,
+    Similarity,
+    Split,
+    affine_option,
+    compress_option,
+    label_weight_option,
+    limit_option,
+    minutes_option,
+    model_option,
+    option,
+    preset_option,
+    refine_option,
+    resume_option,
+    scenario_option,
+    seed_option,
+    similarity_option,
+    spacing_option,
+)
 from AutoRegLib.core.pair_table import PAIR_FILES
-from AutoRegLib.core.study_rows import ROWS, TABLES, choose_rows
+from AutoRegLib.core.study_rows import ROWS, choose_rows
+from AutoRegLib.core.study_verbs import StudyArguments
 
-Device = Literal["auto", "cpu", "cuda", "mps"]
-Preset = Literal["quick", "standard", "thorough"]
-Split = Literal["train", "val", "test"]
-Similarity = Literal["auto", "lncc", "mind"]  # without a model only; a model has its own loss
-Affine = Literal["auto", "rigid", "similarity", "affine", "none"]
-Refine = int | Literal["auto", "full"]
 Level = tuple[int | None, float]  # most pairs a step (None: as asked), part of the working grid's voxels
-
-
-def option(
-    help: str, default: Any = MISSING, *, metavar: str = "", position: bool | Literal["or named"] = False,
-    file: bool = False,
-    model: bool = False, least: float | None = None, above: float | None = None,
-) -> Any:
-    """A field of a verb's record. ``position``: given without its name, or either way; ``file``: it names a file to
-    read; ``model``: a folder or the name of a model; ``least``, ``above``: limits of a number.
-    """
-    facts = {"help": help, "metavar": metavar, "position": position, "file": file, "model": model, "least": least,
-             "above": above}
-    return dataclasses.field(default=default, metadata=facts)
-
-
-def _minutes(help: str) -> Any:
-    return option(help, None, metavar="M", above=0)
-
-
-def _scenario(*, position: bool) -> Any:
-    return option("scenario.json naming cases, pairing and split", metavar="SCENARIO" if position else "FILE",
-                  position=position, file=True)
-
-
-def _model(said: str = "", default: Any = MISSING) -> Any:
-    return option(f"a model folder, a name of 'autoreg models list', or none{said}", default, metavar="BUNDLE",
-                  model=True)
-
-
-def _refine() -> Any:
-    return option("optimise each pair further: most iterations of the finest level; auto (the default): what the "
-                  "model's validation pairs liked, without a model until it converges; full: every level", None,
-                  metavar="N", least=0)
-
-
-def _similarity() -> Any:
-    return option("what --model none compares images by (default auto: lncc for images that look alike)", "auto")
-
-
-def _affine() -> Any:
-    return option("alignment before everything else, at most so far; auto keeps of rigid, affine what the images speak "
-                  "for (default auto)", "auto")
-
-
-def _compress() -> Any:
-    return option("compress transform.nrrd (default yes; without it is written and read faster)", True)
-
-
-def _preset() -> Any:
-    return option("how fine and how long (default standard)", "standard")
-
-
-def _spacing() -> Any:
-    return option("of the working grid (default: the images', as the preset allows)", None, metavar="MM", above=0)
-
-
-def _label_weight() -> Any:
-    return option("how much the overlap of training labels counts in training, 1 for instance (default 0: images "
-                  "alone)", 0.0, metavar="W", least=0)
-
-
-def _limit() -> Any:
-    return option("at most so many pairs, drawn at random (default 100)", 100, metavar="N", least=1)
-
-
-def _resume(help: str = "go on from the last checkpoint in --output") -> Any:
-    return option(help, False)
-
-
-def _seed(said: str = "default 0", default: int | None = 0) -> Any:
-    return option(f"random seed ({said})", default, metavar="N", least=0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Common:
-    """Taken by every verb that computes."""
-
-    output: str = option("folder for the results", metavar="DIR")
-    overwrite: bool = option("replace the results of another run in --output, saying which", False)
-    device: Device = option("where to compute (default auto: a CUDA GPU if there is one; mps, an Apple GPU, is "
-                            "experimental)", "auto")
-    threads: int | None = option("CPU threads (default: all)", None, metavar="N", least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoArguments(Common):
     output: str = option("folder for everything the demo makes", metavar="DIR")
     minutes: float = option("for search and training together (default 10)", 10.0, metavar="M", above=0)
-    seed: int = _seed()
+    seed: int = seed_option()
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchArguments(Common):
-    scenario: str = _scenario(position=True)
+    scenario: str = scenario_option(position=True)
     output: str = option("folder for recipe.json, genotype.json, history.csv, figures/", metavar="DIR")
-    preset: Preset = _preset()
-    spacing: float | None = _spacing()
-    label_weight: float = _label_weight()
-    minutes: float | None = _minutes("time budget instead of the preset's steps")
+    preset: Preset = preset_option()
+    spacing: float | None = spacing_option()
+    label_weight: float = label_weight_option()
+    minutes: float | None = minutes_option("time budget instead of the preset's steps")
     network: str = option("a network of 'autoreg info' (default autoreg)", "autoreg", metavar="NAME")
     judge: Literal["auto", "labels", "landmarks", "images"] = option(
         "what the loss weights are judged by (default auto: labels where there are any, else landmarks)", "auto")
@@ -133,25 +68,25 @@ class SearchArguments(Common):
     start: str | None = option(
         "a model of the same network: its operators and loss weights are what the search starts from and has to beat "
         "(default: conv3 and the papers' loss weights)", None, metavar="MODEL", model=True)
-    resume: bool = _resume()
-    seed: int = _seed()
+    resume: bool = resume_option()
+    seed: int = seed_option()
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainArguments(Common):
     recipe: str = option("recipe.json of a search (or its folder)", metavar="RECIPE", position=True, file=True)
-    scenario: str = _scenario(position=False)
+    scenario: str = scenario_option(position=False)
     output: str = option("folder of the new model", metavar="BUNDLE")
-    minutes: float | None = _minutes("time budget instead of the recipe's steps")
+    minutes: float | None = minutes_option("time budget instead of the recipe's steps")
     start: str | None = option("a model with the recipe's network, whose weights the training starts from (default: "
                                "random weights)", None, metavar="MODEL", model=True)
-    resume: bool = _resume()
-    seed: int | None = _seed("default: the recipe's", None)
+    resume: bool = resume_option()
+    seed: int | None = seed_option("default: the recipe's", None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RegisterArguments(Common):
-    model: str = _model(" (default auto: the installed model that fits these images, else none)", "auto")
+    model: str = model_option(" (default auto: the installed model that fits these images, else none)", "auto")
     fixed: str = option("image that stays (NIfTI, NRRD, MetaImage, PNG)", metavar="FIXED", position="or named",
                         file=True)
     moving: str = option("image that is moved onto it", metavar="MOVING", position="or named", file=True)
@@ -169,14 +104,14 @@ class RegisterArguments(Common):
                                      metavar="FILE", file=True)
     initial_transform: str | None = option("transform to start from, fixed to moving points", None, metavar="FILE",
                                            file=True)
-    affine: Affine = _affine()
-    refine: Refine | None = _refine()
-    similarity: Similarity = _similarity()
+    affine: Affine = affine_option()
+    refine: Refine | None = refine_option()
+    similarity: Similarity = similarity_option()
     inverse: bool = option("also write inverse_transform.nrrd", False)
     transform_format: tuple[Literal["nrrd", "nii.gz", "h5", "tfm"], ...] = option(
         "nrrd is always written; also nii.gz, h5, tfm", ("nrrd",), metavar="FORMAT")
-    compress: bool = _compress()
-    seed: int = _seed()
+    compress: bool = compress_option()
+    seed: int = seed_option()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,15 +119,15 @@ class BatchArguments(Common):
     table: str = option(
         f"CSV file with the columns fixed and moving, and optionally name, {', '.join(PAIR_FILES[2:])}; paths relative "
         "to it", metavar="TABLE", position=True, file=True)
-    model: str = _model()
+    model: str = model_option()
     output: str = option("folder for summary.csv and a folder per pair", metavar="DIR")
-    affine: Affine = _affine()
-    refine: Refine | None = _refine()
-    similarity: Similarity = _similarity()
+    affine: Affine = affine_option()
+    refine: Refine | None = refine_option()
+    similarity: Similarity = similarity_option()
     inverse: bool = option("also write inverse_transform.nrrd of each pair", False)
-    compress: bool = _compress()
-    resume: bool = _resume("keep what is finished in --output, go on with the rest")
-    seed: int = _seed()
+    compress: bool = compress_option()
+    resume: bool = resume_option("keep what is finished in --output, go on with the rest")
+    seed: int = seed_option()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,30 +141,14 @@ class ApplyArguments(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateArguments(Common):
-    model: str = _model()
-    scenario: str = _scenario(position=False)
+    model: str = model_option()
+    scenario: str = scenario_option(position=False)
     output: str = option("folder for metrics.csv, summary.json, figures/", metavar="DIR")
     split: Split = option("which cases (default test)", "test")
-    limit: int | None = _limit()
-    refine: Refine | None = _refine()
-    similarity: Similarity = _similarity()
-    seed: int = _seed()
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyArguments(Common):
-    scenario: str = _scenario(position=True)
-    output: str = option("folder for study.csv, study.md, figures/ and a folder per row", metavar="DIR")
-    rows: tuple[str, ...] = option(f"all (default), tables ({', '.join(TABLES)}) or rows ({', '.join(ROWS)})", ("all",),
-                                   metavar="NAME")
-    preset: Preset = _preset()
-    spacing: float | None = _spacing()
-    label_weight: float = _label_weight()
-    minutes: float | None = _minutes("of each search and of each training, instead of the preset's steps")
-    seeds: int = option("runs of each row, from --seed upwards (default 1)", 1, metavar="N", least=1)
-    limit: int | None = _limit()
-    resume: bool = _resume("keep what is finished in --output, go on with the rest; rows and seeds may be added")
-    seed: int = _seed()
+    limit: int | None = limit_option()
+    refine: Refine | None = refine_option()
+    similarity: Similarity = similarity_option()
+    seed: int = seed_option()
 
 
 @dataclass(frozen=True)

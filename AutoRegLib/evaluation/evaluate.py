@@ -14,9 +14,9 @@ from AutoRegLib.bundle import ModelBundle, table_text
 from AutoRegLib.core.errors import CancelledError, InputError
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.measures import MEASURES, over_pairs
+from AutoRegLib.core.options import Similarity
 from AutoRegLib.core.records import make_folder, write_json, write_text
 from AutoRegLib.core.scenario import Case, Pair, Scenario, Split
-from AutoRegLib.core.verbs import Similarity
 from AutoRegLib.imaging.align import Alignment
 from AutoRegLib.imaging.files import read_volume
 from AutoRegLib.imaging.volume import Volume

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.core.verbs import Affine, Similarity
+from AutoRegLib.core.options import Affine, Similarity
 from AutoRegLib.imaging.files import file_sha256, read_points, read_transform, read_volume
 from AutoRegLib.imaging.volume import Volume
 

@@ -18,8 +18,8 @@ from AutoRegLib.bridge import displacement_to_field, to_tensor
 from AutoRegLib.bundle import ModelBundle
 from AutoRegLib.core.errors import CancelledError, InputError, OutOfMemoryProblem
 from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.core.options import Affine, Similarity
 from AutoRegLib.core.recipe import Recipe
-from AutoRegLib.core.verbs import Affine, Similarity
 from AutoRegLib.fields.fold_repair import turned, unfold
 from AutoRegLib.fields.prediction import Prediction, integrate
 from AutoRegLib.imaging.align import Alignment, affine_align

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from AutoRegLib.bridge import to_tensor
+from AutoRegLib.core.options import Similarity
 from AutoRegLib.core.recipe import Recipe
-from AutoRegLib.core.verbs import Similarity
 from AutoRegLib.fields.prediction import Prediction
 from AutoRegLib.fields.resample import downsample
 from AutoRegLib.fields.smooth import gaussian

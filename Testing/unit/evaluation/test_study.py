@@ -18,7 +18,8 @@ from AutoRegLib.core.memory import keep_freed_memory
 from AutoRegLib.core.networks import NETWORKS
 from AutoRegLib.core.recipe import LossWeights, Recipe
 from AutoRegLib.core.study_rows import ROWS, TABLES, Table, choose_rows, row_recipe
-from AutoRegLib.core.verbs import StudyArguments, check_arguments
+from AutoRegLib.core.study_verbs import StudyArguments
+from AutoRegLib.core.verbs import check_arguments
 from AutoRegLib.evaluation.study import RunMonitor
 from AutoRegLib.evaluation.study_report import (
     chosen_score,

@@ -1,0 +1,109 @@
+"""What the verbs' records are made of: the facts of an option, and the options that several verbs share."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import MISSING, dataclass
+from typing import Any, Literal
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Preset = Literal["quick", "standard", "thorough"]
+Split = Literal["train", "val", "test"]
+Similarity = Literal["auto", "lncc", "mind"]  # without a model only; a model has its own loss
+Affine = Literal["auto", "rigid", "similarity", "affine", "none"]
+Refine = int | Literal["auto", "full"]
+
+
+def option(
+    help: str, default: Any = MISSING, *, metavar: str = "", position: bool | Literal["or named"] = False,
+    file: bool = False,
+    model: bool = False, least: float | None = None, above: float | None = None,
+) -> Any:
+    """A field of a verb's record. ``position``: given without its name, or either way; ``file``: it names a file to
+    read; ``model``: a folder or the name of a model; ``least``, ``above``: limits of a number.
+    """
+    facts = {"help": help, "metavar": metavar, "position": position, "file": file, "model": model, "least": least,
+             "above": above}
+    return dataclasses.field(default=default, metadata=facts)
+
+
+def minutes_option(help: str) -> Any:
+    """A budget of time."""
+    return option(help, None, metavar="M", above=0)
+
+
+def scenario_option(*, position: bool) -> Any:
+    """The scenario's file."""
+    return option("scenario.json naming cases, pairing and split", metavar="SCENARIO" if position else "FILE",
+                  position=position, file=True)
+
+
+def model_option(said: str = "", default: Any = MISSING) -> Any:
+    """A model, or none."""
+    return option(f"a model folder, a name of 'autoreg models list', or none{said}", default, metavar="BUNDLE",
+                  model=True)
+
+
+def refine_option() -> Any:
+    """How far each pair is optimised."""
+    return option("optimise each pair further: most iterations of the finest level; auto (the default): what the "
+                  "model's validation pairs liked, without a model until it converges; full: every level", None,
+                  metavar="N", least=0)
+
+
+def similarity_option() -> Any:
+    """What is compared without a model."""
+    return option("what --model none compares images by (default auto: lncc for images that look alike)", "auto")
+
+
+def affine_option() -> Any:
+    """How far images are aligned first."""
+    return option("alignment before everything else, at most so far; auto keeps of rigid, affine what the images speak "
+                  "for (default auto)", "auto")
+
+
+def compress_option() -> Any:
+    """Whether the field is compressed."""
+    return option("compress transform.nrrd (default yes; without it is written and read faster)", True)
+
+
+def preset_option() -> Any:
+    """The preset."""
+    return option("how fine and how long (default standard)", "standard")
+
+
+def spacing_option() -> Any:
+    """The working grid's spacing."""
+    return option("of the working grid (default: the images', as the preset allows)", None, metavar="MM", above=0)
+
+
+def label_weight_option() -> Any:
+    """The weight of labels in training."""
+    return option("how much the overlap of training labels counts in training, 1 for instance (default 0: images "
+                  "alone)", 0.0, metavar="W", least=0)
+
+
+def limit_option() -> Any:
+    """The most pairs."""
+    return option("at most so many pairs, drawn at random (default 100)", 100, metavar="N", least=1)
+
+
+def resume_option(help: str = "go on from the last checkpoint in --output") -> Any:
+    """Whether to go on."""
+    return option(help, False)
+
+
+def seed_option(said: str = "default 0", default: int | None = 0) -> Any:
+    """The seed."""
+    return option(f"random seed ({said})", default, metavar="N", least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Taken by every verb that computes."""
+
+    output: str = option("folder for the results", metavar="DIR")
+    overwrite: bool = option("replace the results of another run in --output, saying which", False)
+    device: Device = option("where to compute (default auto: a CUDA GPU if there is one; mps, an Apple GPU, is "
+                            "experimental)", "auto")
+    threads: int | None = option("CPU threads (default: all)", None, metavar="N", least=1)
