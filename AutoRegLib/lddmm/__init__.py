@@ -1,0 +1,1 @@
+"""Geodesic shooting in a band-limited Fourier space, and the prediction of its regularity."""
