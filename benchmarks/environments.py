@@ -12,7 +12,7 @@ import venv
 from dataclasses import dataclass, field
 from pathlib import Path
 
-TORCH = "torch==2.13.0"  # the same for all contenders that use it, ours included, or the times mean nothing
+TORCH = "torch==2.13.0"  # the same for all methods that use it, ours included, or the times mean nothing
 _MARK = "installed.json"
 _INSTALL_SECONDS = 1200
 _FAILED: dict[Path, str] = {}  # of this run: a build that fails takes minutes, and would for every pair

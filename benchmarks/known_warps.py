@@ -5,7 +5,7 @@ their contrast; one named ``*tumour*``, ``*label*`` or ``*seg*`` holds labels), 
 ``--ct FILE`` a CT that is also padded with -3024, ``--paired DIR`` a folder with fixed_images, moving_images,
 fixed_labels, moving_labels (channel 0 of the labels counts), ``--scenario S.json`` listed pairs with labels. The
 warp has two bands of smooth noise, 4 mm on average in tissue, no folds; the fixed image is the warped one, so the
-truth is known at each of its voxels. ``--contenders`` adds peers of ``benchmarks.contenders`` with an environment.
+truth is known at each of its voxels. ``--methods`` adds peers of ``benchmarks.methods`` with an environment.
 Times are processor seconds of this process, measuring left out; of a peer those that it measures itself.
 """
 
@@ -32,9 +32,9 @@ from AutoRegLib.imaging.volume import Kind, Volume, image_to_array, resample
 from AutoRegLib.registration import metrics
 from AutoRegLib.registration.no_network import no_network
 from AutoRegLib.registration.pipeline import register_volumes
-from benchmarks.contenders import CONTENDERS
 from benchmarks.environments import environment
 from benchmarks.measure import ROOT, run_process
+from benchmarks.methods import METHODS
 from benchmarks.tables import Row, brief, save
 
 _BANDS = ((0.7, 24.0), (0.3, 8.0))  # share, and standard deviation of the smoothing. Unit: mm
@@ -220,9 +220,9 @@ def ours(case: Case, given: argparse.Namespace) -> Row:
 
 
 def peer(name: str, case: Case, given: argparse.Namespace) -> Row:
-    """A contender in its own environment, files in and files out; its affine, if any, is in the labels alone."""
-    contender = CONTENDERS[name]
-    python = environment(contender.environment, contender.needs, cache=given.environments, install=False)
+    """A method in its own environment, files in and files out; its affine, if any, is in the labels alone."""
+    method = METHODS[name]
+    python = environment(method.environment, method.needs, cache=given.environments, install=False)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         labels = case.moving_labels or Volume(
@@ -230,12 +230,12 @@ def peer(name: str, case: Case, given: argparse.Namespace) -> Row:
         for role, volume in (("fixed", case.fixed), ("moving", case.moving), ("labels", labels)):
             write_volume(volume, folder / f"{role}.nii.gz")
         run_process(
-            [python, ROOT / "benchmarks" / "peers" / contender.script, "--fixed", folder / "fixed.nii.gz", "--moving",
+            [python, ROOT / "benchmarks" / "peers" / method.script, "--fixed", folder / "fixed.nii.gz", "--moving",
              folder / "moving.nii.gz", "--moving-labels", folder / "labels.nii.gz", "--output", folder,
-             *(["--affine"] if contender.affine else [])],
+             *(["--affine"] if method.affine else [])],
             log=folder / "log.txt", threads=1, ours=False, timeout=3600, folder=folder)
         field = compose_on(case.fixed.geometry, read_displacement(folder / "displacement.nrrd").to_transform())
-        row = {} if contender.affine else measured(case, field, "after")
+        row = {} if method.affine else measured(case, field, "after")
         if case.fixed_labels is not None and case.moving_labels is not None:
             warped = resample(read_volume(folder / "warped_labels.nii.gz", "labels"), case.fixed.geometry)
             structures = metrics.structures_of(case.fixed_labels, case.moving_labels)
@@ -257,7 +257,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--spacing", type=float, help="coarser voxels, for a quick look. Unit: mm")
     parser.add_argument("--similarity", default="auto")
     parser.add_argument("--affine", default="auto")
-    parser.add_argument("--contenders", nargs="*", default=[], choices=[k for k, c in CONTENDERS.items() if c.script])
+    parser.add_argument("--methods", nargs="*", default=[], choices=[k for k, c in METHODS.items() if c.script])
     parser.add_argument("--environments", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", action="store_true", help="write known_warps.csv and .md to the results")
@@ -272,12 +272,12 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
     for case in cases(given):
         if given.only and not any(word in case.name for word in given.only):
             continue
-        for name in ("AutoReg", *given.contenders):
+        for name in ("AutoReg", *given.methods):
             figures = ours(case, given) if name == "AutoReg" else peer(name, case, given)
             rows.append({"case": case.name, "method": name, **figures})
             print(case.name, name, figures.get("by", ""), brief(figures), flush=True)
     if given.save:
-        save("known_warps", rows, title="Known warps found back", verdict="Mean error in tissue, overlap of labels.")
+        save("known_warps", rows, title="Known warps found back", summary="Mean error in tissue, overlap of labels.")
     return rows
 
 

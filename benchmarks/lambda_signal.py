@@ -24,7 +24,7 @@ from torch import Tensor
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import Preprocessing, Recipe, Search, Stage
 from AutoRegLib.core.scenario import Scenario, read_scenario
-from AutoRegLib.learning.data import Cohort, prepare
+from AutoRegLib.learning.data import Dataset, prepare
 from AutoRegLib.losses.objective import to_free, to_record
 from AutoRegLib.networks.registry import build_network
 from AutoRegLib.search.best_response import MARK
@@ -38,30 +38,31 @@ PLAIN = replace(ANSWERING, spread=0.0)
 Estimate = Callable[[int], Tensors]
 
 
-def trained(recipe: Recipe, stage: Stage, cohort: Cohort, *, steps: int, warm: Mapping[str, Tensor]) -> Tensors:
+def trained(recipe: Recipe, stage: Stage, dataset: Dataset, *, steps: int, warm: Mapping[str, Tensor]) -> Tensors:
     """Weights after ``steps`` lower steps of a stage whose lambda stands still."""
     _, weights, _ = run_stage(
-        recipe, replace(stage, steps=steps, warmup=1.0), cohort, history=[], seconds=None, keep=lambda state: None,
+        recipe, replace(stage, steps=steps, warmup=1.0), dataset, history=[], seconds=None, keep=lambda state: None,
         monitor=Monitor(), warm=warm, saved=None,
     )
     return weights
 
 
-def problem_of(recipe: Recipe, stage: Stage, cohort: Cohort) -> BilevelProblem:
+def problem_of(recipe: Recipe, stage: Stage, dataset: Dataset) -> BilevelProblem:
     """The stage's two losses."""
-    return build_problem(recipe, stage, cohort, build_network(recipe))
+    return build_problem(recipe, stage, dataset, build_network(recipe))
 
 
-def routes(recipe: Recipe, cohort: Cohort, weights: Tensors, *, unrolled: int, rate: float) -> dict[str, Estimate]:
+def routes(recipe: Recipe, dataset: Dataset, weights: Tensors, *, unrolled: int, rate: float) -> dict[str, Estimate]:
     """Every way to the hypergradient as a function of the number of its batch."""
     base = {n: w for n, w in weights.items() if not n.endswith(MARK)}
     upper = to_free(recipe.loss_weights)
-    plain, answering = problem_of(recipe, PLAIN, cohort), problem_of(recipe, ANSWERING, cohort)
+    plain, answering = problem_of(recipe, PLAIN, dataset), problem_of(recipe, ANSWERING, dataset)
 
     def drawn(split: str, role: str, number: int) -> Any:
-        judge = "segmentation" if split == "val" else ""
-        return cohort.draw(
-            split, size=recipe.search.batch, seed=recipe.seed, stream=f"signal/{role}", step=number, judge=judge
+        validation = "segmentation" if split == "val" else ""
+        return dataset.draw(
+            split, size=recipe.search.batch, seed=recipe.seed, stream=f"signal/{role}", step=number,
+            validation=validation,
         ), {}
 
     def route(problem: BilevelProblem, at: Tensors, steps: int, **how: Any) -> Estimate:
@@ -95,17 +96,17 @@ def signal(estimate: Estimate, count: int) -> tuple[list[dict[str, Any]], float]
     return rows, spent
 
 
-def judged(recipe: Recipe, cohort: Cohort, weights: Tensors) -> list[float]:
+def validation_losses(recipe: Recipe, dataset: Dataset, weights: Tensors) -> list[float]:
     """L_seg of every validation pair."""
-    problem, upper = problem_of(recipe, PLAIN, cohort), to_free(recipe.loss_weights)
+    problem, upper = problem_of(recipe, PLAIN, dataset), to_free(recipe.loss_weights)
     with torch.inference_mode():
         return [
-            float(problem.upper_loss(weights, upper, (cohort.batch([pair]), {})))
-            for pair in cohort.sample("val", recipe.training.validation_pairs, seed=recipe.seed)
+            float(problem.upper_loss(weights, upper, (dataset.batch([pair]), {})))
+            for pair in dataset.sample("val", recipe.training.validation_pairs, seed=recipe.seed)
         ]
 
 
-def truth(recipe: Recipe, cohort: Cohort, weights: Tensors, name: str, *, steps: int) -> tuple[float, float]:
+def truth(recipe: Recipe, dataset: Dataset, weights: Tensors, name: str, *, steps: int) -> tuple[float, float]:
     """L_seg after going on at twice less that at half the weight, and its standard error over validation pairs."""
     base = {n: w for n, w in weights.items() if not n.endswith(MARK)}
     ends = []
@@ -113,7 +114,7 @@ def truth(recipe: Recipe, cohort: Cohort, weights: Tensors, name: str, *, steps:
         free = to_free(recipe.loss_weights)
         free[name] = free[name] + sign * math.log(2.0)
         moved = replace(recipe, loss_weights=to_record(free))
-        ends.append(judged(moved, cohort, trained(moved, PLAIN, cohort, steps=steps, warm=base)))
+        ends.append(validation_losses(moved, dataset, trained(moved, PLAIN, dataset, steps=steps, warm=base)))
     gains = [a - b for a, b in zip(*ends, strict=True)]
     return statistics.fmean(gains), statistics.stdev(gains) / math.sqrt(len(gains))
 
@@ -125,15 +126,15 @@ def agreement(mean: float, real: float, error: float) -> str:
     return "undecided" if abs(real) < 2.0 * error else "yes" if real * mean > 0.0 else "no"
 
 
-def measured(recipe: Recipe, cohort: Cohort, arguments: argparse.Namespace, steps: int) -> list[dict[str, Any]]:
+def measured(recipe: Recipe, dataset: Dataset, arguments: argparse.Namespace, steps: int) -> list[dict[str, Any]]:
     """All rows at one length of training."""
-    weights = trained(recipe, ANSWERING, cohort, steps=steps, warm={})
+    weights = trained(recipe, ANSWERING, dataset, steps=steps, warm={})
     seen: dict[str, tuple[float, float]] = {}
     if steps == arguments.steps[-1]:
-        seen = {name: truth(recipe, cohort, weights, name, steps=arguments.truth_steps) for name in arguments.truth}
+        seen = {name: truth(recipe, dataset, weights, name, steps=arguments.truth_steps) for name in arguments.truth}
     rows = []
     for route, estimate in routes(
-        recipe, cohort, weights, unrolled=arguments.unrolled, rate=arguments.inner_rate
+        recipe, dataset, weights, unrolled=arguments.unrolled, rate=arguments.inner_rate
     ).items():
         found, spent = signal(estimate, arguments.batches)
         for row in found:
@@ -170,15 +171,15 @@ def main() -> None:
         structures=scenario.structures, seed=arguments.seed,
         preprocessing=Preprocessing(spacing=tuple(arguments.spacing), affine="none"),
     )
-    cohort = prepare(
+    dataset = prepare(
         some_cases(scenario, train=arguments.cases[0], val=arguments.cases[1]), recipe, ("train", "val")
     )
-    rows = [row for steps in arguments.steps for row in measured(recipe, cohort, arguments, steps)]
-    shape = " x ".join(str(n) for n in cohort.grid.shape)
+    rows = [row for steps in arguments.steps for row in measured(recipe, dataset, arguments, steps)]
+    shape = " x ".join(str(n) for n in dataset.grid.shape)
     save(
         f"lambda_signal_{arguments.scenario.parent.name}", rows,
         title=f"Signal of the lambda hypergradient: {scenario.name}",
-        verdict=f"Grid {shape} voxels, batches of {recipe.search.batch}, {arguments.batches} of them, seed "
+        summary=f"Grid {shape} voxels, batches of {recipe.search.batch}, {arguments.batches} of them, seed "
         f"{arguments.seed}. Truth: L_seg at twice less that at half the weight, ± standard error over "
         "validation pairs (which share cases: too small if anything); undecided where below twice its error.",
     )

@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-#: every library of the contenders reads its number of threads from one of these
+#: every library of the methods reads its number of threads from one of these
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
 )
@@ -36,8 +36,8 @@ class Usage:
     peak: int
 
 
-def surroundings(threads: int, *, ours: bool = False) -> dict[str, str]:
-    """The environment variables of a contender. ``ours``: this working tree is importable.
+def child_environment(threads: int, *, ours: bool = False) -> dict[str, str]:
+    """The environment variables of a method. ``ours``: this working tree is importable.
 
     Byte code may be kept, or every start of ours would compile what the peers' installation has compiled.
     """
@@ -65,7 +65,7 @@ def run_process(
         process = subprocess.Popen(
             [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=sink,
             stderr=None if sink is None else subprocess.STDOUT,
-            env=surroundings(threads, ours=ours), cwd=folder, start_new_session=True,
+            env=child_environment(threads, ours=ours), cwd=folder, start_new_session=True,
         )
         late = threading.Event()
 
@@ -92,7 +92,7 @@ def run_process(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask first: a part of the benchmarks then ends the contender it has started in a session of its own."""
+    """Ask first: a part of the benchmarks then ends the method it has started in a session of its own."""
     for way in (signal.SIGINT, signal.SIGKILL):
         try:
             os.killpg(process.pid, way)

@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.operations [--size 160 192 224] [--threads 1] [--repeats 5]`` prints one table:
 forward plus backward, median with least and largest, and how many times longer the peer takes. All
-contenders of a row are timed in turn within one run. Seconds are wall clock; ``--cpu-time`` counts the
+methods of a row are timed in turn within one run. Seconds are wall clock; ``--cpu-time`` counts the
 process's own processor time instead, which other programs on the machine disturb less. ``--results``
 writes the table as ``operations.csv`` and ``operations.md``. convexAdam is imported from its environment
 in ``--environments``, on our torch.
@@ -46,7 +46,7 @@ Run = Callable[[], Any]
 _CHANNELS = 16  # of the features, and of a candidate operator's input and output
 
 
-class Contender(NamedTuple):
+class Method(NamedTuple):
     """One way to compute a row; ``inputs`` receive gradients, without any the run is forward alone.
 
     ``repeats`` caps the runs of slow ones. ``traffic``: numbers of 4 bytes that any way to compute this reads
@@ -118,7 +118,7 @@ def torch_determinant(displacement: Tensor) -> Tensor:
     return torch.linalg.det(columns.movedim(1, -2) + torch.eye(dims))
 
 
-def candidates(features: Tensor) -> list[Contender]:
+def candidates(features: Tensor) -> list[Method]:
     """Every operator of the search space on the same features, the 3-wide convolution first."""
     dims, voxels = features.ndim - 2, math.prod(features.shape[2:])
     result = []
@@ -126,20 +126,20 @@ def candidates(features: Tensor) -> list[Contender]:
         torch.manual_seed(0)
         operator: nn.Module = CONSTRUCTORS[name](dims, _CHANNELS, _CHANNELS, 1)
         weights = [module.weight for module in operator.modules() if isinstance(module, nn.Conv2d | nn.Conv3d)]
-        result.append(Contender(
+        result.append(Method(
             name, lambda operator=operator: operator(features), [features, *operator.parameters()],  # type: ignore[misc]
             traffic=5.0 * features.numel(), products=3.0 * voxels * sum(weight.numel() for weight in weights)))
     return result
 
 
-def alignment(fixed: Tensor) -> Contender:
+def alignment(fixed: Tensor) -> Method:
     """The affine alignment of an image to itself, moved by some voxels: forward alone."""
     array = fixed[0, 0].detach().numpy()
     dims = array.ndim
     geometry = Geometry(tuple(array.shape[::-1]), (1.0,) * dims, (0.0,) * dims, tuple(np.eye(dims).ravel().tolist()))
     still = Volume(array, geometry, "intensity")
     moved = Volume(np.roll(array, 3, axis=tuple(range(dims))), geometry, "intensity")
-    return Contender("ours", lambda: affine_align(still, moved), [], traffic=2.0 * array.size)
+    return Method("ours", lambda: affine_align(still, moved), [], traffic=2.0 * array.size)
 
 
 def machine_rates(repeats: int, clock: Callable[[], float]) -> tuple[float, float]:
@@ -161,7 +161,7 @@ def machine_rates(repeats: int, clock: Callable[[], float]) -> tuple[float, floa
 
 def rows(
     size: list[int], *, window: int, dense_repeats: int, environments: Path | None = None
-) -> dict[str, list[Contender]]:
+) -> dict[str, list[Method]]:
     """What is measured: per row our operation first, then its peers.
 
     The traffic of a loss of two images is five times an image: both read, both read again, one gradient
@@ -181,9 +181,9 @@ def rows(
     features = smooth(_CHANNELS, half).requires_grad_()
     image_size, half_size = float(fixed.numel()), float(math.prod(half))
     pair = 5 * image_size
-    similar = [Contender("ours", lambda: lncc_loss(fixed, moving, window=window), [moving], traffic=pair)]
+    similar = [Method("ours", lambda: lncc_loss(fixed, moving, window=window), [moving], traffic=pair)]
     if dense_repeats:
-        dense = Contender(
+        dense = Method(
             "dense convolution",
             lambda: dense_lncc_loss(fixed, moving, window=window),
             [moving],
@@ -192,61 +192,61 @@ def rows(
         similar.append(dense)
     peer = monai_lncc(dims, window)
     if peer is not None:
-        similar.append(Contender("MONAI", lambda: peer(moving, fixed), [moving]))
-    structure = [Contender("ours", lambda: mind_loss(moving, fixed), [moving], traffic=pair)]
+        similar.append(Method("MONAI", lambda: peer(moving, fixed), [moving]))
+    structure = [Method("ours", lambda: mind_loss(moving, fixed), [moving], traffic=pair)]
     convex_adam = convex_adam_mind(environments) if dims == 3 else None
     if convex_adam is not None:
-        structure.append(Contender("convexAdam", lambda: convex_adam(moving, fixed), [moving]))
+        structure.append(Method("convexAdam", lambda: convex_adam(moving, fixed), [moving]))
     image = moving.detach()
     return {
         f"LNCC, window {window}": similar,
         "MIND-SSC loss": structure,
         "diffusion": [
-            Contender("ours", lambda: diffusion(displacement), [displacement], traffic=3 * dims * image_size)],
+            Method("ours", lambda: diffusion(displacement), [displacement], traffic=3 * dims * image_size)],
         "Jacobian determinant": [
-            Contender("ours", lambda: jacobian_determinant(displacement), [displacement],
+            Method("ours", lambda: jacobian_determinant(displacement), [displacement],
                       traffic=(3 * dims + 2) * image_size),
-            Contender("torch.gradient and det", lambda: torch_determinant(displacement), [displacement]),
+            Method("torch.gradient and det", lambda: torch_determinant(displacement), [displacement]),
         ],
         "warp of an image": [
-            Contender("ours", lambda: warp(image, displacement), [displacement],
+            Method("ours", lambda: warp(image, displacement), [displacement],
                       traffic=(3 * dims + 4) * image_size),
-            Contender("grid_sample", lambda: grid_sample_warp(image, displacement), [displacement]),
+            Method("grid_sample", lambda: grid_sample_warp(image, displacement), [displacement]),
         ],
         "warp of 16 features, half size": [
-            Contender("ours", lambda: warp(features, velocity), [features, velocity],
+            Method("ours", lambda: warp(features, velocity), [features, velocity],
                       traffic=(3 * dims + 5 * _CHANNELS) * half_size),
-            Contender("grid_sample", lambda: grid_sample_warp(features, velocity), [features, velocity]),
+            Method("grid_sample", lambda: grid_sample_warp(features, velocity), [features, velocity]),
         ],
         "exponentiate, half size": [
-            Contender("ours", lambda: exponentiate(velocity), [velocity],
+            Method("ours", lambda: exponentiate(velocity), [velocity],
                       traffic=5 * dims * half_size),
-            Contender("grid_sample", lambda: grid_sample_exponentiate(velocity), [velocity]),
+            Method("grid_sample", lambda: grid_sample_exponentiate(velocity), [velocity]),
         ],
         f"candidate operator, {_CHANNELS} to {_CHANNELS}, half size": candidates(features),
         "affine alignment, forward alone": [alignment(fixed)],
     }
 
 
-def seconds(contender: Contender, clock: Callable[[], float]) -> float:
+def seconds(method: Method, clock: Callable[[], float]) -> float:
     """One forward and, where there are inputs to differentiate for, backward pass."""
     begin = clock()
-    result = contender.run()
-    if contender.inputs:
-        torch.autograd.grad(result, contender.inputs, torch.ones_like(result))
+    result = method.run()
+    if method.inputs:
+        torch.autograd.grad(result, method.inputs, torch.ones_like(result))
     return clock() - begin
 
 
-def measure(contenders: list[Contender], repeats: int, clock: Callable[[], float]) -> list[list[float]]:
-    """Times of each contender, taken in turn so that a busy moment hits all of them."""
-    for contender in contenders:
-        if contender.repeats is None:
-            seconds(contender, clock)
-    times: list[list[float]] = [[] for _ in contenders]
+def measure(methods: list[Method], repeats: int, clock: Callable[[], float]) -> list[list[float]]:
+    """Times of each method, taken in turn so that a busy moment hits all of them."""
+    for method in methods:
+        if method.repeats is None:
+            seconds(method, clock)
+    times: list[list[float]] = [[] for _ in methods]
     for turn in range(repeats):
-        for contender, taken in zip(contenders, times, strict=True):
-            if contender.repeats is None or turn < contender.repeats:
-                taken.append(seconds(contender, clock))
+        for method, taken in zip(methods, times, strict=True):
+            if method.repeats is None or turn < method.repeats:
+                taken.append(seconds(method, clock))
     return times
 
 
@@ -273,21 +273,21 @@ def timed(given: argparse.Namespace, clock: Callable[[], float]) -> list[Row]:
     print(f"{'operation':40}{'by':24}{'median':>10}{'least':>10}{'largest':>10}{'times ours':>12}{'floor':>10}")
     table = rows(given.size, window=given.window, dense_repeats=given.dense_repeats, environments=given.environments)
     result = []
-    for name, contenders in table.items():
+    for name, methods in table.items():
         if given.only.lower() not in name.lower():
             continue
-        times = measure(contenders, given.repeats, clock)
+        times = measure(methods, given.repeats, clock)
         own = statistics.median(times[0])
-        for contender, taken in zip(contenders, times, strict=True):
-            row: Row = {"operation": name, "by": contender.name}
+        for method, taken in zip(methods, times, strict=True):
+            row: Row = {"operation": name, "by": method.name}
             row |= {f"{part} ms": 1000 * value for part, value in spread(taken).items()}
             row["times ours"] = row["median ms"] / (1000 * own)
-            floor = 1000 * max(4 * contender.traffic / bandwidth, contender.products / rate)
+            floor = 1000 * max(4 * method.traffic / bandwidth, method.products / rate)
             row |= {"floor ms": floor, "times floor": row["median ms"] / floor} if floor else {}
             result.append(row)
             figures = "".join(f"{row[part]:10.1f}" for part in ("median ms", "least ms", "largest ms"))
             figures += f"{row['times ours']:12.2f}" + (f"{floor:10.1f}" if floor else f"{'-':>10}")
-            print(f"{name:40}{contender.name:24}{figures}", flush=True)
+            print(f"{name:40}{method.name:24}{figures}", flush=True)
     result.append({"operation": "copy, GB/s", "by": "torch", "median ms": bandwidth / 1e9})
     result.append({"operation": "matrix product, G multiply-adds/s", "by": "torch", "median ms": rate / 1e9})
     return result
@@ -300,7 +300,7 @@ def main(argv: list[str] | None = None) -> list[Row]:
     if given.results is not None:
         kind, shape = "processor" if given.cpu_time else "clock", "x".join(map(str, given.size))
         text = f"# Operations\n\nForward plus backward at {shape}, milliseconds of the {kind}. "
-        text += "All contenders of a row are timed in turn.\nFloor: the least numbers to move at the copy bandwidth, "
+        text += "All methods of a row are timed in turn.\nFloor: the least numbers to move at the copy bandwidth, "
         text += "or the multiply-adds at the matrix rate; the two rates are the last rows.\n\n" + markdown(result)
         text += f"\n## Conditions\n\n- torch {torch.__version__}\n"
         write_tables(given.results, "operations", result, text + conditions(

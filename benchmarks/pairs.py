@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from AutoRegLib.core.scenario import Pair, read_scenario
-from benchmarks import verdicts
-from benchmarks.contenders import CONTENDERS, Contender
+from benchmarks import summaries
 from benchmarks.environments import environment, versions
 from benchmarks.measure import ROOT, run_process
+from benchmarks.methods import METHODS, Method
 from benchmarks.tables import RESULTS, Row, cached, conditions, markdown, write_tables
 
 PEERS = Path(__file__).parent / "peers"
@@ -43,32 +43,32 @@ class Settings:
 
 
 def run_pair(name: str, pair: Pair, structures: Sequence[int], settings: Settings) -> Row:
-    """Register one pair by one contender and judge the files it leaves.
+    """Register one pair by one method and score the files it leaves.
 
     Raises: NotInstalledError, RunFailedError.
     """
-    contender = CONTENDERS[name]
+    method = METHODS[name]
     folder = settings.work / "outputs" / f"{name}-{pair.fixed.id}-{pair.moving.id}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    ours = not contender.script
-    command = _our_command(contender, pair, folder, settings) if ours else _peer_command(
-        contender, pair, folder, settings)
+    ours = not method.script
+    command = _our_command(method, pair, folder, settings) if ours else _peer_command(
+        method, pair, folder, settings)
     usage = run_process(command, log=folder / "log.txt", threads=settings.threads, ours=ours,
                         timeout=settings.timeout, folder=folder)
     row: Row = _our_seconds(folder, usage.cpu / usage.wall) if ours else json.loads(
         (folder / "seconds.json").read_text())
     row |= {"process_wall_s": usage.wall, "process_cpu_s": usage.cpu, "peak_gb": usage.peak / 1e9}
-    row |= _judged(pair, folder, structures, ours=ours)
-    row["versions"] = _versions(contender, Path(command[0]))
+    row |= _scored(pair, folder, structures, ours=ours)
+    row["versions"] = _versions(method, Path(command[0]))
     for large in [*folder.glob("*.nrrd"), *folder.glob("ants_*")]:
         large.unlink()
     return row
 
 
-def _our_command(contender: Contender, pair: Pair, folder: Path, settings: Settings) -> list[str]:
+def _our_command(method: Method, pair: Pair, folder: Path, settings: Settings) -> list[str]:
     options = [str(settings.bundle or make_bundle(settings)) if option == "{bundle}" else option
-               for option in contender.options]
+               for option in method.options]
     return [
         sys.executable, "-m", "AutoRegLib", "register", "--fixed", pair.fixed.image, "--moving", pair.moving.image,
         "--fixed-labels", str(pair.fixed.labels), "--moving-labels", str(pair.moving.labels), "--output", str(folder),
@@ -76,12 +76,12 @@ def _our_command(contender: Contender, pair: Pair, folder: Path, settings: Setti
     ]
 
 
-def _peer_command(contender: Contender, pair: Pair, folder: Path, settings: Settings) -> list[str]:
-    python = environment(contender.environment, contender.needs, cache=settings.environments,
+def _peer_command(method: Method, pair: Pair, folder: Path, settings: Settings) -> list[str]:
+    python = environment(method.environment, method.needs, cache=settings.environments,
                          install=settings.install)
-    options = [*(["--affine"] if contender.affine else []), *(["--quick"] if settings.quick else [])]
+    options = [*(["--affine"] if method.affine else []), *(["--quick"] if settings.quick else [])]
     return [
-        str(python), str(PEERS / contender.script), "--fixed", pair.fixed.image, "--moving", pair.moving.image,
+        str(python), str(PEERS / method.script), "--fixed", pair.fixed.image, "--moving", pair.moving.image,
         "--moving-labels", str(pair.moving.labels), "--output", str(folder), "--threads", str(settings.threads),
         *options,
     ]
@@ -95,19 +95,19 @@ def _our_seconds(folder: Path, share: float) -> Row:
     return {"registration_wall_s": wall, "registration_cpu_s": wall * share, **own}
 
 
-def _judged(pair: Pair, folder: Path, structures: Sequence[int], *, ours: bool) -> Row:
+def _scored(pair: Pair, folder: Path, structures: Sequence[int], *, ours: bool) -> Row:
     command: list[str | Path] = [
-        sys.executable, "-m", "benchmarks.judge", "--fixed-labels", str(pair.fixed.labels), "--moving-labels",
+        sys.executable, "-m", "benchmarks.score", "--fixed-labels", str(pair.fixed.labels), "--moving-labels",
         str(pair.moving.labels), "--warped-labels", folder / "warped_labels.nii.gz", "--field",
         folder / ("transform.nrrd" if ours else "displacement.nrrd"), "--structures", *map(str, structures),
     ]
-    log = folder / "judge.txt"
+    log = folder / "score.txt"
     run_process(command, log=log, threads=1, ours=True, folder=folder)
     return dict(json.loads(log.read_text().splitlines()[-1]))
 
 
-def _versions(contender: Contender, python: Path) -> str:
-    packages = contender.packages or ("torch", "SimpleITK")
+def _versions(method: Method, python: Path) -> str:
+    packages = method.packages or ("torch", "SimpleITK")
     return ", ".join(f"{name} {version}" for name, version in versions(python, packages).items())
 
 
@@ -125,7 +125,7 @@ def measure(
     scenarios: Sequence[Path], settings: Settings, *, names: Sequence[str], limit: int | None, resume: bool,
     split: str = "test",
 ) -> list[Row]:
-    """All rows: contenders by pairs; a pair is finished before the next one begins."""
+    """All rows: methods by pairs; a pair is finished before the next one begins."""
     rows = []
     for path in scenarios:
         scenario = read_scenario(path)
@@ -136,7 +136,7 @@ def measure(
                     lambda name=name, pair=pair, scenario=scenario: run_pair(  # type: ignore[misc]
                         name, pair, tuple(scenario.structures), settings),
                     resume=resume, names={
-                        "scenario": scenario.name, "method": CONTENDERS[name].title, "fixed": pair.fixed.id,
+                        "scenario": scenario.name, "method": METHODS[name].title, "fixed": pair.fixed.id,
                         "moving": pair.moving.id}))
     return rows
 
@@ -147,7 +147,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--work", type=Path, required=True, help="rows, outputs and logs")
     parser.add_argument("--environments", type=Path, help="folder of the peers' virtual environments")
     parser.add_argument("--no-install", action="store_true", help="make no environments")
-    parser.add_argument("--methods", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS))
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--bundle", type=Path, help="a model of `autoreg train` (default: half a minute's training)")
     parser.add_argument("--limit", type=int, help="pairs per scenario")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
@@ -169,12 +169,12 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
                    resume=given.resume)
     text = "# Pairs\n\nEach row is a fresh process from image files to files. Registration: without reading and "
     text += "writing, by the tool's own calls.\nDice: mean of the scenario's structures. Folds: voxels with a "
-    text += "determinant of 0 or less, of the fixed grid.\n\n" + verdicts.summary(rows) + "\n"
-    text += "## What must hold\n\n" + verdicts.lines(rows) + "\n## Every pair\n\n" + markdown(rows)
+    text += "determinant of 0 or less, of the fixed grid.\n\n" + summaries.summary(rows) + "\n"
+    text += "## What must hold\n\n" + summaries.lines(rows) + "\n## Every pair\n\n" + markdown(rows)
     text += "\n## Conditions\n\n"
     text += conditions(threads=given.threads, note=given.note, command="python -m benchmarks.pairs") + _notes()
     write_tables(given.results, "pairs", rows, text)
-    print(verdicts.lines(rows), flush=True)
+    print(summaries.lines(rows), flush=True)
     return rows
 
 

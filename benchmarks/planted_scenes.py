@@ -1,4 +1,4 @@
-"""Made-up cohorts in which the right answer is known (see planted_truth.py)."""
+"""Made-up datasets in which the right answer is known (see planted_truth.py)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from AutoRegLib.imaging.geometry import Geometry
-from AutoRegLib.learning.data import Cohort
+from AutoRegLib.learning.data import Dataset
 
 SIZE = 48
 
@@ -21,7 +21,7 @@ def smooth(rng: np.random.Generator, shape: Sequence[int], sigma: float) -> np.n
     return field / field.std()
 
 
-def cohort_of(images: list[np.ndarray], labels: list[np.ndarray], structures: tuple[int, ...]) -> Cohort:
+def dataset_of(images: list[np.ndarray], labels: list[np.ndarray], structures: tuple[int, ...]) -> Dataset:
     """Two thirds of the images train, the rest validate; all pairs of different images."""
     count = len(images)
     cut = 2 * count // 3
@@ -31,14 +31,14 @@ def cohort_of(images: list[np.ndarray], labels: list[np.ndarray], structures: tu
         for split, part in (("train", names[:cut]), ("val", names[cut:]))
     }
     geometry = Geometry(images[0].shape, (1.0, 1.0), (0.0, 0.0), (1.0, 0.0, 0.0, 1.0))
-    return Cohort(
+    return Dataset(
         geometry, {n: torch.tensor(i, dtype=torch.float32)[None, None] for n, i in zip(names, images, strict=True)},
         {n: torch.tensor(v, dtype=torch.int16)[None, None] for n, v in zip(names, labels, strict=True)}, pairs,
         structures,
     )
 
 
-def shifted(seed: int, *, most: int, count: int = 90, size: int = 64) -> tuple[Cohort, int]:
+def shifted(seed: int, *, most: int, count: int = 90, size: int = 64) -> tuple[Dataset, int]:
     """A disc with a core, anywhere up to ``most`` voxels off centre, and the largest shift between two of them.
 
     The shift of a pair is the larger of its components. Two images in opposite corners are always among those that
@@ -54,10 +54,10 @@ def shifted(seed: int, *, most: int, count: int = 90, size: int = 64) -> tuple[C
         label = np.array([2, 1, 0])[np.searchsorted([6, 15], np.hypot(yy - y, xx - x), side="right")]
         images.append(np.array([0.0, 1.0, 0.4])[label] + 0.05 * rng.standard_normal((size, size)))
         labels.append(label)
-    return cohort_of(images, labels, (1, 2)), 2 * most
+    return dataset_of(images, labels, (1, 2)), 2 * most
 
 
-def cluttered(seed: int, *, count: int = 60, deformation: float = 2.5, clutter: float = 0.15) -> Cohort:
+def cluttered(seed: int, *, count: int = 60, deformation: float = 2.5, clutter: float = 0.15) -> Dataset:
     """A disc in two rings, smoothly deformed by some ``deformation`` voxels, under independent clutter.
 
     The clutter is as wide as structures that can be matched, but nothing corresponds in it: a field that is let
@@ -71,4 +71,4 @@ def cluttered(seed: int, *, count: int = 60, deformation: float = 2.5, clutter: 
         label = np.array([3, 0, 2, 1, 0])[np.searchsorted([6, 10, 14, 18], np.hypot(y, x), side="right")]
         images.append(label / 3 + 0.02 * rng.standard_normal((SIZE, SIZE)) + clutter * smooth(rng, (SIZE, SIZE), 2.0))
         labels.append(label)
-    return cohort_of(images, labels, (1, 2, 3))
+    return dataset_of(images, labels, (1, 2, 3))

@@ -26,7 +26,7 @@ import torch
 from AutoRegLib.core.genotype import Genotype
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import LossWeights, Network, Objective, Recipe, Search, Stage, Training
-from AutoRegLib.learning.data import Cohort
+from AutoRegLib.learning.data import Dataset
 from AutoRegLib.learning.train import train_step, update_average
 from AutoRegLib.losses.objective import label_overlap, segmentation_loss
 from AutoRegLib.networks.registry import build_network
@@ -45,32 +45,32 @@ BASE = Recipe(
 )
 
 
-def searched(recipe: Recipe, stage: Stage, cohort: Cohort) -> tuple[Recipe, list[dict[str, Any]]]:
+def searched(recipe: Recipe, stage: Stage, dataset: Dataset) -> tuple[Recipe, list[dict[str, Any]]]:
     """The recipe after one stage of the product's own search, and the stage's history."""
     history: list[dict[str, Any]] = []
     upper, _, _ = run_stage(
-        recipe, stage, cohort, history=history, seconds=None, keep=lambda state: None, monitor=Monitor(), warm={},
+        recipe, stage, dataset, history=history, seconds=None, keep=lambda state: None, monitor=Monitor(), warm={},
         saved=None,
     )
     return UPPERS[stage.upper].apply_to(recipe, upper), history
 
 
-def trained(recipe: Recipe, cohort: Cohort, *, steps: int) -> tuple[float, float]:
-    """Validation Dice and L_seg, which is what judges the stages of lambda, after training from scratch."""
+def trained(recipe: Recipe, dataset: Dataset, *, steps: int) -> tuple[float, float]:
+    """Validation Dice and L_seg, the validation objective of the stages of lambda, after training from scratch."""
     network = build_network(recipe)
     optimiser = torch.optim.Adam(network.parameters(), lr=recipe.training.learning_rate)
     average = {n: v.detach().clone() for n, v in network.state_dict().items()}
     for step in range(steps):
-        train_step(recipe, cohort, network, optimiser, step=step, progress=step / steps)
+        train_step(recipe, dataset, network, optimiser, step=step, progress=step / steps)
         update_average(average, network, step=step + 1, decay=recipe.training.average)
     network.load_state_dict(average)
-    batch = cohort.batch(cohort.sample("val", recipe.training.validation_pairs, seed=recipe.seed))
+    batch = dataset.batch(dataset.sample("val", recipe.training.validation_pairs, seed=recipe.seed))
     assert batch.labels is not None
     with torch.inference_mode():
         prediction = network(batch.moving, batch.fixed)
-        overlap = label_overlap(prediction, *batch.labels, structures=cohort.structures)
+        overlap = label_overlap(prediction, *batch.labels, structures=dataset.structures)
         loss = segmentation_loss(
-            prediction, batch.labels, objective=recipe.objective, structures=cohort.structures
+            prediction, batch.labels, objective=recipe.objective, structures=dataset.structures
         )
     return float(overlap), float(loss)
 
@@ -111,11 +111,11 @@ def what_reach_gains(seeds: Sequence[int], *, most: int, steps: int) -> dict[str
 
 def reach(seed: int, *, most: int, steps: int) -> dict[str, Any]:
     """One seed: what the search of the deformation cells finds."""
-    cohort, largest = shifted(seed, most=most)
+    dataset, largest = shifted(seed, most=most)
     wanted = max(largest, wide())
     stage = replace(Search().stages[1], steps=steps, coarsen=1)
     began = time.process_time()
-    found, _ = searched(with_reach(seed, "conv3"), stage, cohort)
+    found, _ = searched(with_reach(seed, "conv3"), stage, dataset)
     spent = time.process_time() - began
     genotype = found.genotype or Genotype()
     return {
@@ -176,11 +176,11 @@ def main() -> None:
     if arguments.what == "lambda":
         losses = true_losses(arguments.truth_seeds, arguments.grid, steps=arguments.check or 500)
         truth = ", ".join(f"{loss:.3f} at {s:.3g}" for s, loss in losses.items())
-        verdict = f"L_seg after training: {truth}. Stage 3 ends within one grid step of the best in {{}} of {{}} seeds."
+        summary = f"L_seg after training: {truth}. Stage 3 ends within one grid step of the best in {{}} of {{}} seeds."
     else:
         gained = what_reach_gains(arguments.truth_seeds, most=arguments.most, steps=arguments.check or 200)
         truth = ", ".join(f"{dice:.3f} with {n} (reach {reach_of(with_cells(n))})" for n, dice in gained.items())
-        verdict = (f"Dice after training: {truth}. The wanted reach is found by {{}} of {{}} seeds; draws of operators "
+        summary = (f"Dice after training: {truth}. The wanted reach is found by {{}} of {{}} seeds; draws of operators "
                    f"at random reach {wide()} in one of five cases, in four of five seeds by a chance of 0.007.")
     for seed in arguments.seeds:
         if arguments.what == "reach":
@@ -191,7 +191,7 @@ def main() -> None:
         rows.append(row)
         passed = sum(row["passed"] == "yes" for row in rows)
         name = f"planted_{arguments.what}" + ("" if arguments.most == MOST else f"_{arguments.most}")
-        save(name, rows, title=f"Planted truth: {arguments.what}", verdict=verdict.format(passed, len(rows)))
+        save(name, rows, title=f"Planted truth: {arguments.what}", summary=summary.format(passed, len(rows)))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.presets import SCALES
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.core.scenario import Scenario, read_scenario
-from AutoRegLib.learning.data import Cohort, prepare
+from AutoRegLib.learning.data import Dataset, prepare
 from AutoRegLib.learning.start_recipe import start_recipe
 from AutoRegLib.learning.train import train, train_step
 from AutoRegLib.networks.registry import build_network
@@ -50,28 +50,28 @@ def scaled(recipe: Recipe, fraction: float) -> Recipe:
     )
 
 
-def single_training_steps(recipe: Recipe, cohort: Cohort) -> None:
+def single_training_steps(recipe: Recipe, dataset: Dataset) -> None:
     network = build_network(recipe)
     optimiser = torch.optim.Adam(network.parameters())
     for step in range(STEPS):
-        train_step(recipe, cohort, network, optimiser, step=step, progress=0.0)
+        train_step(recipe, dataset, network, optimiser, step=step, progress=0.0)
 
 
-def single_search_steps(recipe: Recipe, cohort: Cohort, number: int) -> None:
+def single_search_steps(recipe: Recipe, dataset: Dataset, number: int) -> None:
     """Upper steps of one stage; with ``full`` grids in the stage's own ``coarsen``."""
     stage = replace(recipe.search.stages[number], steps=STEPS, warmup=0.0)
-    run_stage(recipe, stage, cohort, history=[], seconds=None, keep=lambda state: None, monitor=Monitor(), warm={},
+    run_stage(recipe, stage, dataset, history=[], seconds=None, keep=lambda state: None, monitor=Monitor(), warm={},
               saved=None)
 
 
-def parts(recipe: Recipe, scenario: Scenario, folder: Path) -> dict[str, Callable[[Cohort], Any]]:
+def parts(recipe: Recipe, scenario: Scenario, folder: Path) -> dict[str, Callable[[Dataset], Any]]:
     """What is measured, by name."""
-    steps: dict[str, Callable[[Cohort], Any]] = {
+    steps: dict[str, Callable[[Dataset], Any]] = {
         f"step of the stage '{stage.name}'": partial(single_search_steps, recipe, number=i)
         for i, stage in enumerate(recipe.search.stages)
     }
     return {
-        "step of training": lambda cohort: single_training_steps(recipe, cohort), **steps,
+        "step of training": lambda dataset: single_training_steps(recipe, dataset), **steps,
         "training": lambda _: train(recipe, scenario, output=folder / "model"),
         "search": lambda _: search(recipe, scenario, output=folder / "search"),
     }
@@ -79,11 +79,11 @@ def parts(recipe: Recipe, scenario: Scenario, folder: Path) -> dict[str, Callabl
 
 def measure(name: str, recipe: Recipe, scenario: Scenario, folder: Path) -> dict[str, Any]:
     """Seconds and peak bytes of one part in this process; images are prepared before."""
-    cohort = prepare(scenario, recipe, ("train", "val"), device="cpu", monitor=Monitor())
+    dataset = prepare(scenario, recipe, ("train", "val"), device="cpu", monitor=Monitor())
     metrics.reset_peak_memory("cpu")
     before = metrics.peak_memory_bytes("cpu") or 0
     began = time.perf_counter()
-    parts(recipe, scenario, folder)[name](cohort)
+    parts(recipe, scenario, folder)[name](dataset)
     return {"part": name, "seconds": time.perf_counter() - began, "before": before,
             "peak": metrics.peak_memory_bytes("cpu") or 0}
 
@@ -124,7 +124,7 @@ def main() -> None:
         print(rows[-1], file=sys.stderr, flush=True)
     print(report(rows))
     tables.save(f"search_cost_{arguments.scenario.parent.name}", rows, title=f"Cost of a search: {scenario.name}",
-                verdict=report(rows), threads=arguments.threads)
+                summary=report(rows), threads=arguments.threads)
 
 
 if __name__ == "__main__":

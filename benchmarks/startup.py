@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.measure import ROOT, run_process, surroundings
+from benchmarks.measure import ROOT, child_environment, run_process
+from benchmarks.summaries import held
 from benchmarks.tables import RESULTS, Row, conditions, markdown, spread, write_tables
-from benchmarks.verdicts import held
 
 LIMIT = 0.3  # seconds
 _LOADED = "import sys\nfrom AutoRegLib.app.cli import main\nmain(['--help'])\nprint('torch' in sys.modules)"
@@ -24,7 +24,7 @@ def measure(repeats: int, work: Path) -> Row:
     """Median, least and largest of ``repeats`` starts, after one that warms the file cache."""
     command = [sys.executable, "-m", "AutoRegLib", "--help"]
     taken = [run_process(command, log=work / "help.txt", threads=1, ours=True) for _ in range(repeats + 1)][1:]
-    loaded = subprocess.run([sys.executable, "-c", _LOADED], env=surroundings(1, ours=True), capture_output=True,
+    loaded = subprocess.run([sys.executable, "-c", _LOADED], env=child_environment(1, ours=True), capture_output=True,
                             text=True, check=True).stdout.split()[-1] == "True"
     row: Row = {"command": "autoreg --help"}
     for name, values in (("clock_s", [one.wall for one in taken]), ("cpu_s", [one.cpu for one in taken])):
@@ -32,7 +32,7 @@ def measure(repeats: int, work: Path) -> Row:
     return {**row, "loads_torch": loaded}
 
 
-def verdict(row: Row) -> str:
+def summary(row: Row) -> str:
     by_processor, by_clock = (row[f"{name}_median"] < LIMIT and not row["loads_torch"] for name in ("cpu_s", "clock_s"))
     return (f"- `autoreg --help` in under {LIMIT} s without torch: {held(by_processor, by_clock)} "
             f"{row['clock_s_median']:.3f} s by the clock, {row['cpu_s_median']:.3f} s of processor\n")
@@ -50,10 +50,10 @@ def arguments() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> list[Row]:
     given = arguments().parse_args(argv)
     row = measure(given.repeats, given.work.resolve())
-    text = f"# Start-up\n\n{markdown([row])}\n{verdict(row)}\n## Conditions\n\n"
+    text = f"# Start-up\n\n{markdown([row])}\n{summary(row)}\n## Conditions\n\n"
     write_tables(given.results, "startup", [row], text + conditions(threads=1, note=given.note,
                                                                     command="python -m benchmarks.startup"))
-    print(verdict(row), end="", flush=True)
+    print(summary(row), end="", flush=True)
     return [row]
 
 

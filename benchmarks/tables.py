@@ -25,7 +25,7 @@ Row = dict[str, Any]
 def cached(folder: Path, key: str, make: Callable[[], Row], *, resume: bool, names: Mapping[str, Any]) -> Row:
     """The row of ``key``: read where ``resume`` finds it, else made, kept and announced.
 
-    A contender that is missing or fails becomes a row with ``error``, tried again by the next run.
+    A method that is missing or fails becomes a row with ``error``, tried again by the next run.
     """
     file = folder / "rows" / f"{key}.json"
     if resume and file.is_file():
@@ -91,11 +91,11 @@ def write_tables(folder: Path, name: str, rows: Sequence[Row], text: str) -> Non
     (folder / f"{name}.md").write_text(text)
 
 
-def save(name: str, rows: Sequence[Row], *, title: str, verdict: str, threads: int = 1) -> None:
+def save(name: str, rows: Sequence[Row], *, title: str, summary: str, threads: int = 1) -> None:
     """One table under ``results/`` with its title, what it shows in words, and the conditions of this command."""
     given = ["/".join(Path(a).parts[-2:]) if "/" in a else a for a in sys.argv[1:]]  # no folders of this machine
     command = " ".join([f"python -m benchmarks.{Path(sys.argv[0]).stem}", *given])
-    text = f"# {title}\n\n{verdict}\n\n{markdown(rows)}\n{conditions(threads=threads, command=command)}"
+    text = f"# {title}\n\n{summary}\n\n{markdown(rows)}\n{conditions(threads=threads, command=command)}"
     write_tables(RESULTS, name, rows, text)
 
 
@@ -104,7 +104,7 @@ def conditions(*, threads: int, note: str = "", command: str = "") -> str:
     lines = [
         f"- processor: {_processor()}, {os.cpu_count()} logical cores, of which this run may use "
         f"{len(os.sched_getaffinity(0))}; {_memory_gib():.0f} GiB of memory; {platform.system()} {platform.machine()}",
-        f"- Python {platform.python_version()}; {threads} thread(s) for every contender",
+        f"- Python {platform.python_version()}; {threads} thread(s) for every method",
         f"- table written at commit {commit()}; a row that was kept has its own",
     ]
     lines += [f"- command: `{command}`"] if command else []

@@ -33,32 +33,32 @@ FIRST = "8847550"  # the first version that trained
 
 
 @dataclass(frozen=True)
-class Contender:
+class Method:
     title: str
     tree: Path
     recipe: Path | None
 
 
-def contenders(scenario_file: Path, folder: Path, against: str, searched: Path | None) -> list[Contender]:
+def methods(scenario_file: Path, folder: Path, against: str, searched: Path | None) -> list[Method]:
     """What takes part; the earlier version comes first. The images go to ``folder / "data.pt"``."""
     scenario = read_scenario(scenario_file)
     default = start_recipe(scenario)
-    cohort = prepare(scenario, default, ("train",))
-    torch.save({"images": cohort.images, "labels": cohort.labels, "pairs": cohort.pairs,
-                "structures": cohort.structures}, folder / "data.pt")
+    dataset = prepare(scenario, default, ("train",))
+    torch.save({"images": dataset.images, "labels": dataset.labels, "pairs": dataset.pairs,
+                "structures": dataset.structures}, folder / "data.pt")
     old = folder / "old"
     subprocess.run(["git", "worktree", "add", "--quiet", "--detach", old, against], cwd=ROOT, check=True)
-    found = [Contender(f"commit {against}, its default", old, None)]
+    found = [Method(f"commit {against}, its default", old, None)]
     one = replace(default, loss_weights=replace(default.loss_weights, similarity_mix=1.0))
     for title, recipe in (("standard preset", default), ("the same with local correlation alone", one)):
         path = folder / f"{len(found)}.json"
         write_recipe(path, recipe)
-        found.append(Contender(title, ROOT, path))
-    return found + ([Contender("searched recipe", ROOT, searched.resolve())] if searched else [])
+        found.append(Method(title, ROOT, path))
+    return found + ([Method("searched recipe", ROOT, searched.resolve())] if searched else [])
 
 
-def timed(one: Contender, folder: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """What a fresh process of the contender tells: seconds of its steps, parameters. Raises RunFailedError."""
+def timed(one: Method, folder: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """What a fresh process of the method tells: seconds of its steps, parameters. Raises RunFailedError."""
     log = folder / "log.txt"
     recipe: list[str | Path] = ["--recipe", one.recipe] if one.recipe else []
     run_process(
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         try:
-            taking = contenders(given.scenario, folder, given.against, given.recipe)
+            taking = methods(given.scenario, folder, given.against, given.recipe)
             speeds: list[list[float]] = [[] for _ in taking]
             sizes = [0] * len(taking)
             for number in range(given.rounds):
@@ -97,8 +97,8 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
         **{f"ratio_{part}": value for part, value in tables.spread(
             new / old for new, old in zip(own, speeds[0], strict=True)).items()},
     } for one, size, own in zip(taking, sizes, speeds, strict=True)]
-    verdict = f"Batch {given.batch}; {given.rounds} rounds, all in turn; ratios are those within a round."
-    tables.save("training_step", rows, title="Training steps", verdict=verdict, threads=given.threads)
+    summary = f"Batch {given.batch}; {given.rounds} rounds, all in turn; ratios are those within a round."
+    tables.save("training_step", rows, title="Training steps", summary=summary, threads=given.threads)
     return rows
 
 

@@ -1,4 +1,4 @@
-"""The demo: the whole way from scans to a judged registration, on a cohort whose true deformations are known."""
+"""The demo: the whole way from scans to a measured registration, on a dataset whose true deformations are known."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from AutoRegLib.app.synthetic_cohort import Template, make_subject, make_template, truth_between
+from AutoRegLib.app.synthetic_dataset import Template, make_subject, make_template, truth_between
 from AutoRegLib.bundle import ModelBundle
 from AutoRegLib.core.errors import CancelledError, EnvironmentProblem
 from AutoRegLib.core.jobs import Monitor
@@ -28,7 +28,7 @@ from AutoRegLib.learning.train import train
 from AutoRegLib.registration.run import RegisterOptions, register, register_volumes
 from AutoRegLib.search.search import search
 
-SPACING = 3.5  # mm, of the people's images: fine enough for the deep nuclei
+SPACING = 3.5  # mm, of the subjects' images: fine enough for the deep nuclei
 WORKING = 5.0  # mm, of the network's grid: coarse enough for two processor cores
 SPLITS: tuple[tuple[Split, int], ...] = (("train", 24), ("val", 3), ("test", 3))
 SMALLEST = 24  # voxels of the working grid: below, a structure's Dice says nothing
@@ -58,7 +58,7 @@ STRUCTURES: dict[int, tuple[str, tuple[int, ...]]] = {
 def demo(
     output: str | Path, *, minutes: float = 10.0, device: str = "cpu", seed: int = 0, monitor: Monitor | None = None
 ) -> dict[str, Any]:
-    """Make a cohort, search, train, judge on unseen people against the truth, register two real templates.
+    """Make a dataset, search, train, evaluate on unseen subjects against the truth, register two real templates.
 
     Writes ``data/``, ``search/``, ``model/``, ``evaluation/``, ``pair/``, ``templates/``, ``demo_report.json``
     and ``demo_report.png`` into ``output`` and returns the report. ``minutes``: search and training together.
@@ -73,9 +73,9 @@ def demo(
     def lap(name: str) -> None:
         seconds[name] = round(time.perf_counter() - began - sum(seconds.values()), 1)
 
-    scenario_file = make_cohort(output / "data", files, seed=seed, monitor=monitor)
+    scenario_file = make_dataset(output / "data", files, seed=seed, monitor=monitor)
     scenario = read_scenario(scenario_file)
-    lap("cohort")
+    lap("dataset")
 
     start = demo_recipe(scenario, seed=seed)
     recipe = search(
@@ -152,17 +152,17 @@ def template_files() -> dict[str, Path]:
     return files
 
 
-def make_cohort(folder: Path, files: Mapping[str, Path], *, seed: int, monitor: Monitor) -> Path:
-    """Write people's images, labels and true maps, the template's labels on its own grid, and the scenario file."""
-    people = [(f"{split}{number + 1}", split) for split, count in SPLITS for number in range(count)]
+def make_dataset(folder: Path, files: Mapping[str, Path], *, seed: int, monitor: Monitor) -> Path:
+    """Write all subjects' images, labels and true maps, the template's labels on its own grid, the scenario file."""
+    subjects = [(f"{split}{number + 1}", split) for split, count in SPLITS for number in range(count)]
     make_folder(folder / "truth")
-    monitor.event("stage", name="make people with known deformations", index=0, count=1)
+    monitor.event("stage", name="make subjects with known deformations", index=0, count=1)
     template, grid = load_template(files)
     write_volume(grouped_labels(files), folder / "template_labels.nii.gz")
     cases, counts = [], []
-    for number, (name, split) in enumerate(people):
+    for number, (name, split) in enumerate(subjects):
         if monitor.wish():
-            raise CancelledError("stopped while the cohort was being made")
+            raise CancelledError("stopped while the dataset was being made")
         person = make_subject(template, grid, seed=1000 * seed + number)
         write_volume(person.image, folder / f"{name}.nii.gz")
         write_volume(person.labels, folder / f"{name}_labels.nii.gz")
@@ -170,7 +170,7 @@ def make_cohort(folder: Path, files: Mapping[str, Path], *, seed: int, monitor: 
         cases.append(Case(id=name, image=f"{name}.nii.gz", labels=f"{name}_labels.nii.gz", subject=name,
                           modality="T1", split=split))
         counts.append(np.bincount(person.labels.array.ravel(), minlength=256))
-        monitor.event("progress", done=number + 1, total=len(people))
+        monitor.event("progress", done=number + 1, total=len(subjects))
     smallest = np.min(counts, axis=0)
     structures = {code: name for code, (name, _) in sorted(STRUCTURES.items()) if smallest[code] >= SMALLEST}
     write_scenario(folder / "scenario.json", Scenario(
@@ -190,7 +190,7 @@ def grouped_labels(files: Mapping[str, Path]) -> Volume:
 
 
 def load_template(files: Mapping[str, Path]) -> tuple[Template, Geometry]:
-    """The labelled brain ready for bending, and the grid of the people: the brain with a margin."""
+    """The labelled brain ready for bending, and the grid of the subjects: the brain with a margin."""
     image, labels = read_volume(files["image"], "intensity"), read_volume(files["labels"], "labels")
     box = brain_box(image, margin=10)  # mm: room for the deformation to fade in
     return make_template(image, labels, _groups(), spacing=SPACING), working_grid(box, spacing=SPACING, multiple=4)

@@ -1,4 +1,4 @@
-"""The demo's picture: two unseen people before and after registration, against the truth."""
+"""The demo's picture: two unseen subjects before and after registration, against the truth."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from AutoRegLib.app.synthetic_cohort import truth_between
+from AutoRegLib.app.synthetic_dataset import truth_between
 from AutoRegLib.core.scenario import Case
 from AutoRegLib.imaging.displacement import jacobian_determinant
 from AutoRegLib.imaging.files import read_displacement, read_volume
@@ -45,7 +45,7 @@ def demo_picture(
         "truth_error_mm": float(np.median(np.linalg.norm((found.vectors - truth)[brain], axis=-1))),
     }
     arrow = "\N{RIGHTWARDS ARROW}"
-    title = (f"{report['pairs']} pairs of unseen people: Dice {report['dice_before']['mean']:.2f} {arrow} "
+    title = (f"{report['pairs']} pairs of unseen subjects: Dice {report['dice_before']['mean']:.2f} {arrow} "
              f"{report['dice']['mean']:.2f}, {report['truth_error_mm_before']:.1f} {arrow} "
              f"{report['truth_error_mm']:.1f} mm from the truth. One of them:")
     report_figure(path, pair, found, volumes, measured, names=report["structures"], title=title)

@@ -23,7 +23,7 @@ from AutoRegLib.core.memory import keep_freed_memory
 from AutoRegLib.core.networks import NETWORKS
 from AutoRegLib.core.options import Refine
 from AutoRegLib.core.pair_table import PairLine, read_pair_table
-from AutoRegLib.core.recipe import Judge, Recipe, read_recipe
+from AutoRegLib.core.recipe import Recipe, ValidationObjective, read_recipe
 from AutoRegLib.core.records import from_plain, to_plain, write_json
 from AutoRegLib.core.scenario import Scenario, read_scenario
 from AutoRegLib.core.verbs import (
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: the words of the command line for what judges the loss weights
-JUDGES: dict[str, Judge] = {
+#: the validation objectives of the loss weights by their words on the command line
+VALIDATION_OBJECTIVES: dict[str, ValidationObjective] = {
     "auto": "auto", "labels": "segmentation", "landmarks": "landmarks", "images": "unsupervised",
 }
 
@@ -90,8 +90,8 @@ def _search(arguments: SearchArguments, device: str, monitor: Monitor) -> dict[s
     recipe = start_recipe_of(scenario, arguments, network=arguments.network)
     if arguments.start is not None:
         recipe = _as_found(recipe, arguments.start)
-    judge: Judge = JUDGES[arguments.judge]
-    stages = tuple(replace(s, judge=judge) if s.upper == "lambda" else s for s in recipe.search.stages)
+    validation: ValidationObjective = VALIDATION_OBJECTIVES[arguments.judge]
+    stages = tuple(replace(s, judge=validation) if s.upper == "lambda" else s for s in recipe.search.stages)
     recipe = replace(recipe, search=replace(
         recipe.search, stages=stages, speed_weight=arguments.speed_weight, max_seconds=arguments.max_seconds,
     ))

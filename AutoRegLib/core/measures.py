@@ -64,7 +64,7 @@ MEASURES: dict[str, Measure] = {measure.key: measure for measure in (
     Measure("peak_memory_bytes", "peak memory MiB", "{:.0f}", over_pairs="median", scale=2.0**-20, spread=False,
             listed=False),
 )}
-#: what trainings are judged by on validation pairs, the first that was measured; keys as in a history
+#: validation measures of a training, the first that was measured; keys as in a history
 VALIDATION: dict[str, Measure] = {measure.key: measure for measure in (
     Measure("val_dice", "Dice", "{:.4f}", 1),
     Measure("val_tre_mm", "TRE (mm)", "{:.4f}", -1),
@@ -82,5 +82,5 @@ def over_pairs(measure: Measure, reports: Iterable[Mapping[str, Any]]) -> Any:
 
 
 def validation_measure(row: Mapping[str, Any]) -> Measure:
-    """What a row of a history is judged by: overlap, else landmarks, else the loss."""
+    """The validation measure of a row of a history: overlap, else landmarks, else the loss."""
     return next((measure for key, measure in VALIDATION.items() if key in row), VALIDATION["val_loss"])

@@ -59,7 +59,7 @@ class LossWeights:
         return replace(self, similarity_mix=float(self.similarity_mix >= 0.5))
 
     def words(self) -> str:
-        """The weights for people, as in a card."""
+        """The weights in words, as in a card."""
         return ", ".join(f"{facts['title']} {getattr(self, name):.3g}" for name, facts in WEIGHTS.items()
                          if facts["coarse"] < 1 or getattr(self, name) > 0.0)
 
@@ -130,17 +130,21 @@ class Training:
     validation_pairs: int = within(16, 0, 10**6)
 
 
-#: what an upper variable is judged by; ``auto``: labels where there are any, else landmarks, else the images alone
-Judge = Literal["auto", "registration", "segmentation", "landmarks", "unsupervised"]
+#: what validates an upper variable; ``auto``: labels where there are any, else landmarks, else the images alone
+ValidationObjective = Literal["auto", "registration", "segmentation", "landmarks", "unsupervised"]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One row of the table of searches: which upper variable, judged by which objective, for how long."""
+    """One row of the table of searches: which upper variable, by which validation objective, for how long.
+
+    ``judge`` is the validation objective: recipe files, the option ``--judge`` and histories have had that key from the
+    start, and keep it.
+"""
 
     name: str
     upper: Literal["feature", "deformation", "lambda"]
-    judge: Judge
+    judge: ValidationObjective
     steps: int = within(MISSING, 0, 10**9)
     upper_rate: float = within(MISSING, 0, 1e3)
     recompute: bool = False  # compute the candidates' activations again in the backward pass: less memory, more time
@@ -173,14 +177,14 @@ class Search:
     shares: tuple[float, ...] = within((0.15, 0.25, 0.20), 0, 1)  # of the time budget, per stage
     finalists: int = within(6, 1, 1000)  # trained side by side at the end, the start among them; 1: no trial
     final_steps: int = within(300, 0, 10**9)  # of each finalist in each round
-    final_pairs: int = within(32, 1, 10**6)  # validation pairs that judge the finalists
+    final_pairs: int = within(32, 1, 10**6)  # validation pairs that score the finalists
     finals_share: float = within(0.40, 0, 1)  # of the time budget
     second_order: bool = True
     epsilon: Literal["normalised", "rate"] = "normalised"  # 0.01/||g|| (DARTS) or the learning rate (paper)
     batch: int = within(2, 1, 4096)
     learning_rate: float = within(1e-3, 0, 1e3)
     clip: float = within(1.0, 0, 1e9)
-    speed_weight: float = within(0.0, 0, 1e9)  # of the expected cost (1 = all conv3) in what judges an architecture
+    speed_weight: float = within(0.0, 0, 1e9)  # in an architecture's validation objective, of the cost (1 = all conv3)
     max_seconds: float | None = within(None, 0, 1e9)  # of the found network's pass over one pair on this device
     stable_checks: int = within(10, 0, 10**9)  # a stage ends when its upper variable stood still for so many checks
     check_every: int = within(20, 1, 10**9)
@@ -207,7 +211,7 @@ def with_own_loss(recipe: Recipe) -> Recipe:
     """VoxelMorph and MultiPropReg with their own losses; other networks as they are.
 
     VoxelMorph: LNCC of one window and smoothness of its field alone (Balakrishnan et al., IEEE TMI 38 (2019), Eq. 6).
-    MultiPropReg: LNCC, smoothness, folds and KL divergence at all its scales, judged
+    MultiPropReg: LNCC, smoothness, folds and KL divergence at all its scales, validated
     without labels (docs/method.md, section 2).
     """
     if recipe.network.name == "multiprop":

@@ -127,7 +127,7 @@ def _one_of(hints: list[Any], value: Any, where: str) -> Any:
 
 
 def _numbers(value: Any) -> Iterator[float]:
-    """The numbers in a converted field; records inside have judged their own."""
+    """The numbers in a converted field; records inside have checked their own."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         yield value
     elif isinstance(value, tuple):

@@ -60,7 +60,7 @@ class SearchArguments(Common):
     minutes: float | None = minutes_option("time budget instead of the preset's steps")
     network: str = option("a network of 'autoreg info' (default autoreg)", "autoreg", metavar="NAME")
     judge: Literal["auto", "labels", "landmarks", "images"] = option(
-        "what the loss weights are judged by (default auto: labels where there are any, else landmarks)", "auto")
+        "validation objective of the loss weights (default auto: labels where there are any, else landmarks)", "auto")
     max_seconds: float | None = option("the most a pass over one pair may take on this device", None, metavar="S",
                                        above=0)
     speed_weight: float = option("how much speed counts while operators are chosen (default 0)", 0.0, metavar="W",

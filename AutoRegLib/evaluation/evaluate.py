@@ -146,7 +146,8 @@ def _one(
                              alignment=aligned, seed=seed, device=device)
     seconds = time.perf_counter() - began + spent
     alignments.setdefault(names, (found.alignment, found.seconds["align"]))
-    report, _ = assemble(bundle, inputs, found, structures=tuple(scenario.structures), way_back=False, device=device)
+    report, _ = assemble(bundle, inputs, found, structures=tuple(scenario.structures),
+                         inverse_consistency=False, device=device)
     return {"fixed": pair.fixed.id, "moving": pair.moving.id, **report, "seconds": seconds}
 
 

@@ -1,4 +1,4 @@
-"""The papers' tables on the user's own data: every row searched, trained and judged in the same way and time."""
+"""The papers' tables on the user's own data: every row searched, trained and evaluated in the same way and time."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def study(
 
     ``minutes``: of each training, and as many of each search; None: the recipe's steps. The random search gets
     the time that the whole search of the same seed took, where it is among the rows. ``seeds``: runs of each row,
-    counted from the recipe's seed. ``limit``: at most so many test pairs judge a run. Each run has a folder
+    counted from the recipe's seed. ``limit``: at most so many test pairs measure a run. Each run has a folder
     ``<row>/<seed>`` in ``output``; with ``resume`` finished ones are kept, unfinished and failed ones go on, and rows
     and seeds may be added.
 
@@ -117,9 +117,9 @@ def study(
 
 def pay_once(recipe: Recipe, scenario: Scenario, *, device: str, monitor: Monitor) -> None:
     """What only the first run of a process would pay for: alignments (remembered between runs), a first step."""
-    cohort = prepare(scenario, recipe, ("train", "val"), device=device, monitor=monitor)
+    dataset = prepare(scenario, recipe, ("train", "val"), device=device, monitor=monitor)
     network = build_network(recipe).to(device)
-    train_step(recipe, cohort, network, torch.optim.Adam(network.parameters()), step=0, progress=0.0)
+    train_step(recipe, dataset, network, torch.optim.Adam(network.parameters()), step=0, progress=0.0)
 
 
 def run_row(

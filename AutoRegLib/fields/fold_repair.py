@@ -19,7 +19,7 @@ _SMALLEST = 0.02  # determinants below this are smoothed away: the field is samp
 _REPAIRS = 20
 
 
-def unfold(velocity: Tensor, shape: Sequence[int], *, squarings: int) -> tuple[Tensor, Tensor, int]:
+def repair_folds(velocity: Tensor, shape: Sequence[int], *, squarings: int) -> tuple[Tensor, Tensor, int]:
     """The velocity smoothed where its map folds until it does not, that map, and how many voxels folded at first.
 
     A velocity whose map does not fold comes back as it is. What still folds after twenty rounds stays.
@@ -33,7 +33,7 @@ def unfold(velocity: Tensor, shape: Sequence[int], *, squarings: int) -> tuple[T
     for attempt in range(_REPAIRS + 1):
         whole = integrate(velocity, padded, squarings=squarings)
         displacement = whole[(slice(None), slice(None), *(slice(size) for size in shape))].contiguous()
-        folded = turned(displacement)
+        folded = nearly_folded(displacement)
         count = int(folded.sum())
         first = count if attempt == 0 else first
         if attempt == _REPAIRS or count == 0:
@@ -44,7 +44,7 @@ def unfold(velocity: Tensor, shape: Sequence[int], *, squarings: int) -> tuple[T
     return velocity, displacement, first
 
 
-def turned(displacement: Tensor) -> Tensor:
+def nearly_folded(displacement: Tensor) -> Tensor:
     """Where the map folds or nearly does, whichever lattice it is sampled on.
 
     Central differences skip the voxel between; on the fixed image's lattice, at whose border the differences are

@@ -137,9 +137,9 @@ def _align(
     guarded: bool, sampling: _Sampling,
 ) -> Alignment:
     levels = [(to_sitk(first), to_sitk(second)) for first, second in pyramid]
-    judge = _Judge(*levels[-1], sampling.held_out())
+    metric = _Metric(*levels[-1], sampling.held_out())
     starts = _starts(fixed, moving, sampling)
-    before = judge(starts[0])
+    before = metric(starts[0])
     if level == "none":
         return Alignment(sitk.AffineTransform(fixed.geometry.dims), before, before, reason="not asked for")
 
@@ -149,7 +149,7 @@ def _align(
     if overlap <= _OVERLAP * fixed.geometry.overlap_fraction(moving.geometry, starts[1]):
         warnings.append("the headers place the images apart; their centres were used instead")
         before, starts, kept = 0.0, starts[1:], "centres"
-    transform, best = starts[0], judge(starts[0])
+    transform, best = starts[0], metric(starts[0])
     edges = levels[max(len(levels) - 2, 0)]
 
     def problem(found: sitk.AffineTransform, value: float) -> str:
@@ -164,8 +164,8 @@ def _align(
     if guarded:
         pool = [start for start in pool if start is starts[0] or not implausible(
             start, starts[0], fixed.geometry, moving.geometry, uncovered=START_UNCOVERED)]
-    start = max(pool, key=_Judge(*levels[0], sampling))
-    value = judge(start)
+    start = max(pool, key=_Metric(*levels[0], sampling))
+    value = metric(start)
     if value > best and not problem(start, value):
         transform, best, kept = start, value, "centres" if level == "centre" else "rigid"
         reason = "mutual information rises, edges agree"
@@ -175,7 +175,7 @@ def _align(
         last = stage == level
         found = _optimise(levels if last else levels[:-1] or levels, transform, stage=stage,
                           last_step=_LAST_STEP if last else _ROUGH_LAST_STEP, sampling=sampling)
-        value = judge(found)
+        value = metric(found)
         wrong = problem(found, value)
         if not wrong and value > best:
             transform, best, kept = found, value, stage
@@ -187,7 +187,7 @@ def _align(
     return Alignment(_affine(transform, scale=radius), before, best, tuple(warnings), level, kept, reason)
 
 
-class _Judge:
+class _Metric:
     """The mutual information of two images under a transform; 0 where they do not overlap."""
 
     def __init__(self, fixed: sitk.Image, moving: sitk.Image, sampling: _Sampling) -> None:
@@ -232,7 +232,7 @@ def _optimise(
         method.SetInitialTransform(transform, inPlace=True)
         try:
             method.Execute(fixed, moving)
-        except RuntimeError:  # ITK: the images were driven apart; the caller judges what is left
+        except RuntimeError:  # ITK: the images were driven apart; the caller measures what is left
             break
     return _affine(transform)
 

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.volume import image_to_array
 
-SCALES = (0.65, 1.5)  # hippocampi of different people: 0.85 to 1.25; fits that lost the image: 0.01 to 0.57, 1.6
+SCALES = (0.65, 1.5)  # hippocampi of different subjects: 0.85 to 1.25; fits that lost the image: 0.01 to 0.57, 1.6
 START_UNCOVERED = 0.15  # of the fixed image, lost by a start: the nearest of several good ones is the likelier
 UNCOVERED = 0.3  # of the fixed image, lost beyond the stage before; a head in a tight box, turned and shifted: 0.26
 _EDGES_KEPT = 0.97  # of the agreement before: noise moves it that much

@@ -57,9 +57,9 @@ def surface_distance_steps(
     # One empty voxel all around: then every surface voxel has an outside neighbour for the filter too.
     first, second = (surface(np.pad(mask[box], 1)) for mask in (first, second))
     yield "surfaces"
-    there = _distance_to(second, geometry)[first]
+    forward = _distance_to(second, geometry)[first]
     yield "surface distance"
-    return there, _distance_to(first, geometry)[second]
+    return forward, _distance_to(first, geometry)[second]
 
 
 def thread_count() -> int:

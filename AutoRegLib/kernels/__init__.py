@@ -1,4 +1,4 @@
-"""Hand-written CPU code, each beside the plain formula that judges it and carries its second derivative.
+"""Hand-written CPU code, each beside the plain formula that is its reference and carries its second derivative.
 
 A kernel stands here because torch's own was slower when it was written (torch 2.13, AMD EPYC; ``benchmarks.operations``
 times them again): sampling against ``grid_sample``, the box sums of LNCC and MIND against box convolutions, doubling

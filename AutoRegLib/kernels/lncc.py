@@ -29,7 +29,7 @@ def _standardise(image: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def plain_lncc(fixed: Tensor, moving: Tensor, weights: Tensor | None, window: int, floor: float) -> Tensor:
-    """The same value in plain differentiable operations; judges the fast pass and carries its second derivative."""
+    """The same value in plain differentiable operations; reference and second derivative of the fast pass."""
     fixed, moving = _standardise(fixed)[0], _standardise(moving)[0]
     layout = BoxLayout(tuple(fixed.shape[2:]), window)
     scale = 1 / layout.counts(fixed)

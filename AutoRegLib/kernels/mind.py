@@ -64,7 +64,7 @@ def _scale(mean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def plain_mind(image: Tensor, radius: int, dilation: int) -> Tensor:
-    """The descriptor in plain differentiable operations; judges the fast pass and carries its second derivative."""
+    """The descriptor in plain differentiable operations; reference and second derivative of the fast pass."""
     place = _Geometry(image, radius, dilation)
     wide = place.continued(image)
     centre = place.at(wide, (0,) * place.dims, place.near)

@@ -15,7 +15,7 @@ from torch import Tensor
 from AutoRegLib.bridge import labels_to_tensor, to_tensor
 from AutoRegLib.core.errors import CancelledError, InputError
 from AutoRegLib.core.jobs import Monitor
-from AutoRegLib.core.recipe import Judge, Recipe
+from AutoRegLib.core.recipe import Recipe, ValidationObjective
 from AutoRegLib.core.scenario import Case, Scenario, Split
 from AutoRegLib.fields.resample import downsample
 from AutoRegLib.fields.warp import warp
@@ -41,7 +41,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Cohort:
+class Dataset:
     """All prepared cases of some splits on one grid, and the pairs of each split (moving id, fixed id)."""
 
     grid: Geometry
@@ -60,9 +60,9 @@ class Cohort:
         """Pairs of a split in which both cases have landmarks of the same name."""
         return tuple(p for p in self.pairs[split] if self._common(p))
 
-    def judged_pairs(self, split: str, judge: str) -> tuple[tuple[str, str], ...]:
-        """The pairs of a split that a judge (see :func:`choose_judge`) can judge."""
-        chosen = {"segmentation": self.labelled_pairs, "landmarks": self.marked_pairs}.get(judge)
+    def pairs_for(self, split: str, validation: str) -> tuple[tuple[str, str], ...]:
+        """The pairs of a split that a validation objective (see :func:`choose_validation`) can be computed on."""
+        chosen = {"segmentation": self.labelled_pairs, "landmarks": self.marked_pairs}.get(validation)
         return self.pairs[split] if chosen is None else chosen(split)
 
     def _common(self, pair: tuple[str, str]) -> list[str]:
@@ -84,30 +84,30 @@ class Cohort:
         return Batch(images[0], images[1], labels, landmarks)
 
     def draw(
-        self, split: str, *, size: int, seed: int, stream: str, step: int, augment: float = 0.0, judge: str = ""
+        self, split: str, *, size: int, seed: int, stream: str, step: int, augment: float = 0.0, validation: str = ""
     ) -> Batch:
-        """The random batch of one step. ``augment``: see :func:`jitter`; ``judge``: only pairs it can judge."""
-        pairs = self.judged_pairs(split, judge)
+        """The random batch of one step. ``augment``: see :func:`jitter`; ``validation``: only pairs it suits."""
+        pairs = self.pairs_for(split, validation)
         rng = generator(seed, stream, step)
         batch = self.batch([pairs[rng.randrange(len(pairs))] for _ in range(size)])
         return jitter(batch, rng, strength=augment) if augment > 0.0 else batch
 
     def sample(self, split: str, count: int, *, seed: int = 0) -> tuple[tuple[str, str], ...]:
         """A fixed set of at most ``count`` pairs to validate on; those with labels, else landmarks, where there are."""
-        pairs = self.judged_pairs(split, choose_judge(self, split))
+        pairs = self.pairs_for(split, choose_validation(self, split))
         return pairs if len(pairs) <= count else tuple(Random(seed).sample(pairs, count))
 
 
-def choose_judge(cohort: Cohort, split: str = "val") -> Judge:
-    """What the data of a split allow to judge by: labels before landmarks before the images alone."""
-    if cohort.labelled_pairs(split) and cohort.structures:
+def choose_validation(dataset: Dataset, split: str = "val") -> ValidationObjective:
+    """The validation objective that the data of a split allow: labels before landmarks before the images alone."""
+    if dataset.labelled_pairs(split) and dataset.structures:
         return "segmentation"
-    return "landmarks" if cohort.marked_pairs(split) else "unsupervised"
+    return "landmarks" if dataset.marked_pairs(split) else "unsupervised"
 
 
 def prepare(
     scenario: Scenario, recipe: Recipe, splits: Sequence[Split], *, device: str = "cpu", monitor: Monitor | None = None
-) -> Cohort:
+) -> Dataset:
     """Read, align, resample and scale every case of ``splits`` onto the grid of one reference case.
 
     Unit: the working spacing of the recipe (mm). Raises InputError (files, labels on another grid, no pairs),
@@ -157,7 +157,7 @@ def prepare(
     structures = tuple(sorted(scenario.structures)) or tuple(
         sorted({int(v) for label in labels.values() for v in label.unique()} - {0})
     )
-    return Cohort(grid, images, labels, pairs, structures, device, landmarks)
+    return Dataset(grid, images, labels, pairs, structures, device, landmarks)
 
 
 def _on_grid(case: Case, grid: Geometry, transform: Any) -> dict[str, Tensor]:

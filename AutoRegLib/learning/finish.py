@@ -1,7 +1,7 @@
 """Which refinement suits a trained network: the few there are, tried on validation pairs, and the one that pays.
 
 The loss sees images, the validation split may have labels or landmarks: what lowers the loss can undo what labels
-taught. So the finish of a model is chosen by what its training was judged by, and it is kept with the model.
+taught. So the finish of a model is chosen by the validation objective of its training, and it is kept with the model.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.fields.prediction import Prediction
 from AutoRegLib.learning.budget import heed
-from AutoRegLib.learning.data import Batch, Cohort
-from AutoRegLib.learning.judging import judge_prediction
+from AutoRegLib.learning.data import Batch, Dataset
+from AutoRegLib.learning.validation import validate_prediction
 from AutoRegLib.networks.registry import build_network
 from AutoRegLib.registration.refine import Iterations, refine_prediction
 
@@ -33,7 +33,7 @@ _SHARE = 0.05  # of all that registration gains on the images as they lie, what 
 
 
 def choose_finish(
-    recipe: Recipe, cohort: Cohort, state: Mapping[str, Tensor], *, steps: int, seconds: float | None = None,
+    recipe: Recipe, dataset: Dataset, state: Mapping[str, Tensor], *, steps: int, seconds: float | None = None,
     monitor: Monitor,
 ) -> dict[str, Any]:
     """The figures of a bundle: ``finish``, the choice, and ``finishes``, what each came to: ``score``, ``seconds``.
@@ -43,24 +43,24 @@ def choose_finish(
     without the coarser scales, which a refined answer does not have. Unit: processor seconds a pair.
     Raises CancelledError.
     """
-    network = build_network(recipe).to(cohort.device).eval()
+    network = build_network(recipe).to(dataset.device).eval()
     network.load_state_dict(state)
     plain = replace(recipe, loss_weights=recipe.loss_weights.at_full_scale())
     count = _PAIRS if seconds is not None else min(_PAIRS, max(2, steps // _STEPS_BY_PAIR))
-    pairs = cohort.sample("val", count, seed=recipe.seed)
+    pairs = dataset.sample("val", count, seed=recipe.seed)
     still: list[float] = []
     scores: dict[Iterations, list[float]] = {choice: [] for choice in CHOICES}
     costs: dict[Iterations, list[float]] = {choice: [] for choice in CHOICES}
     monitor.event("stage", name="choose the finish", index=0, count=1)
     start = time.monotonic()
     for done, pair in enumerate(pairs, start=1):
-        batch = cohort.batch([pair])
-        still.append(_score(plain, cohort, batch, _nothing(batch.fixed)))
+        batch = dataset.batch([pair])
+        still.append(_score(plain, dataset, batch, _nothing(batch.fixed)))
         for choice in CHOICES:
             began = time.process_time()
             answer = finished(recipe, network, batch, choice)
             costs[choice].append(time.process_time() - began)
-            scores[choice].append(_score(plain, cohort, batch, answer))
+            scores[choice].append(_score(plain, dataset, batch, answer))
         monitor.event("progress", done=done, total=len(pairs))
         spent = seconds is not None and time.monotonic() - start > seconds
         if (heed(monitor, keep=lambda: None) or spent) and done > 1:
@@ -99,9 +99,9 @@ def preferred(still: Sequence[float], scores: Mapping[Iterations, Sequence[float
     return taken
 
 
-def _score(recipe: Recipe, cohort: Cohort, batch: Batch, answer: Prediction) -> float:
+def _score(recipe: Recipe, dataset: Dataset, batch: Batch, answer: Prediction) -> float:
     with torch.inference_mode():
-        return judge_prediction(recipe, cohort, batch, answer)["score"]
+        return validate_prediction(recipe, dataset, batch, answer)["score"]
 
 
 def _nothing(image: Tensor) -> Prediction:

@@ -70,7 +70,7 @@ def _working_spacing(headers: list[Geometry], *, most_voxels: int) -> tuple[floa
 
 
 def _on_one_grid(headers: list[Geometry]) -> bool:
-    """Whether all images share size, spacing, origin and direction: a cohort aligned already."""
+    """Whether all images share size, spacing, origin and direction: a dataset aligned already."""
     first, *others = headers
     return bool(others) and all(first.close_to(other, tolerance=1e-3) for other in others)
 

@@ -18,16 +18,16 @@ from AutoRegLib.core.scenario import Scenario
 from AutoRegLib.imaging.files import file_sha256
 from AutoRegLib.learning.budget import CHECKPOINT_SECONDS, Clock, heed
 from AutoRegLib.learning.checkpoint import load_checkpoint, save_checkpoint
-from AutoRegLib.learning.data import Cohort, prepare
+from AutoRegLib.learning.data import Dataset, prepare
 from AutoRegLib.learning.determinism import identity, provenance
 from AutoRegLib.learning.divergence import MOST, Guard
 from AutoRegLib.learning.finish import choose_finish
-from AutoRegLib.learning.judging import validate
+from AutoRegLib.learning.validation import validate
 from AutoRegLib.losses.objective import as_weights, registration_loss
 from AutoRegLib.networks.registry import build_network, count_parameters
 
 TRIALS = 0.05  # of a budget of minutes, for trying refinements at the end
-VALIDATIONS = 20  # how often, over the whole budget, the average is judged
+VALIDATIONS = 20  # how often, over the whole budget, the average is validated
 
 
 def train(
@@ -46,7 +46,7 @@ def train(
     The budget is ``recipe.training.steps``, or ``minutes`` (data preparation included) where given. The
     delivered weights are the average over the last steps that did best on the validation split; which refinement
     suits them is tried there too, and told in the bundle.
-    ``start``: a model of the same network whose weights it starts from; they are judged first, so that what is
+    ``start``: a model of the same network whose weights it starts from; they are validated first, so that what is
     delivered never did worse.
     Raises InputError (another network, data), CancelledError (state kept), DivergedError (last good checkpoint kept).
     """
@@ -57,7 +57,7 @@ def train(
     mark = identity(recipe, scenario, device)
     saved = load_checkpoint(path, identity=mark) if resume else None
     clock = Clock(recipe.training.steps, seconds=seconds, **(saved["clock"] if saved else {}))
-    cohort = prepare(scenario, recipe, ("train", "val"), device=device, monitor=monitor)
+    dataset = prepare(scenario, recipe, ("train", "val"), device=device, monitor=monitor)
 
     network = build_network(recipe).to(device)
     if start is not None:
@@ -80,9 +80,9 @@ def train(
             "guard": guard.state(),
         })
 
-    def judge() -> None:
+    def validate_average() -> None:
         nonlocal best
-        figures = validate(recipe, cohort, average)
+        figures = validate(recipe, dataset, average)
         history.append({"step": clock.step, "seconds": round(clock.used, 1), **running, **figures})
         for name, value in figures.items():
             monitor.event("metric", name=name, value=value, step=clock.step)
@@ -93,11 +93,11 @@ def train(
     monitor.event("stage", name="train", index=0, count=1)
     running: dict[str, float] = {}
     if start is not None and not saved:
-        judge()
+        validate_average()
     checks, kept = int(clock.progress * VALIDATIONS), clock.used
     while not clock.over:
         running = train_step(
-            recipe, cohort, network, optimiser, step=clock.step, progress=clock.progress, rate=guard.rate
+            recipe, dataset, network, optimiser, step=clock.step, progress=clock.progress, rate=guard.rate
         )
         clock.step += 1
         if guard.watch(running["total"], network, optimiser, step=clock.step):
@@ -112,27 +112,27 @@ def train(
         update_average(average, network, step=clock.step, decay=recipe.training.average)
         if int(clock.progress * VALIDATIONS) > checks:
             checks = int(clock.progress * VALIDATIONS)
-            judge()
+            validate_average()
         if clock.used - kept > CHECKPOINT_SECONDS:
             kept = clock.used
             keep()
         clock.tell(monitor)
         if heed(monitor, keep=keep):
-            judge()
+            validate_average()
             break
 
     if not history:
-        judge()
+        validate_average()
     facts = provenance(
         recipe, scenario, device, steps=clock.step, seconds=round(clock.used, 1), best_step=best["step"],
-        parameters=count_parameters(network), grid={"size": cohort.grid.size, "spacing": cohort.grid.spacing},
+        parameters=count_parameters(network), grid={"size": dataset.grid.size, "spacing": dataset.grid.spacing},
         **({} if start is None else {"start": {
             "model": start.path.name, "weights_sha256": file_sha256(start.path / "weights.safetensors")}}),
     )
     keep()  # what the trials below may be interrupted in
     metrics = {
         "validation": history[-1] if history else {}, "best_score": best["score"],
-        **choose_finish(recipe, cohort, best["state"], steps=clock.step, monitor=monitor,
+        **choose_finish(recipe, dataset, best["state"], steps=clock.step, monitor=monitor,
                         seconds=None if minutes is None else TRIALS * 60.0 * minutes),
     }
     save_bundle(output, recipe=recipe, state=best["state"], metrics=metrics, history=history, provenance=facts)
@@ -156,15 +156,15 @@ def adopt_weights(network: nn.Module, recipe: Recipe, start: ModelBundle) -> Non
 
 
 def train_step(
-    recipe: Recipe, cohort: Cohort, network: nn.Module, optimiser: torch.optim.Optimizer, *, step: int, progress: float,
-    rate: float = 1.0,
+    recipe: Recipe, dataset: Dataset, network: nn.Module, optimiser: torch.optim.Optimizer, *, step: int,
+    progress: float, rate: float = 1.0,
 ) -> dict[str, float]:
     """One gradient step on the batch that belongs to this step; returns the loss and its parts.
 
     ``rate``: a factor on the learning rate.
     """
     settings = recipe.training
-    batch = cohort.draw(
+    batch = dataset.draw(
         "train", size=settings.batch, seed=recipe.seed, stream="train", step=step, augment=settings.augment
     )
     for group in optimiser.param_groups:
@@ -172,7 +172,7 @@ def train_step(
     optimiser.zero_grad(set_to_none=True)
     terms = registration_loss(
         network(batch.moving, batch.fixed), batch.moving, batch.fixed, as_weights(recipe.loss_weights),
-        objective=recipe.objective, labels=batch.labels, structures=cohort.structures,
+        objective=recipe.objective, labels=batch.labels, structures=dataset.structures,
     )
     terms["total"].backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)

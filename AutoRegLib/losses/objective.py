@@ -218,7 +218,7 @@ def landmark_error(prediction: Prediction, landmarks: Landmarks, *, spacing: Seq
 def unsupervised_loss(
     prediction: Prediction, moving: Tensor, fixed: Tensor, weights: Weights, *, objective: Objective
 ) -> Tensor:
-    """The label-free judge: the registration loss at weights that stay as they are, plus the fold term. Shape: scalar.
+    """The label-free validation objective: the registration loss at fixed weights, plus the fold term. Shape: scalar.
 
     It does not depend on the lambda under search but through the network's answer.
     Reference: MultiPropReg paper, Eq. 12 and 14.
@@ -237,8 +237,8 @@ def label_overlap(prediction: Prediction, moving: Tensor, fixed: Tensor, *, stru
 def label_dice(prediction: Prediction, moving: Tensor, fixed: Tensor, *, structures: Sequence[int]) -> Tensor:
     """Dice of the moving labels, each voxel taking its nearest one's, with the fixed ones. Shape: scalar.
 
-    What is judged by, where no gradient is wanted: the linear warp of :func:`label_overlap` blurs every structure that
-    moves at all, so on thin tissues standing still looks best.
+    What validation uses, where no gradient is wanted: the linear warp of :func:`label_overlap` blurs every structure
+    that moves at all, so on thin tissues standing still looks best.
     """
     wanted = tuple(structures)
     warped = warp(moving, prediction.displacement, mode="nearest", padding="zeros")

@@ -35,7 +35,7 @@ _FIGURES = (
     ("LNCC before", "lncc_before", "{:.3f}"), ("LNCC", "lncc", "{:.3f}"),
     ("smallest Jacobian", "jacobian_min", "{:.2f}"), ("SD log Jacobian", "log_jacobian_std", "{:.3f}"),
     ("folds", "folds", "{:,}"), ("folds in mask", "folds_in_mask", "{:,}"),
-    ("there and back", "inverse_consistency_mm", "{:.3f} mm"), ("moving covers", "coverage", "{:.0%}"),
+    ("inverse consistency", "inverse_consistency_mm", "{:.3f} mm"), ("moving covers", "coverage", "{:.0%}"),
     ("time", "seconds", "{:.0f} s"), ("peak memory", "peak_memory_bytes", "{:.0f} MiB"),
     ("parameters", "parameters", "{:,}"), ("device", "device", "{}"),
 )

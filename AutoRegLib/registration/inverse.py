@@ -1,4 +1,4 @@
-"""The way back: the inverse of a delivered displacement field, on the moving image's grid."""
+"""The inverse of a delivered displacement field, on the moving image's grid."""
 
 from __future__ import annotations
 

@@ -126,23 +126,23 @@ def fold_measures(jacobian: Volume, *, mask: np.ndarray | None = None) -> dict[s
     if mask is not None and mask.any():
         regions["_in_mask"] = determinant[mask.astype(bool)]
     for suffix, values in regions.items():
-        turned = folded(values)
-        result["folds" + suffix] = int(np.count_nonzero(turned))
-        result["fold_fraction" + suffix] = float(turned.mean())
+        folding = folded(values)
+        result["folds" + suffix] = int(np.count_nonzero(folding))
+        result["fold_fraction" + suffix] = float(folding.mean())
         if not np.isnan(values).all():
             result["jacobian_min" + suffix] = float(np.nanmin(values))
-        if not turned.all():
-            result["log_jacobian_std" + suffix] = float(np.log(values[~turned]).std())
+        if not folding.all():
+            result["log_jacobian_std" + suffix] = float(np.log(values[~folding]).std())
     return result
 
 
 def inverse_consistency(
-    forward: DisplacementField, back: Sequence[Any], moving: Geometry, *, mask: np.ndarray | None = None,
+    forward: DisplacementField, backward: Sequence[Any], moving: Geometry, *, mask: np.ndarray | None = None,
     most_points: int | None = None,
 ) -> dict[str, float]:
     """How far points end from where they began: fixed to moving by ``forward``, back by the chain ``back``.
 
-    Points that leave the ``moving`` lattice have no way back and are not counted; nor are points outside the
+    Points that leave the ``moving`` lattice have no inverse and are not counted; nor are points outside the
     mask, when there is one. Empty when no point is left. ``most_points`` looks at a coarser lattice only.
 
     Shape: a field; transforms in the order in which they apply; mask on the field's grid. Unit: mm.
@@ -158,7 +158,7 @@ def inverse_consistency(
         counted &= mask.astype(bool)[every]
     if not counted.any():
         return {}
-    loop = compose_on(lattice, forward.to_transform(), *back)
+    loop = compose_on(lattice, forward.to_transform(), *backward)
     error = np.linalg.norm(loop.vectors[counted], axis=-1)
     return {
         "inverse_consistency_mm": float(error.mean()),

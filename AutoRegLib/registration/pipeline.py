@@ -20,7 +20,7 @@ from AutoRegLib.core.errors import CancelledError, InputError, OutOfMemoryProble
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.options import Affine, Similarity
 from AutoRegLib.core.recipe import Recipe
-from AutoRegLib.fields.fold_repair import turned, unfold
+from AutoRegLib.fields.fold_repair import nearly_folded, repair_folds
 from AutoRegLib.fields.prediction import Prediction, integrate
 from AutoRegLib.imaging.align import Alignment, affine_align
 from AutoRegLib.imaging.displacement import DisplacementField, compose_on
@@ -47,7 +47,7 @@ class Registration:
     """What registering two volumes found.
 
     ``field``: the whole pull-back, fixed to moving, on the fixed image's grid. ``inverse``: moving to fixed on
-    the moving image's grid, when asked for. ``way_back``: the transforms that undo the field one by one (moving
+    the moving image's grid, when asked for. ``inverse_chain``: the transforms that undo the field one by one (moving
     to fixed, in that order), where the network integrates a velocity; else empty. ``refinement``: what the
     refinement did, in the words of the report; empty without one. ``unfolded``: voxels at which the network's
     answer, or the whole field on the fixed image's grid, folded before it was smoothed there. ``jacobian``: the
@@ -58,7 +58,7 @@ class Registration:
     field: DisplacementField
     inverse: DisplacementField | None
     alignment: Alignment
-    way_back: tuple[Any, ...] = ()
+    inverse_chain: tuple[Any, ...] = ()
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     refinement: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -144,20 +144,21 @@ def register_volumes(
                 model.recipe, prediction, *(prepared(*compared) if masked else inputs), masks=masks, iterations=refine,
                 similarity=similarity, monitor=monitor)
     with clock("compose", monitor):
-        there, back = _fields(prediction, grid, squarings=model.recipe.network.squarings)
-        delivered, jacobian, mended = without_folds(compose_on(fixed.geometry, there.to_transform(), *outer))
-        way_back = _way_back(back, outer)
+        forward, backward = _fields(prediction, grid, squarings=model.recipe.network.squarings)
+        delivered, jacobian, mended = without_folds(compose_on(fixed.geometry, forward.to_transform(), *outer))
+        inverse_chain = _inverse_chain(backward, outer)
     inverted = None
     if inverse:
         with clock("inverse", monitor):
-            guess = compose_on(moving.geometry, *way_back) if way_back else affine_guess(delivered, moving.geometry)
+            guess = (compose_on(moving.geometry, *inverse_chain) if inverse_chain
+                     else affine_guess(delivered, moving.geometry))
             inverted = refine_inverse(delivered, guess)
     torn = () if mended == 0 else (
         f"the deformation folded at {mended} voxels and was smoothed around them until none was left",)
     unseen = (_MASKS_UNSEEN.format("the affine alignment alone" if level != "none" else "nothing"),
               ) if given and masked and refine == 0 else ()
     beyond = () if initial is None else _beyond(outer, fixed.geometry)
-    return Registration(delivered, inverted, alignment, way_back, clock.seconds,
+    return Registration(delivered, inverted, alignment, inverse_chain, clock.seconds,
                         (*alignment.warnings, *unseen, *beyond, *torn), refinement, unfolded + mended, jacobian)
 
 
@@ -214,9 +215,9 @@ def _predict(model: ModelBundle, moving: Volume, fixed: Volume, *, device: str) 
     """The network's answer on its grid, smoothed where it folds, and how many voxels folded."""
     with torch.inference_mode():
         answer: Prediction = model.network.to(device)(to_tensor(moving).to(device), to_tensor(fixed).to(device))
-        if answer.velocity is None or not bool(turned(answer.displacement).any()):
+        if answer.velocity is None or not bool(nearly_folded(answer.displacement).any()):
             return answer, 0
-        velocity, displacement, count = unfold(
+        velocity, displacement, count = repair_folds(
             answer.velocity, answer.displacement.shape[2:], squarings=model.recipe.network.squarings
         )
     return replace(answer, velocity=velocity, displacement=displacement), count
@@ -242,12 +243,12 @@ def _refine(
 def _fields(
     prediction: Prediction, grid: Geometry, *, squarings: int
 ) -> tuple[DisplacementField, DisplacementField | None]:
-    """The pull-back on the working grid and, where there is a velocity, that velocity's way back (mm)."""
+    """The pull-back on the working grid and, where there is a velocity, the field of its negative, the inverse (mm)."""
     with torch.inference_mode():
-        there = displacement_to_field(prediction.displacement.cpu(), grid)
+        forward = displacement_to_field(prediction.displacement.cpu(), grid)
         if prediction.velocity is None:
-            return there, None
-        return there, displacement_to_field(_backwards(prediction.velocity, grid, squarings).cpu(), grid)
+            return forward, None
+        return forward, displacement_to_field(_backwards(prediction.velocity, grid, squarings).cpu(), grid)
 
 
 @contextmanager
@@ -270,15 +271,15 @@ def _backwards(velocity: Tensor, grid: Geometry, squarings: int) -> Tensor:
     """The displacement of the negative velocity, padded as the network padded and cropped as it cropped."""
     factors = [-(-size // own) for size, own in zip(grid.shape, velocity.shape[2:], strict=True)]
     padded = [factor * own for factor, own in zip(factors, velocity.shape[2:], strict=True)]
-    back = integrate(-velocity, padded, squarings=squarings)
-    return back[(slice(None), slice(None), *(slice(size) for size in grid.shape))]
+    backward = integrate(-velocity, padded, squarings=squarings)
+    return backward[(slice(None), slice(None), *(slice(size) for size in grid.shape))]
 
 
-def _way_back(back: DisplacementField | None, outer: tuple[Any, ...]) -> tuple[Any, ...]:
+def _inverse_chain(backward: DisplacementField | None, outer: tuple[Any, ...]) -> tuple[Any, ...]:
     """The chain undone: moving to fixed points. Empty where a link has no inverse of its own."""
-    if back is None:
+    if backward is None:
         return ()
     try:
-        return (*(transform.GetInverse() for transform in reversed(outer)), back.to_transform())
+        return (*(transform.GetInverse() for transform in reversed(outer)), backward.to_transform())
     except RuntimeError:  # SimpleITK: a field given as the initial transform
         return ()

@@ -20,7 +20,7 @@ from torch import Tensor
 from AutoRegLib.core.errors import CancelledError, InputError
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import Recipe
-from AutoRegLib.fields.fold_repair import unfold
+from AutoRegLib.fields.fold_repair import repair_folds
 from AutoRegLib.fields.prediction import Prediction
 from AutoRegLib.fields.resample import downsample, resize_displacement
 from AutoRegLib.fields.smooth import gaussian
@@ -36,7 +36,7 @@ Masks = tuple[Tensor | None, Tensor | None]  # of the moving and the fixed image
 _SHORTEST = 4  # voxels along the shortest axis of a level; on fewer there is no shape to follow
 _COARSEST = 8
 _WHOLE = {2: 512**2, 3: 72**3}  # working grids up to this size are compared at their full resolution too
-_WINDOW = 4  # iterations over which progress is judged
+_WINDOW = 4  # iterations over which progress is measured
 _BETAS = (0.9, 0.99)
 _FLAT = 1e-3  # gradients below this, of the loss summed over voxels, are noise: Adam would blow them up
 _GRADIENT_SIGMA = 1.0  # 0 and 2 voxels gave lower Dice
@@ -159,7 +159,7 @@ def refine_prediction(
         after = float(finest.loss(velocity))
         if not after < before:  # also where it is not a number
             velocity, after = start, before
-        velocity, displacement, _ = unfold(velocity, shape, squarings=recipe.network.squarings)
+        velocity, displacement, _ = repair_folds(velocity, shape, squarings=recipe.network.squarings)
         if given is not None:
             displacement = compose(displacement, given)
     return Refined(None if given is not None else velocity, displacement, tuple(levels), before, after,

@@ -1,4 +1,4 @@
-"""What a registration is judged by: the measures of one pair, and what a clinician should be told about them."""
+"""The measures of one pair, and what a clinician should be told about them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from AutoRegLib.registration.pipeline import Registration
 
 #: below this part of the fixed image with data from the moving one, something is probably cut off
 _COVERED = 0.9
-_SAMPLED_POINTS = 500_000  # of the fixed grid, spread evenly: what there and back again is judged by
+_SAMPLED_POINTS = 500_000  # of the fixed grid, spread evenly: where inverse consistency is measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +37,12 @@ class ResultVolumes:
 
 def assemble(
     model: ModelBundle, pair: PairInputs, found: Registration, *, structures: Sequence[int] = (),
-    way_back: bool = True, device: str = "cpu",
+    inverse_consistency: bool = True, device: str = "cpu",
 ) -> tuple[dict[str, Any], ResultVolumes]:
     """Resample once and measure. A measurement that could not be made has no key.
 
     ``structures``: the only labels to compare, where both images have them; else all that both have.
-    ``way_back`` False leaves the inverse-consistency error out.
+    ``inverse_consistency`` False leaves the inverse-consistency error out.
 
     Unit: mm, seconds, bytes. Raises nothing of its own.
     """
@@ -56,7 +56,8 @@ def assemble(
         warped_labels=None if labels is None else resample(labels, grid, transform),
     )
     report: dict[str, Any] = {"version": __version__}
-    seen = Result(pair, found, volumes, structures=tuple(structures), way_back=way_back, device=device)
+    seen = Result(pair, found, volumes, structures=tuple(structures),
+                  inverse_consistency=inverse_consistency, device=device)
     for measured in MEASURED:
         report |= measured(seen)
     peak = metrics.peak_memory_bytes(device)
@@ -83,7 +84,7 @@ class Result:
     found: Registration
     volumes: ResultVolumes
     structures: tuple[int, ...] = ()
-    way_back: bool = True
+    inverse_consistency: bool = True
     device: str = "cpu"
 
 
@@ -141,13 +142,13 @@ def fold_measures(result: Result) -> dict[str, Any]:
     return metrics.fold_measures(result.volumes.jacobian, mask=result.pair.mask)
 
 
-def way_back_measures(result: Result) -> dict[str, Any]:
+def inverse_measures(result: Result) -> dict[str, Any]:
     """How far points end from where they began, through the delivered inverse or else the negative velocity's."""
     pair, found = result.pair, result.found
-    back = found.way_back if found.inverse is None else (found.inverse.to_transform(),)
-    if not result.way_back or not back:
+    backward = found.inverse_chain if found.inverse is None else (found.inverse.to_transform(),)
+    if not result.inverse_consistency or not backward:
         return {}
-    return metrics.inverse_consistency(found.field, back, pair.moving.geometry, mask=pair.mask,
+    return metrics.inverse_consistency(found.field, backward, pair.moving.geometry, mask=pair.mask,
                                        most_points=_SAMPLED_POINTS)
 
 
@@ -158,7 +159,7 @@ def coverage_measures(result: Result) -> dict[str, Any]:
 
 #: what measures a pair, in the order of the report; what a key means stands in ``core.measures``
 MEASURED: tuple[Callable[[Result], dict[str, Any]], ...] = (
-    overlap_measures, landmark_measures, similarity_measures, fold_measures, way_back_measures, coverage_measures,
+    overlap_measures, landmark_measures, similarity_measures, fold_measures, inverse_measures, coverage_measures,
 )
 
 

@@ -92,7 +92,7 @@ def left_over(
 
     The pair is registered as it is and with the warp ``w`` put on the moving image; the maps should differ by ``w``
     alone. A similarity that sees nothing of this contrast leaves about 1, one that is misled more. None of them is
-    judged by its own value, and the truth of the pair is not needed.
+    measured by its own value, and the truth of the pair is not needed.
 
     Shape: as :func:`with_similarity`. Unit: 1.
     """

@@ -57,24 +57,24 @@ class Views:
         if matter is not None and matter.any():
             values = np.unique(matter)
             numbered = np.where(matter != 0, np.searchsorted(values[values != 0], matter) + 1, 0)
-            turned = self._turn(numbered)
-            self.centre = tuple(_fullest(turned, dims - 1 - axis) for axis in range(dims))
+            oriented = self._turn(numbered)
+            self.centre = tuple(_fullest(oriented, dims - 1 - axis) for axis in range(dims))
 
     def _turn(self, array: np.ndarray) -> np.ndarray:
         """(z, y, x, ...) as (superior, posterior, left, ...)."""
         rest = range(self.dims, array.ndim)
-        turned = array.transpose(*(self.dims - 1 - axis for axis in reversed(self.order)), *rest)
+        oriented = array.transpose(*(self.dims - 1 - axis for axis in reversed(self.order)), *rest)
         for axis, flip in enumerate(self.flipped):
             if flip:
-                turned = np.flip(turned, axis=self.dims - 1 - axis)
-        return turned
+                oriented = np.flip(oriented, axis=self.dims - 1 - axis)
+        return oriented
 
     def cut(self, array: np.ndarray, plane: Plane) -> np.ndarray:
         """The slice, first row at the picture's top. Shape: (rows, columns, ...)."""
-        turned = self._turn(array)
+        oriented = self._turn(array)
         if plane.cut is not None:
-            turned = np.moveaxis(turned, self.dims - 1 - plane.cut, 0)[self.centre[plane.cut]]
-        return turned[::-1] if plane.upward else turned
+            oriented = np.moveaxis(oriented, self.dims - 1 - plane.cut, 0)[self.centre[plane.cut]]
+        return oriented[::-1] if plane.upward else oriented
 
     def extent(self, plane: Plane) -> tuple[float, float]:
         """Width and height of the picture. Unit: mm."""

@@ -25,7 +25,7 @@ Method = Literal["exact", "difference", "first"]
 
 @dataclass(frozen=True)
 class BilevelProblem:
-    """``lower_loss`` is what training minimises, ``upper_loss`` what judges the upper variable."""
+    """``lower_loss`` is what training minimises, ``upper_loss`` the validation objective."""
 
     lower_loss: Loss
     upper_loss: Loss

@@ -22,7 +22,7 @@ def search_card(
         "",
         f"Seed {facts['seed']}, {facts['seconds'] / 60:.1f} min on {facts['device']}. Network: {found.network.name}.",
         "",
-        *_verdict(history, facts),
+        *_comparison(history, facts),
         "",
         "## Architecture",
         "",
@@ -42,7 +42,7 @@ def search_card(
     return "\n".join(lines) + "\n"
 
 
-def _verdict(history: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> list[str]:
+def _comparison(history: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> list[str]:
     """Who won the finals and by how much."""
     rows = [row for row in history if row.get("stage") == FINALS]
     if not rows:

@@ -14,7 +14,7 @@ from torch import Tensor
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.genotype import CELLS, EDGES_PER_CELL, OPERATORS, Genotype
 from AutoRegLib.core.recipe import Recipe, Stage
-from AutoRegLib.learning.data import Cohort, coarser
+from AutoRegLib.learning.data import Dataset, coarser
 from AutoRegLib.losses.objective import as_weights, registration_loss
 from AutoRegLib.networks.cells import Cell
 from AutoRegLib.networks.registry import build_network
@@ -163,17 +163,17 @@ def choice_shares(genotype: Genotype) -> dict[str, Tensor]:
     return every
 
 
-def step_cost(recipe: Recipe, cohort: Cohort, stage: Stage | None = None) -> tuple[float, int]:
+def step_cost(recipe: Recipe, dataset: Dataset, stage: Stage | None = None) -> tuple[float, int]:
     """Seconds and bytes of one step of training, or of one lower step of a search stage, tried out once.
 
     Bytes: what the forward pass keeps for the backward pass, and four copies of the weights (gradient and Adam).
     """
     searched = UPPERS[stage.upper].searched if stage else ()
-    network = build_network(recipe, searched=searched, recompute=bool(stage and stage.recompute)).to(cohort.device)
-    batch = cohort.draw("train", size=recipe.search.batch if stage else recipe.training.batch, seed=0, stream="cost",
+    network = build_network(recipe, searched=searched, recompute=bool(stage and stage.recompute)).to(dataset.device)
+    batch = dataset.draw("train", size=recipe.search.batch if stage else recipe.training.batch, seed=0, stream="cost",
                         step=0)
     batch = coarser(batch, stage.coarsen if stage else 1)
-    mixture = {cell: torch.full((EDGES_PER_CELL, len(OPERATORS)), 1.0 / len(OPERATORS), device=cohort.device)
+    mixture = {cell: torch.full((EDGES_PER_CELL, len(OPERATORS)), 1.0 / len(OPERATORS), device=dataset.device)
                for cell in searched}
     loss: list[Tensor] = []
 
@@ -182,17 +182,17 @@ def step_cost(recipe: Recipe, cohort: Cohort, stage: Stage | None = None) -> tup
         loss.append(registration_loss(prediction, batch.moving, batch.fixed, as_weights(recipe.loss_weights),
                                       objective=recipe.objective)["total"])
 
-    began = _now(cohort.device)
+    began = _now(dataset.device)
     kept = saved_bytes(forward)
     loss[0].backward()  # type: ignore[no-untyped-call]
-    return _now(cohort.device) - began, kept + 16 * sum(p.numel() for p in network.parameters())
+    return _now(dataset.device) - began, kept + 16 * sum(p.numel() for p in network.parameters())
 
 
-def estimate(recipe: Recipe, cohort: Cohort, stages: Sequence[Stage], *, minutes: float | None) -> dict[str, float]:
+def estimate(recipe: Recipe, dataset: Dataset, stages: Sequence[Stage], *, minutes: float | None) -> dict[str, float]:
     """Before the start: ``seconds`` of the whole search and ``bytes`` at its peak, from one trial step of each part."""
-    training = step_cost(recipe, cohort)
-    costs = [step_cost(recipe, cohort, stage) for stage in stages]
-    # an upper step unrolls a training step, judges it, and looks twice for the difference
+    training = step_cost(recipe, dataset)
+    costs = [step_cost(recipe, dataset, stage) for stage in stages]
+    # an upper step unrolls a training step, validates it, and looks twice for the difference
     second = recipe.search.second_order
     gradients = [2 + stage.inner_steps * (3 if stage.unrolled and second else 1) for stage in stages]
     seconds = sum(

@@ -11,8 +11,8 @@ from AutoRegLib.core.measures import validation_measure
 from AutoRegLib.core.recipe import WEIGHTS, Recipe
 from AutoRegLib.core.records import make_folder, write_whole
 
-#: what a stage's validation loss is, by what judges it
-JUDGED = {"segmentation": "1 - Dice + folds", "landmarks": "distance of landmarks (mm) + folds",
+#: what a stage's validation loss is, by its validation objective
+VALIDATION_TITLES = {"segmentation": "1 - Dice + folds", "landmarks": "distance of landmarks (mm) + folds",
           "unsupervised": "loss at the start's weights + folds", "registration": "loss of training"}
 
 
@@ -74,7 +74,7 @@ def _weights(history: Sequence[dict[str, Any]], new_figure: Any) -> Any:
     left.legend(frameon=False)
     known = [(row["step"], row["upper_loss"]) for row in rows if "upper_loss" in row]
     right.plot([s for s, _ in known], [v for _, v in known], marker=".", color="tab:gray")
-    right.set(title="What judges them: validation loss", xlabel="step", ylabel=JUDGED[rows[-1]["judge"]])
+    right.set(title="Validation loss", xlabel="step", ylabel=VALIDATION_TITLES[rows[-1]["judge"]])
     return figure
 
 

@@ -21,16 +21,16 @@ from AutoRegLib.learning.budget import Clock
 from AutoRegLib.learning.checkpoint import load_checkpoint, save_checkpoint
 from AutoRegLib.learning.data import prepare
 from AutoRegLib.learning.determinism import identity, provenance
-from AutoRegLib.learning.judging import judge_pairs
+from AutoRegLib.learning.validation import validate_pairs
 from AutoRegLib.networks.registry import build_network
 from AutoRegLib.search.search import runnable_stages
-from AutoRegLib.search.successive_halving import STAGE, by_hand, finals_judge, run_finals, unlike
+from AutoRegLib.search.successive_halving import STAGE, by_hand, run_finals, scoring_recipe, unlike
 from AutoRegLib.search.upper_variables import searched_weights
 
 #: at most, with the start among them; the first of four rounds is then about as long for each as in a search's finals
 CANDIDATES = 16
-#: of the time, what judging may take; fewer candidates are drawn where it would be more
-JUDGING = 0.25
+#: of the time, what validating may take; fewer candidates are drawn where it would be more
+VALIDATING = 0.25
 #: loss weights are drawn within this factor of the start, both ways: a prior that a practitioner would choose
 FACTOR = 4.0
 
@@ -41,7 +41,7 @@ def random_search(
 ) -> Recipe:
     """Draw what the recipe's stages would search, let the finals choose; write what a search writes.
 
-    The budget is ``minutes`` in all (data preparation and judging included), or ``recipe.search.final_steps`` for
+    The budget is ``minutes`` in all (data preparation and validation included), or ``recipe.search.final_steps`` for
     each candidate in each round. Raises InputError, CancelledError (state kept), DivergedError.
     """
     monitor = monitor or Monitor()
@@ -50,18 +50,18 @@ def random_search(
     mark = f"random/{identity(recipe, scenario, device)}"
     saved = load_checkpoint(path, identity=mark) if resume else None
     whole = Clock(1, seconds=None if minutes is None else 60.0 * minutes, used=saved["used"] if saved else 0.0)
-    cohort = prepare(scenario, recipe, ("train", "val"), device=device, monitor=monitor)
-    stages, _ = runnable_stages(recipe, cohort, monitor)
+    dataset = prepare(scenario, recipe, ("train", "val"), device=device, monitor=monitor)
+    stages, _ = runnable_stages(recipe, dataset, monitor)
     history: list[dict[str, Any]] = []
     seconds, count = None, CANDIDATES
     if saved:
         history, seconds, count = saved["history"], saved["seconds"], saved["count"]
     elif whole.seconds is not None:
         before = whole.used
-        judge_pairs(finals_judge(recipe), cohort, build_network(recipe).state_dict())
+        validate_pairs(scoring_recipe(recipe), dataset, build_network(recipe).state_dict())
         once, left = whole.used - before, max(whole.seconds - whole.used, 0.0)
         count = affordable(left, once)
-        seconds = max(left - judgements(count) * once, 0.0)
+        seconds = max(left - validations(count) * once, 0.0)
     candidates = draw_candidates(recipe, {stage.upper for stage in stages}, count=count)
 
     def keep(state: dict[str, Any]) -> None:
@@ -72,7 +72,7 @@ def random_search(
 
     monitor.event("stage", name=STAGE, index=0, count=1)
     winner, found = run_finals(
-        candidates, cohort, steps=recipe.search.final_steps, seconds=seconds, history=history, keep=keep,
+        candidates, dataset, steps=recipe.search.final_steps, seconds=seconds, history=history, keep=keep,
         monitor=monitor, saved=saved["inside"] if saved else None,
     )
     write_text(output / "history.csv", table_text(history))
@@ -84,18 +84,18 @@ def random_search(
     return found
 
 
-def judgements(count: int) -> int:
-    """How often the finals of ``count`` candidates judge, at most: half go on each round, and the start beside them."""
-    total, alive = 0, count
+def validations(count: int) -> int:
+    """Validations in the finals of ``count`` candidates, at most: half go on each round, and the start beside them."""
+    total, survivors = 0, count
     for _ in range(max(1, math.ceil(math.log2(count)))):
-        total += alive
-        alive = min(alive, (alive + 1) // 2 + 1)
+        total += survivors
+        survivors = min(survivors, (survivors + 1) // 2 + 1)
     return total
 
 
 def affordable(seconds: float, once: float) -> int:
-    """The most candidates whose judging, ``once`` seconds each time, leaves the time to train them; two at least."""
-    return next((n for n in range(CANDIDATES, 2, -1) if judgements(n) * once <= JUDGING * seconds), 2)
+    """The most candidates whose validation, ``once`` seconds each time, leaves the time to train them; two at least."""
+    return next((n for n in range(CANDIDATES, 2, -1) if validations(n) * once <= VALIDATING * seconds), 2)
 
 
 def draw_candidates(recipe: Recipe, uppers: set[str], *, count: int) -> list[tuple[str, Recipe]]:

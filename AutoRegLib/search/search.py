@@ -23,7 +23,7 @@ from AutoRegLib.core.recipe import Recipe, Stage, write_recipe
 from AutoRegLib.core.records import from_plain, make_folder, to_plain, write_json, write_text
 from AutoRegLib.core.scenario import Scenario
 from AutoRegLib.learning.budget import Clock
-from AutoRegLib.learning.data import Cohort, prepare
+from AutoRegLib.learning.data import Dataset, prepare
 from AutoRegLib.learning.determinism import identity, provenance
 from AutoRegLib.search.bilevel import Tensors
 from AutoRegLib.search.card import found_gain, search_card
@@ -42,7 +42,7 @@ from AutoRegLib.search.figures import search_figures
 from AutoRegLib.search.stage import run_stage
 from AutoRegLib.search.state import SearchState
 from AutoRegLib.search.successive_halving import STAGE as FINALS
-from AutoRegLib.search.successive_halving import affordable, nominate, run_finals
+from AutoRegLib.search.successive_halving import affordable, propose_candidates, run_finals
 from AutoRegLib.search.upper_variables import UPPERS
 
 GENOTYPE_SCHEMA = "autoreg-genotype/1"
@@ -69,12 +69,12 @@ def search(
     path, mark = output / "checkpoint.pt", identity(recipe, scenario, device)
     state = SearchState.load(path, identity=mark) if resume else SearchState()
     clock = Clock(1, seconds=None if minutes is None else 60.0 * minutes, used=state.used)
-    cohort = prepare(scenario, recipe, ("train", "val"), device=device, monitor=monitor)
-    stages, shares = runnable_stages(recipe, cohort, monitor)
+    dataset = prepare(scenario, recipe, ("train", "val"), device=device, monitor=monitor)
+    stages, shares = runnable_stages(recipe, dataset, monitor)
     if recipe.search.finalists > 1:
         shares = [*shares, recipe.search.finals_share]
     if not resume:
-        state.costs = to_plain(_costs(recipe, cohort, stages, minutes, monitor))
+        state.costs = to_plain(_costs(recipe, dataset, stages, minutes, monitor))
     costs = from_plain(CostTable, state.costs, where="checkpoint") if state.costs else None
 
     def begin(name: str) -> None:
@@ -92,7 +92,7 @@ def search(
         stage = stages[state.part]
         begin(stage.name)
         upper, trained, finished = run_stage(
-            _with_found(recipe, stages, state), stage, cohort, history=state.history, seconds=state.seconds, keep=keep,
+            _with_found(recipe, stages, state), stage, dataset, history=state.history, seconds=state.seconds, keep=keep,
             monitor=monitor, warm=state.trained, costs=costs, saved=state.inside,
         )
         state.found = [*state.found, upper]
@@ -103,13 +103,13 @@ def search(
         monitor.event("warning", code="no-finals", text=text)
     elif len(shares) > len(stages):
         begin(FINALS)
-        candidates = finalists(recipe, found, shares_of(stages, state.found), cohort, costs, state,
+        candidates = finalists(recipe, found, shares_of(stages, state.found), dataset, costs, state,
                                uppers={stage.upper for stage in stages})
         winner, found = run_finals(
-            candidates, cohort, steps=recipe.search.final_steps, seconds=state.seconds, history=state.history,
+            candidates, dataset, steps=recipe.search.final_steps, seconds=state.seconds, history=state.history,
             keep=keep, monitor=monitor, saved=state.inside,
         )
-    _write_results(output, recipe, found, state.history, cohort, monitor, facts=partial(
+    _write_results(output, recipe, found, state.history, dataset, monitor, facts=partial(
         provenance, recipe, scenario, device, seconds=round(clock.used, 1), winner=winner or "found, untried",
         **({} if (gain := found_gain(state.history)) is None else {"found_gain": gain})))
     path.unlink(missing_ok=True)
@@ -117,18 +117,18 @@ def search(
 
 
 def finalists(
-    recipe: Recipe, found: Recipe, shares: Mapping[str, Tensor], cohort: Cohort, costs: CostTable | None,
+    recipe: Recipe, found: Recipe, shares: Mapping[str, Tensor], dataset: Dataset, costs: CostTable | None,
     state: SearchState, *, uppers: Collection[str],
 ) -> list[tuple[str, Recipe]]:
     """Who enters the finals, the start first: as many as the time allows, each within the limit on seconds."""
     found = within_limit(found, shares, costs)
     work = count_candidates(recipe) if shares else None
     if state.inside:
-        most = len(state.inside["players"])
+        most = len(state.inside["finalists"])
     else:
-        most = affordable(recipe.search.finalists, seconds=state.seconds, step=step_cost(recipe, cohort)[0])
+        most = affordable(recipe.search.finalists, seconds=state.seconds, step=step_cost(recipe, dataset)[0])
     start = within_limit(recipe, {}, costs)  # as it would have to be to keep the limit on seconds
-    return fast_enough(nominate(start, found, uppers=uppers, shares=shares, work=work), recipe, costs)[:most]
+    return fast_enough(propose_candidates(start, found, uppers=uppers, shares=shares, work=work), recipe, costs)[:most]
 
 
 def _with_found(recipe: Recipe, stages: Sequence[Stage], state: SearchState) -> Recipe:
@@ -139,14 +139,14 @@ def _with_found(recipe: Recipe, stages: Sequence[Stage], state: SearchState) -> 
 
 
 def _write_results(
-    output: Path, recipe: Recipe, found: Recipe, history: Sequence[dict[str, Any]], cohort: Cohort, monitor: Monitor,
+    output: Path, recipe: Recipe, found: Recipe, history: Sequence[dict[str, Any]], dataset: Dataset, monitor: Monitor,
     *, facts: Callable[..., dict[str, Any]],
 ) -> None:
     """Everything the search leaves in its folder, the recipe last. Raises DiskError."""
     write_text(output / "history.csv", table_text(history))
     write_json(output / "genotype.json", found.genotype or Genotype(), schema=GENOTYPE_SCHEMA)
     known = facts(network_seconds={
-        name: forward_seconds(r, cohort.grid.shape, device=cohort.device)
+        name: forward_seconds(r, dataset.grid.shape, device=dataset.device)
         for name, r in (("start", recipe), ("found", found))
     })
     write_json(output / "provenance.json", known)
@@ -158,19 +158,19 @@ def _write_results(
 
 
 def _costs(
-    recipe: Recipe, cohort: Cohort, stages: Sequence[Stage], minutes: float | None, monitor: Monitor,
+    recipe: Recipe, dataset: Dataset, stages: Sequence[Stage], minutes: float | None, monitor: Monitor,
 ) -> CostTable | None:
     """Tell what the search will cost; the cost of every candidate where speed counts."""
-    expected = estimate(recipe, cohort, stages, minutes=minutes)
+    expected = estimate(recipe, dataset, stages, minutes=minutes)
     monitor.event("estimate", **expected)
-    free = free_memory(cohort.device)
+    free = free_memory(dataset.device)
     if free is not None and expected["bytes"] > free:
         text = (f"The search needs about {expected['bytes'] / 1e9:.1f} GB, {free / 1e9:.1f} GB are free: "
                 "use a coarser working grid (preprocessing.spacing) or a smaller batch.")
         monitor.event("warning", code="memory", text=text)
     if not (recipe.search.speed_weight > 0.0 or recipe.search.max_seconds is not None):
         return None
-    costs = measure_candidates(recipe, cohort.grid.shape, device=cohort.device)
+    costs = measure_candidates(recipe, dataset.grid.shape, device=dataset.device)
     within_limit(recipe, {}, costs)  # a limit that no network keeps is refused now, not after the search
     return costs
 
@@ -201,14 +201,14 @@ def fast_enough(
     return [c for c in candidates if costs.total(c[1].genotype or Genotype()) <= most]
 
 
-def runnable_stages(recipe: Recipe, cohort: Cohort, monitor: Monitor) -> tuple[list[Stage], list[float]]:
+def runnable_stages(recipe: Recipe, dataset: Dataset, monitor: Monitor) -> tuple[list[Stage], list[float]]:
     """The stages that this network and these data allow, with their shares of the time; says what it leaves out."""
     stages, shares = [], []
     for stage, share in zip(recipe.search.stages, recipe.search.shares, strict=True):
         if UPPERS[stage.upper].searched and not NETWORKS[recipe.network.name].searchable:
             text = f"network '{recipe.network.name}' has no architecture to search: stage '{stage.name}' is left out"
             monitor.event("warning", code="no-search-space", text=text)
-        elif not cohort.judged_pairs("val", stage.judge):
+        elif not dataset.pairs_for("val", stage.judge):
             what = "labels" if stage.judge == "segmentation" else "landmarks"
             text = f"no validation pair has {what} on both sides: stage '{stage.name}' is left out"
             monitor.event("warning", code=f"no-{what}", text=text)

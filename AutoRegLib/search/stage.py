@@ -12,9 +12,9 @@ from torch.func import functional_call
 
 from AutoRegLib.core.errors import DivergedError
 from AutoRegLib.core.jobs import Monitor
-from AutoRegLib.core.recipe import Judge, Recipe, Stage, contained_weights
+from AutoRegLib.core.recipe import Recipe, Stage, ValidationObjective, contained_weights
 from AutoRegLib.learning.budget import CHECKPOINT_SECONDS, Clock, heed
-from AutoRegLib.learning.data import Batch, Cohort, choose_judge, coarser
+from AutoRegLib.learning.data import Batch, Dataset, choose_validation, coarser
 from AutoRegLib.learning.determinism import generator
 from AutoRegLib.losses.objective import (
     as_weights,
@@ -36,7 +36,7 @@ Draw = tuple[Batch, Mapping[str, Tensor]]  # what a step sees: pairs, and a rand
 def run_stage(
     recipe: Recipe,
     stage: Stage,
-    cohort: Cohort,
+    dataset: Dataset,
     *,
     history: list[dict[str, Any]],
     seconds: float | None,
@@ -54,9 +54,9 @@ def run_stage(
     the upper variable stood still for ``stable_checks`` checks.
     """
     settings, kind = recipe.search, UPPERS[stage.upper]
-    network = build_network(recipe, searched=kind.searched, recompute=stage.recompute).to(cohort.device)
-    start = {n: v.to(cohort.device) for n, v in kind.start(recipe).items()}
-    problem = build_problem(recipe, stage, cohort, network, costs=costs)
+    network = build_network(recipe, searched=kind.searched, recompute=stage.recompute).to(dataset.device)
+    start = {n: v.to(dataset.device) for n, v in kind.start(recipe).items()}
+    problem = build_problem(recipe, stage, dataset, network, costs=costs)
     weights: Tensors = {n: p.detach() for n, p in network.named_parameters()}  # no copy: the network is called on them
     if stage.warm:
         _restore(weights, {n: warm[n] for n in weights if n in warm})
@@ -76,13 +76,14 @@ def run_stage(
     clock = Clock(stage.steps, seconds=seconds, **(saved["clock"] if saved else {}))
     still = saved["still"] if saved else 0
     before = saved["before"] if saved else _copied(upper)
-    judge = judge_of(stage, cohort)
+    validation = validation_of(stage, dataset)
 
     def draw(split: str, role: str, number: int) -> Draw:
         stream = f"{stage.name}/{role}"
-        batch = cohort.draw(
+        batch = dataset.draw(
             split, size=settings.batch, seed=recipe.seed, stream=stream, step=number,
-            judge=judge if split == "val" else "", augment=recipe.training.augment if split == "train" else 0.0,
+            validation=validation if split == "val" else "",
+            augment=recipe.training.augment if split == "train" else 0.0,
         )
         spread = stage.spread if split == "train" else 0.0
         moved: Tensors = {}
@@ -101,7 +102,7 @@ def run_stage(
         now = _copied(upper)
         figures = {"lower_loss": float(loss), **({} if upper_loss is None else {"upper_loss": upper_loss})}
         history.append(
-            {"stage": stage.name, "judge": judge, "step": clock.step, "seconds": round(clock.used, 1), **figures,
+            {"stage": stage.name, "judge": validation, "step": clock.step, "seconds": round(clock.used, 1), **figures,
              **kind.row(now)}
         )
         for name, value in figures.items():
@@ -147,13 +148,13 @@ def run_stage(
     return _copied(upper), _copied(weights), finish
 
 
-def judge_of(stage: Stage, cohort: Cohort) -> Judge:
-    """What judges the stage's upper variable on these data."""
-    return choose_judge(cohort) if stage.judge == "auto" else stage.judge
+def validation_of(stage: Stage, dataset: Dataset) -> ValidationObjective:
+    """The stage's validation objective on these data."""
+    return choose_validation(dataset) if stage.judge == "auto" else stage.judge
 
 
 def build_problem(
-    recipe: Recipe, stage: Stage, cohort: Cohort, network: torch.nn.Module, *, costs: CostTable | None = None
+    recipe: Recipe, stage: Stage, dataset: Dataset, network: torch.nn.Module, *, costs: CostTable | None = None
 ) -> BilevelProblem:
     """The stage's two losses as pure functions of (weights, upper, drawn batch)."""
     kind, standard = UPPERS[stage.upper], as_weights(contained_weights(recipe))
@@ -174,24 +175,24 @@ def build_problem(
         prediction, lambdas = terms(weights, upper, drawn)
         loss = registration_loss(
             prediction, batch.moving, batch.fixed, lambdas, objective=recipe.objective, labels=batch.labels,
-            structures=cohort.structures,
+            structures=dataset.structures,
         )["total"]
         if moved:  # weights far apart: undivided, the heaviest would rule the network
             loss = loss / whole_weight(lambdas)
         return loss
 
-    def judged(weights: Mapping[str, Tensor], upper: Mapping[str, Tensor], drawn: Draw) -> Tensor:
+    def validation_loss(weights: Mapping[str, Tensor], upper: Mapping[str, Tensor], drawn: Draw) -> Tensor:
         prediction, _ = terms(weights, upper, drawn)
         batch, objective = drawn[0], recipe.objective
-        if judge == "segmentation" and batch.labels is not None:
-            return segmentation_loss(prediction, batch.labels, objective=objective, structures=cohort.structures)
-        if judge == "landmarks" and batch.landmarks is not None:
+        if validation == "segmentation" and batch.labels is not None:
+            return segmentation_loss(prediction, batch.labels, objective=objective, structures=dataset.structures)
+        if validation == "landmarks" and batch.landmarks is not None:
             return landmark_loss(prediction, batch.landmarks, objective=objective, spacing=spacing)
         return unsupervised_loss(prediction, batch.moving, batch.fixed, standard, objective=objective)
 
-    judge = judge_of(stage, cohort)
-    spacing = [stage.coarsen * size for size in reversed(cohort.grid.spacing)]
-    upper_loss = registration if judge == "registration" else judged
+    validation = validation_of(stage, dataset)
+    spacing = [stage.coarsen * size for size in reversed(dataset.grid.spacing)]
+    upper_loss = registration if validation == "registration" else validation_loss
 
     def with_speed(weights: Mapping[str, Tensor], upper: Mapping[str, Tensor], drawn: Draw) -> Tensor:
         assert costs is not None

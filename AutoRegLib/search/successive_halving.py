@@ -25,10 +25,10 @@ from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import LossWeights, Recipe, contained_weights
 from AutoRegLib.core.records import to_plain
 from AutoRegLib.learning.budget import CHECKPOINT_SECONDS, Clock, heed
-from AutoRegLib.learning.data import Cohort
+from AutoRegLib.learning.data import Dataset
 from AutoRegLib.learning.divergence import Guard
-from AutoRegLib.learning.judging import judge_pairs
 from AutoRegLib.learning.train import train_step, update_average
+from AutoRegLib.learning.validation import validate_pairs
 from AutoRegLib.networks.registry import build_network, count_parameters
 from AutoRegLib.search.cost_model import CostTable, choice_shares, fastest_choice
 
@@ -85,7 +85,7 @@ def unlike(candidates: Sequence[tuple[str, Recipe]]) -> list[tuple[str, Recipe]]
     return list(kept.values())
 
 
-def nominate(
+def propose_candidates(
     start: Recipe, found: Recipe, *, uppers: Collection[str], shares: Mapping[str, Tensor] | None = None,
     work: CostTable | None = None,
 ) -> list[tuple[str, Recipe]]:
@@ -144,7 +144,7 @@ def _changed(here: Genotype, there: Genotype, places: Sequence[tuple[str, int]])
 
 def run_finals(
     candidates: Sequence[tuple[str, Recipe]],
-    cohort: Cohort,
+    dataset: Dataset,
     *,
     steps: int,
     seconds: float | None,
@@ -158,71 +158,72 @@ def run_finals(
     ``candidates``: the first is the start. ``steps``: of each finalist in each round, or ``seconds`` for all of
     the finals, shared equally by rounds and within a round by those still in. Raises CancelledError (state kept).
     """
-    players = [_enter(name, recipe, cohort) for name, recipe in candidates]
-    alive, first_round, first_place, inside = list(range(len(players))), 0, 0, None
+    finalists = [_enter(name, recipe, dataset) for name, recipe in candidates]
+    survivors, first_round, first_place, inside = list(range(len(finalists))), 0, 0, None
     if saved:
-        for player, state in zip(players, saved["players"], strict=True):
-            _restore(player, state)
-        alive, first_round, first_place, inside = saved["alive"], saved["round"], saved["place"], saved["clock"]
-    rounds = _rounds(len(players))
-    judge = finals_judge(candidates[0][1])
+        for finalist, state in zip(finalists, saved["finalists"], strict=True):
+            _restore(finalist, state)
+        survivors, first_round, first_place, inside = saved["survivors"], saved["round"], saved["place"], saved["clock"]
+    rounds = _rounds(len(finalists))
+    scoring = scoring_recipe(candidates[0][1])
     bar = Clock(1, seconds=seconds)
     finish = False
-    untrained = [row["score"] for row in judge_pairs(judge, cohort, _fresh(judge))]
+    untrained = [row["score"] for row in validate_pairs(scoring, dataset, _fresh(scoring))]
 
     for number in range(first_round, rounds):
-        for place in range(first_place if number == first_round else 0, len(alive)):
-            player = players[alive[place]]
-            share = None if seconds is None else seconds / rounds / len(alive)
+        for place in range(first_place if number == first_round else 0, len(survivors)):
+            finalist = finalists[survivors[place]]
+            share = None if seconds is None else seconds / rounds / len(survivors)
             clock = Clock(steps, seconds=share, **(inside or {}))
             inside = None
-            before = (player.step - clock.step, player.seconds - clock.used)
+            before = (finalist.step - clock.step, finalist.seconds - clock.used)
 
             def state(
-                number: int = number, place: int = place, clock: Clock = clock, alive: Sequence[int] = tuple(alive)
+                number: int = number, place: int = place, clock: Clock = clock,
+                survivors: Sequence[int] = tuple(survivors),
             ) -> None:
                 keep({
-                    "players": [_kept(p) for p in players], "alive": list(alive), "round": number, "place": place,
-                    "clock": {"step": clock.step, "used": clock.used},
+                    "finalists": [_kept(p) for p in finalists], "survivors": list(survivors), "round": number,
+                    "place": place, "clock": {"step": clock.step, "used": clock.used},
                 })
 
             kept = clock.used
             while not (clock.over or finish):
-                loss = train_step(player.recipe, cohort, player.network, player.optimiser, step=player.step,
-                                  progress=0.0, rate=player.guard.rate)["total"]
+                loss = train_step(finalist.recipe, dataset, finalist.network, finalist.optimiser, step=finalist.step,
+                                  progress=0.0, rate=finalist.guard.rate)["total"]
                 clock.step += 1
-                player.step, player.seconds = before[0] + clock.step, before[1] + clock.used
-                if player.guard.watch(loss, player.network, player.optimiser, step=player.step):
-                    player.average = {n: v.detach().clone() for n, v in player.network.state_dict().items()}
+                finalist.step, finalist.seconds = before[0] + clock.step, before[1] + clock.used
+                if finalist.guard.watch(loss, finalist.network, finalist.optimiser, step=finalist.step):
+                    finalist.average = {n: v.detach().clone() for n, v in finalist.network.state_dict().items()}
                 update_average(
-                    player.average, player.network, step=player.step, decay=player.recipe.training.average
+                    finalist.average, finalist.network, step=finalist.step, decay=finalist.recipe.training.average
                 )
                 if clock.used - kept > CHECKPOINT_SECONDS:
                     kept = clock.used
                     state()
-                bar.tell(monitor, done=(number + (place + clock.progress) / len(alive)) / rounds)
+                bar.tell(monitor, done=(number + (place + clock.progress) / len(survivors)) / rounds)
                 finish = heed(monitor, keep=state)
-            _score(player, judge, cohort, history=history, number=number, monitor=monitor, ident=alive[place])
+            _score(finalist, scoring, dataset, history=history, number=number, monitor=monitor, ident=survivors[place])
             if finish:
                 break
-        alive = _better_half(players, alive)
+        survivors = _better_half(finalists, survivors)
         if finish:
             break
-    winner = _winner([player for player in players if player.scores], untrained)
+    winner = _winner([finalist for finalist in finalists if finalist.scores], untrained)
     return winner.name, winner.recipe
 
 
-def finals_judge(start: Recipe) -> Recipe:
-    """The recipe whose loss weights, objective and number of validation pairs judge all finalists."""
+def scoring_recipe(start: Recipe) -> Recipe:
+    """The recipe whose loss weights, objective and number of validation pairs score all finalists."""
     return replace(start, training=replace(start.training, validation_pairs=start.search.final_pairs))
 
 
-def _rounds(players: int) -> int:
-    return max(1, math.ceil(math.log2(players)))
+def _rounds(count: int) -> int:
+    return max(1, math.ceil(math.log2(count)))
 
 
-def _enter(name: str, recipe: Recipe, cohort: Cohort) -> Finalist:
-    network = build_network(recipe).to(cohort.device)
+def _enter(name: str, recipe: Recipe, dataset: Dataset) -> Finalist:
+    network = build_network(recipe).to(dataset.device)
     optimiser = torch.optim.Adam(network.parameters(), lr=recipe.training.learning_rate)
     return Finalist(name, recipe, network, optimiser, {n: v.detach().clone() for n, v in network.state_dict().items()})
 
@@ -233,47 +234,47 @@ def _fresh(recipe: Recipe) -> dict[str, Tensor]:
 
 
 def _score(
-    player: Finalist, judge: Recipe, cohort: Cohort, *, history: list[dict[str, Any]], number: int, monitor: Monitor,
-    ident: int,
+    finalist: Finalist, scoring: Recipe, dataset: Dataset, *, history: list[dict[str, Any]], number: int,
+    monitor: Monitor, ident: int,
 ) -> None:
-    """Judge the finalist's averaged weights on the validation pairs and say what came out."""
-    measure = replace(judge, genotype=player.recipe.genotype)
-    rows = judge_pairs(measure, cohort, player.average)
+    """Score the finalist's averaged weights on the validation pairs and say what came out."""
+    measure = replace(scoring, genotype=finalist.recipe.genotype)
+    rows = validate_pairs(measure, dataset, finalist.average)
     # a finalist that diverged is the worst of all, and must not upset the order of the others
-    player.scores = [row["score"] if math.isfinite(row["score"]) else -_WORST for row in rows]
-    player.rounds = number + 1
+    finalist.scores = [row["score"] if math.isfinite(row["score"]) else -_WORST for row in rows]
+    finalist.rounds = number + 1
     figures = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
-    parameters = count_parameters(player.network)
+    parameters = count_parameters(finalist.network)
     history.append({
-        "stage": STAGE, "step": player.step, "seconds": round(player.seconds, 1), "finalist": player.name,
+        "stage": STAGE, "step": finalist.step, "seconds": round(finalist.seconds, 1), "finalist": finalist.name,
         "round": number + 1, "parameters": parameters, **figures,
     })
     monitor.event(
-        "trial", id=ident, name=player.name, arch=to_plain(player.recipe.genotype),
-        loss=to_plain(player.recipe.loss_weights), status=f"round {number + 1}", dice=figures.get("val_dice"),
-        score=figures["score"], folds_pct=100.0 * figures["val_fold_fraction"], sec=round(player.seconds, 1),
+        "trial", id=ident, name=finalist.name, arch=to_plain(finalist.recipe.genotype),
+        loss=to_plain(finalist.recipe.loss_weights), status=f"round {number + 1}", dice=figures.get("val_dice"),
+        score=figures["score"], folds_pct=100.0 * figures["val_fold_fraction"], sec=round(finalist.seconds, 1),
         params=parameters,
     )
 
 
-def _better_half(players: Sequence[Finalist], alive: Sequence[int]) -> list[int]:
+def _better_half(finalists: Sequence[Finalist], survivors: Sequence[int]) -> list[int]:
     """Those that go on: the better half, in their old order, and always the start, which all are compared with."""
-    ranked = sorted(alive, key=lambda i: -sum(players[i].scores))
-    going = set(ranked[: max(1, (len(alive) + 1) // 2)]) | {0}
-    return [i for i in alive if i in going]
+    ranked = sorted(survivors, key=lambda i: -sum(finalists[i].scores))
+    going = set(ranked[: max(1, (len(survivors) + 1) // 2)]) | {0}
+    return [i for i in survivors if i in going]
 
 
-def _winner(judged: Sequence[Finalist], untrained: Sequence[float]) -> Finalist:
+def _winner(finalists: Sequence[Finalist], untrained: Sequence[float]) -> Finalist:
     """The best of those trained longest that may replace the start, else the start."""
-    start = judged[0]
-    latest = max(p.rounds for p in judged)
+    start = finalists[0]
+    latest = max(p.rounds for p in finalists)
 
     def replaces(rival: Finalist) -> bool:
         better = _surely_better(rival.scores, start.scores)
         as_good = rival.name in PLAINER and sum(rival.scores) >= sum(start.scores)
         return _surely_better(rival.scores, untrained) and (better or as_good)
 
-    rivals = sorted((p for p in judged[1:] if p.rounds == latest), key=lambda p: -sum(p.scores))
+    rivals = sorted((p for p in finalists[1:] if p.rounds == latest), key=lambda p: -sum(p.scores))
     return next((rival for rival in rivals if replaces(rival)), start)
 
 
@@ -285,17 +286,17 @@ def _surely_better(scores: Sequence[float], than: Sequence[float]) -> bool:
     return mean > 2.0 * error
 
 
-def _kept(player: Finalist) -> dict[str, Any]:
+def _kept(finalist: Finalist) -> dict[str, Any]:
     return {
-        "network": player.network.state_dict(), "optimiser": player.optimiser.state_dict(), "average": player.average,
-        "step": player.step, "seconds": player.seconds, "scores": player.scores, "rounds": player.rounds,
-        "guard": player.guard.state(),
+        "network": finalist.network.state_dict(), "optimiser": finalist.optimiser.state_dict(),
+        "average": finalist.average, "step": finalist.step, "seconds": finalist.seconds, "scores": finalist.scores,
+        "rounds": finalist.rounds, "guard": finalist.guard.state(),
     }
 
 
-def _restore(player: Finalist, state: dict[str, Any]) -> None:
-    player.network.load_state_dict(state["network"])
-    player.optimiser.load_state_dict(state["optimiser"])
-    player.average, player.step, player.seconds = state["average"], state["step"], state["seconds"]
-    player.scores, player.rounds = state["scores"], state["rounds"]
-    player.guard.restore(state["guard"])
+def _restore(finalist: Finalist, state: dict[str, Any]) -> None:
+    finalist.network.load_state_dict(state["network"])
+    finalist.optimiser.load_state_dict(state["optimiser"])
+    finalist.average, finalist.step, finalist.seconds = state["average"], state["step"], state["seconds"]
+    finalist.scores, finalist.rounds = state["scores"], state["rounds"]
+    finalist.guard.restore(state["guard"])

@@ -18,11 +18,11 @@ from AutoRegSlicerLib.panels.choices import (
     Device,
     Direction,
     InitialAlignment,
-    Judge,
     Pairing,
     SearchPreset,
     Similarity,
     TransformDisplay,
+    ValidationObjective,
 )
 
 LabelNode = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]  # noqa: UP007 - what the wrapper knows
@@ -73,7 +73,7 @@ class AutoRegSlicerParameterNode:
     searchPreset: SearchPreset = SearchPreset.Quick
     searchMinutes: Annotated[float, WithinRange(0.1, 2880)] = 20.0
     learnFromLabels: bool
-    judge: Judge = Judge.Automatic
+    judge: ValidationObjective = ValidationObjective.Automatic
     maxSeconds: Annotated[float, WithinRange(0, 600)] = 0.0
     speedWeight: Annotated[float, WithinRange(0, 10)] = 0.0
     randomSeed: Annotated[int, WithinRange(0, 999999)] = 0

@@ -1,4 +1,4 @@
-"""Words for people: translated where Slicer runs, and in the number that belongs to a count."""
+"""Words for the user: translated where Slicer runs, and in the number that belongs to a count."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ SEARCH, TRAINING = 6.5, 12.0  # minutes
 def draw(jobs: Path, path: Path, notes: dict[str, str]) -> None:
     """Search and train by clicks, or take up what ``jobs`` holds of an earlier run; write the picture."""
     scene = scenes.newScene()
-    panels.loadCohort(scene)
+    panels.loadDataset(scene)
     with panels.opened(scene, jobs) as desk:
         panels.probe(desk)
         panels.searchAndTrain(desk, SEARCH, TRAINING)

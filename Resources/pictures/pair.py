@@ -16,7 +16,7 @@ import SimpleITK as sitk
 import torch
 
 from AutoRegLib.app.demo import brain_box, grouped_labels, template_files
-from AutoRegLib.app.synthetic_cohort import random_velocity
+from AutoRegLib.app.synthetic_dataset import random_velocity
 from AutoRegLib.bridge import displacement_to_field
 from AutoRegLib.core.records import write_json
 from AutoRegLib.fields.velocity import exponentiate
@@ -27,7 +27,7 @@ from AutoRegLib.imaging.volume import Volume, resample
 
 ROOT = Path(__file__).resolve().parents[2]
 SEED = 2
-STRENGTH = 1.3  # times the deformations of the demo's people
+STRENGTH = 1.3  # times the deformations of the demo's subjects
 TURN = (-9.0, 4.0, 6.0)  # degrees about the axes of the head
 SCALE = (0.93, 1.1, 1.05)  # of the way from a moving to a fixed point
 COARSE = 3.0  # mm, of the velocity
@@ -47,7 +47,7 @@ STRUCTURES = {
 
 
 def bend(box: Geometry, *, seed: int) -> tuple[list[sitk.Transform], list[sitk.Transform]]:
-    """A smooth bend inside the box and another placement of the head, in order; and the way back. Unit: mm."""
+    """A smooth bend inside the box and another placement of the head, in order; and the inverse. Unit: mm."""
     coarse = Geometry(tuple(int(np.ceil(n / COARSE)) for n in box.size), (COARSE,) * 3, box.origin, box.direction)
     velocity = STRENGTH * random_velocity(coarse, torch.Generator().manual_seed(seed))
     bent, straight = (displacement_to_field(exponentiate(v, squarings=8), coarse).to_transform()
@@ -76,11 +76,11 @@ def make(folder: Path) -> None:
     labels = Volume(np.where(np.isin(labels.array, list(STRUCTURES)), labels.array, 0), labels.geometry, "labels")
     write_volume(resample(template, box), folder / "fixed.nii.gz")
     write_volume(resample(labels, box), folder / "fixed_labels.nii.gz")
-    there, back = bend(box, seed=SEED)
-    bent = compose_on(wide, *there)
+    forward, backward = bend(box, seed=SEED)
+    bent = compose_on(wide, *forward)
     write_volume(as_scanned(resample(template, wide, bent.to_transform()), seed=SEED), folder / "moving.nii.gz")
     write_volume(resample(labels, wide, bent.to_transform()), folder / "moving_labels.nii.gz")
-    write_displacement(compose_on(box, *back), folder / "truth.nrrd")
+    write_displacement(compose_on(box, *backward), folder / "truth.nrrd")
 
 
 def distances(folder: Path) -> dict[str, float]:

@@ -15,7 +15,7 @@ from PySide6.QtGui import QImage
 from standins import fixtures
 
 from AutoRegLib.app.demo import brain_box, grouped_labels, template_files
-from AutoRegLib.app.synthetic_cohort import random_velocity
+from AutoRegLib.app.synthetic_dataset import random_velocity
 from AutoRegLib.bridge import displacement_to_field
 from AutoRegLib.fields.velocity import exponentiate
 from AutoRegLib.imaging.files import read_volume
@@ -55,7 +55,7 @@ def probe(desk: Any) -> None:
 
 
 def choosePair(desk: Any, fixed: str, moving: str) -> None:
-    """A pair of the cohort, with its labels, ready to be applied."""
+    """A pair of the dataset, with its labels, ready to be applied."""
     for role, name in (("fixed", fixed), ("moving", moving)):
         setattr(desk.parameters, f"{role}Volume", desk.scene.GetFirstNodeByName(name))
         setattr(desk.parameters, f"{role}Segmentation", desk.scene.GetFirstNodeByName(f"{name} labels"))
@@ -91,7 +91,7 @@ def grab(desk: Any, tab: str, height: int = 0) -> np.ndarray:
     return rows[:, :3 * image.width()].reshape(image.height(), image.width(), 3).copy()
 
 
-def loadCohort(scene: Any) -> None:
+def loadDataset(scene: Any) -> None:
     """Brains like those of the demo, on a coarser grid and bent twice as far, as volumes and segmentations."""
     files = template_files()
     template, labels = read_volume(files["image"], "intensity"), grouped_labels(files)

@@ -1,4 +1,4 @@
-"""A whole registration on awkward grids, judged by SimpleITK alone: files in, files out."""
+"""A whole registration on awkward grids, measured by SimpleITK alone: files in, files out."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def test_a_network_without_velocity_gets_an_inverse_too(tmp_path: Path) -> None:
     for inverse in (True, False):
         found = register(model, tmp_path / "fixed.nii.gz", tmp_path / "moving.nii.gz", output=tmp_path / "out",
                          options=RegisterOptions(inverse=inverse))
-        assert ("inverse_consistency_mm" in found) is inverse  # no way back: no measurement
+        assert ("inverse_consistency_mm" in found) is inverse  # no inverse: no measurement
         assert (tmp_path / "out/inverse_transform.nrrd").exists() is inverse  # an old one does not stay
         assert not inverse or found["inverse_consistency_p95_mm"] < 0.2  # of voxels of 1.5 to 2.7 mm
 

@@ -69,7 +69,7 @@ def lines(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_rows_are_searched_trained_and_judged(tmp_path: Path, scenario: Scenario) -> None:
+def test_rows_are_searched_trained_and_evaluated(tmp_path: Path, scenario: Scenario) -> None:
     listener = Listener()
     out = tmp_path / "out"
     rows = ["manual-small", "manual-medium", "loss-weights"]

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core)", exc_type=ImportError)
 
-import judges
+import oracle
 import scenes
 import SimpleITK as sitk
 
@@ -44,23 +44,23 @@ def fingerprint(scene: Any) -> dict[str, tuple[Any, ...]]:
 
 
 def place(scene: Any, pair: dict[str, Any], placement: str) -> dict[str, Any]:
-    """Put the moving nodes under a transform; returns what is needed to judge the export."""
+    """Put the moving nodes under a transform; returns what is needed to check the export."""
     if placement == "none":
         return {"toWorld": sitk.Transform(3, sitk.sitkIdentity)}
     node = scenes.addLinear(scene)
     pair["movingVolume"].SetAndObserveTransformNodeID(node.GetID())
-    judge: sitk.Transform = judges.affineTransform(transforms.worldMatrix(pair["movingVolume"]))
-    backward = judge.GetInverse()
+    placed: sitk.Transform = oracle.affineTransform(transforms.worldMatrix(pair["movingVolume"]))
+    backward = placed.GetInverse()
     if placement == "warp":
         outer = scenes.addWarp(scene)
         vectors, on = transforms.gridVectors(transforms.gridOf(outer))
         node.SetAndObserveTransformNodeID(outer.GetID())
         # world to node: the warp's from-parent grid first, then the linear one's inverse
-        backward = sitk.CompositeTransform([backward, judges.gridTransform(vectors, on)])
-        judge = None
+        backward = sitk.CompositeTransform([backward, oracle.gridTransform(vectors, on)])
+        placed = None
     for name in ("movingVolume", "movingSegmentation", "movingLandmarks"):
         pair[name].SetAndObserveTransformNodeID(node.GetID())
-    return {"toWorld": judge, "fromWorld": backward}
+    return {"toWorld": placed, "fromWorld": backward}
 
 
 def export(pair: dict[str, Any], folder: Path, **more: Any) -> dict[str, Any]:
@@ -71,14 +71,14 @@ def export(pair: dict[str, Any], folder: Path, **more: Any) -> dict[str, Any]:
 def test_volumes_keep_their_voxels_and_their_place(scene: Any, tmp_path: Path, kind: str) -> None:
     """Linear transforms cost no interpolation: the very voxels, where the scene shows them."""
     pair = scenes.addPair(scene, kind)
-    judge = place(scene, pair, "linear")
+    placed = place(scene, pair, "linear")
     export(pair, tmp_path)
-    for role, toWorld in (("fixed", sitk.Transform(3, sitk.sitkIdentity)), ("moving", judge["toWorld"])):
+    for role, toWorld in (("fixed", sitk.Transform(3, sitk.sitkIdentity)), ("moving", placed["toWorld"])):
         node, image = pair[f"{role}Volume"], sitk.ReadImage(str(tmp_path / f"in/{role}.nrrd"))
         assert np.array_equal(sitk.GetArrayFromImage(image), volumes.voxelsOf(node))
-        assert image.GetPixelID() == judges.nodeImage(node).GetPixelID()
+        assert image.GetPixelID() == oracle.nodeImage(node).GetPixelID()
         corners = [(0, 0, 0), tuple(n - 1 for n in image.GetSize()), (3, 0, 5)]
-        expected = [toWorld.TransformPoint(judges.nodeImage(node).TransformIndexToPhysicalPoint(c)) for c in corners]
+        expected = [toWorld.TransformPoint(oracle.nodeImage(node).TransformIndexToPhysicalPoint(c)) for c in corners]
         found = [image.TransformIndexToPhysicalPoint(c) for c in corners]
         assert np.abs(np.array(found) - expected).max() < 1e-9
 
@@ -86,14 +86,14 @@ def test_volumes_keep_their_voxels_and_their_place(scene: Any, tmp_path: Path, k
 @pytest.mark.parametrize("kind", ["axis-aligned", "oblique", "left-handed"])
 def test_a_volume_under_a_warp_is_resampled_as_simpleitk_does(scene: Any, tmp_path: Path, kind: str) -> None:
     pair = scenes.addPair(scene, kind)
-    judge = place(scene, pair, "warp")
-    before = sitk.Image(judges.nodeImage(pair["movingVolume"]))
+    placed = place(scene, pair, "warp")
+    before = sitk.Image(oracle.nodeImage(pair["movingVolume"]))
     export(pair, tmp_path)
     image = sitk.ReadImage(str(tmp_path / "in/moving.nrrd"))
-    expected = judges.resample(before, image, judge["fromWorld"], labels=False)
-    inside = judges.resample(sitk.Cast(before > -1, sitk.sitkFloat64), image, judge["fromWorld"], labels=False) > 0.999
+    expected = oracle.resample(before, image, placed["fromWorld"], labels=False)
+    inside = oracle.resample(sitk.Cast(before > -1, sitk.sitkFloat64), image, placed["fromWorld"], labels=False) > 0.999
     voxels = sitk.GetArrayFromImage(image)
-    inside = judges.inner(inside)
+    inside = oracle.inner(inside)
     assert inside.sum() > 10000
     assert np.abs(voxels - expected)[inside].max() < 1e-3 * np.ptp(expected)
 
@@ -106,13 +106,13 @@ def test_segments_are_looked_up_once(scene: Any, tmp_path: Path, kind: str, plac
     fixedLattice, _ = scenes.LATTICES[kind]
     drawn = scenes.labels(scenes.positions(fixedLattice), (1.0, -1.0, 0.5))
     pair["movingSegmentation"] = scenes.addSegmentation(scene, "drawn elsewhere", fixedLattice, drawn)
-    judge = place(scene, pair, placement)
+    placed = place(scene, pair, placement)
     export(pair, tmp_path)
     image = sitk.ReadImage(str(tmp_path / "in/moving_labels.nrrd"))
     volume = sitk.ReadImage(str(tmp_path / "in/moving.nrrd"))
     assert image.GetSize() == volume.GetSize() and np.allclose(image.GetOrigin(), volume.GetOrigin(), atol=1e-9)
-    fromWorld = judge.get("fromWorld", sitk.Transform(3, sitk.sitkIdentity))
-    expected = judges.resample(judges.toSitk(drawn, fixedLattice), image, fromWorld, labels=True)
+    fromWorld = placed.get("fromWorld", sitk.Transform(3, sitk.sitkIdentity))
+    expected = oracle.resample(oracle.toSitk(drawn, fixedLattice), image, fromWorld, labels=True)
     found = sitk.GetArrayFromImage(image)
     assert set(np.unique(found)) == {0, 1, 2}
     assert int((found != expected).sum()) == 0
@@ -197,7 +197,7 @@ def test_the_initial_transform_maps_fixed_points_to_moving_ones(scene: Any, tmp_
     from AutoRegLib.imaging.files import read_transform
 
     points = scenes.CENTER + np.random.default_rng(0).uniform(-20, 20, (50, 3))
-    found = judges.throughRAS(read_transform(tmp_path / arguments["initial_transform"]), points)
+    found = oracle.throughRAS(read_transform(tmp_path / arguments["initial_transform"]), points)
     back = transforms.warpToWorld(inner, inverse=True)
     expected = transforms.transformPoints(back, points)
     assert np.abs(expected - points).max() > 2
@@ -215,10 +215,10 @@ def test_a_sheared_volume_is_straightened(scene: Any, tmp_path: Path) -> None:
     node.SetAndObserveTransformNodeID(shear.GetID())
     export(pair | {"movingSegmentation": None, "fixedSegmentation": None}, tmp_path)
     image = sitk.ReadImage(str(tmp_path / "in/moving.nrrd"))
-    expected = judges.resample(judges.nodeImage(node), image, judges.affineTransform(np.linalg.inv(matrix)),
+    expected = oracle.resample(oracle.nodeImage(node), image, oracle.affineTransform(np.linalg.inv(matrix)),
                                labels=False)
-    full = sitk.Image(judges.nodeImage(node)) * 0 + 1
-    inside = judges.inner(judges.resample(full, image, judges.affineTransform(np.linalg.inv(matrix)),
+    full = sitk.Image(oracle.nodeImage(node)) * 0 + 1
+    inside = oracle.inner(oracle.resample(full, image, oracle.affineTransform(np.linalg.inv(matrix)),
                                           labels=False) > 0.999)
     assert inside.sum() > 10000
     assert np.abs(sitk.GetArrayFromImage(image) - expected)[inside].max() < 1e-3 * np.ptp(expected)

@@ -65,7 +65,7 @@ def test_a_hundred_thousand_events_neither_stop_the_panel_nor_fill_the_memory(tm
         began = time.process_time()
         (status,) = jobs.poll()
         longest, polls = max(longest, time.process_time() - began), polls + 1
-        assert status.state is JobState.Running  # not judged before all was read
+        assert status.state is JobState.Running  # not concluded before all was read
     assert polls > 3  # a little at a time
     assert status.metrics["loss"][-1] == (100_000, 0.5) and len(status.metrics["loss"]) <= MOST_POINTS
     assert len(status.logTail) <= 1 << 16

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core)", exc_type=ImportError)
 
-import judges
+import oracle
 import scenes
 import SimpleITK as sitk
 import vtk
@@ -118,13 +118,13 @@ def test_results_lie_on_the_region(scene: Any, tmp_path: Path) -> None:
                              device="cpu", timeoutSeconds=120)
     image = sitk.ReadImage(str(result.folder / "in/fixed.nrrd"))
     for node in (result.volume, result.jacobian):
-        found = judges.nodeImage(node)
+        found = oracle.nodeImage(node)
         assert found.GetSize() == image.GetSize() and np.allclose(found.GetOrigin(), image.GetOrigin(), atol=1e-3)
-    assert image.GetSize() < judges.nodeImage(pair["fixedVolume"]).GetSize()
-    field = judges.fieldTransform(result.folder / "out/transform.nrrd")
+    assert image.GetSize() < oracle.nodeImage(pair["fixedVolume"]).GetSize()
+    field = oracle.fieldTransform(result.folder / "out/transform.nrrd")
     points = scenes.CENTER + np.array((2.0, -1.0, 3.0)) + np.random.default_rng(1).uniform(-5, 5, (50, 3))
     found = transforms.transformPoints(transforms.warpToWorld(result.transform, inverse=True), points)
-    assert np.abs(found - judges.throughRAS(field, points)).max() < 1e-4
+    assert np.abs(found - oracle.throughRAS(field, points)).max() < 1e-4
     axis = ownLattice(result.volume).directions[:, 0]
     outside = scenes.CENTER + np.outer((60.0, 80.0), axis)  # as the tooltip says, the border's displacement goes on
     moved = transforms.transformPoints(transforms.warpToWorld(result.transform, inverse=True), outside) - outside

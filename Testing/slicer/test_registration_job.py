@@ -1,4 +1,4 @@
-"""A whole registration: scene, job folder, real child process, scene again; judged by SimpleITK and by Slicer."""
+"""A whole registration: scene, job folder, real child process, scene again; measured by SimpleITK and by Slicer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core)", exc_type=ImportError)
 
-import judges
+import oracle
 import scenes
 import SimpleITK as sitk
 import slicer
@@ -55,10 +55,10 @@ class Done:
             parent = scenes.addLinear(self.scene)
             for name in ("movingVolume", "movingSegmentation", "movingLandmarks"):
                 self.pair[name].SetAndObserveTransformNodeID(parent.GetID())
-            fromWorld.append(judges.affineTransform(transforms.worldMatrix(self.pair["movingVolume"])).GetInverse())
+            fromWorld.append(oracle.affineTransform(transforms.worldMatrix(self.pair["movingVolume"])).GetInverse())
             if self.bent:
                 warp = scenes.addWarp(self.scene)
-                fromWorld.append(judges.gridTransform(*transforms.gridVectors(transforms.gridOf(warp))))
+                fromWorld.append(oracle.gridTransform(*transforms.gridVectors(transforms.gridOf(warp))))
                 parent.SetAndObserveTransformNodeID(warp.GetID())
             self.pair["fixedVolume"].SetAndObserveTransformNodeID(scenes.addLinear(self.scene, "fixed moved").GetID())
         self.jobs = Jobs(folder)
@@ -67,7 +67,7 @@ class Done:
         self.out = self.result.folder / "out"
         self.inputs = self.result.folder / "in"
         self.fixed = sitk.ReadImage(str(self.inputs / "fixed.nrrd"))
-        self.field = judges.fieldTransform(self.out / "transform.nrrd")
+        self.field = oracle.fieldTransform(self.out / "transform.nrrd")
         #: from points of the fixed image to the moving nodes' own coordinates
         self.whole = sitk.CompositeTransform([*fromWorld, self.field])
 
@@ -95,7 +95,7 @@ def test_points_go_where_simpleitk_sends_them(done: Done) -> None:
     index = np.random.default_rng(2).uniform(1, np.array(on.size) - 2, (500, 3))
     points = index @ on.ijkToRAS[:3, :3].T + on.ijkToRAS[:3, 3]
     found = transforms.transformPoints(transforms.warpToWorld(done.result.transform, inverse=True), points)
-    expected = judges.throughRAS(done.field, points)
+    expected = oracle.throughRAS(done.field, points)
     assert np.abs(expected - points).max() > 1.0  # the model does move points
     assert np.abs(found - expected).max() < 1e-4
 
@@ -103,11 +103,11 @@ def test_points_go_where_simpleitk_sends_them(done: Done) -> None:
 def test_the_warped_volume_is_simpleitks(done: Done) -> None:
     """Imported node against SimpleITK's resampling of the exported moving image by the exported field."""
     image = sitk.ReadImage(str(done.inputs / "moving.nrrd"))
-    node = judges.nodeImage(done.result.volume)
-    expected = judges.resample(image, node, done.field, labels=False)
+    node = oracle.nodeImage(done.result.volume)
+    expected = oracle.resample(image, node, done.field, labels=False)
     found = sitk.GetArrayFromImage(node)
     assert np.abs(found - expected).max() < 1e-3 * np.ptp(expected)
-    unmoved = judges.resample(image, node, sitk.Transform(3, sitk.sitkIdentity), labels=False)
+    unmoved = oracle.resample(image, node, sitk.Transform(3, sitk.sitkIdentity), labels=False)
     assert np.abs(found - unmoved).max() > 0.05 * np.ptp(expected)
 
 
@@ -115,14 +115,14 @@ def test_slicers_own_resampling_agrees(done: Done) -> None:
     """The moving node, under its own transforms, warped in the scene: SimpleITK's volume, interpolated once."""
     node = done.pair["movingVolume"]
     [copy] = applyToNodes(done.scene, done.result.transform, [node])
-    moving, image = judges.nodeImage(node), judges.nodeImage(copy)
-    expected, found = judges.resample(moving, image, done.whole, labels=False), volumes.voxelsOf(copy)
-    inside = judges.inner(judges.resample(moving * 0 + 1, image, done.whole, labels=False) > 0.999)
+    moving, image = oracle.nodeImage(node), oracle.nodeImage(copy)
+    expected, found = oracle.resample(moving, image, done.whole, labels=False), volumes.voxelsOf(copy)
+    inside = oracle.inner(oracle.resample(moving * 0 + 1, image, done.whole, labels=False) > 0.999)
     assert inside.sum() > 3000
     assert np.abs(found - expected)[inside].max() < 1e-3 * np.ptp(expected)
     assert copy.GetParentTransformNode() is None and copy.GetName() == "moving warped"
     if not done.bent:  # a bent input was interpolated once more for its export
-        other = sitk.Resample(judges.nodeImage(done.result.volume), image, sitk.Transform(), sitk.sitkNearestNeighbor)
+        other = sitk.Resample(oracle.nodeImage(done.result.volume), image, sitk.Transform(), sitk.sitkNearestNeighbor)
         assert np.abs(found - sitk.GetArrayFromImage(other))[inside].max() < 1e-3 * np.ptp(expected)
 
 
@@ -133,8 +133,8 @@ def labelsOf(segmentation: Any, like: sitk.Image) -> np.ndarray:
         segment = segmentation.GetSegmentation().GetSegment(
             segmentation.GetSegmentation().GetSegmentIdBySegmentName(name))
         image = segment.GetRepresentation("Binary labelmap")
-        drawn = judges.toSitk((imageVoxels(image) == segment.GetLabelValue()).astype(np.uint8), imageLattice(image))
-        result[judges.resample(drawn, like, sitk.Transform(3, sitk.sitkIdentity), labels=True) > 0] = value
+        drawn = oracle.toSitk((imageVoxels(image) == segment.GetLabelValue()).astype(np.uint8), imageLattice(image))
+        result[oracle.resample(drawn, like, sitk.Transform(3, sitk.sitkIdentity), labels=True) > 0] = value
     return result
 
 
@@ -142,16 +142,16 @@ def test_warped_labels_are_exact(done: Done) -> None:
     """0 voxels differ from SimpleITK's nearest neighbor; the same when Slicer's nodes are warped in the scene."""
     labels = sitk.ReadImage(str(done.inputs / "moving_labels.nrrd"))
     reference = done.fixed
-    expected = judges.resample(labels, reference, done.field, labels=True)
+    expected = oracle.resample(labels, reference, done.field, labels=True)
     assert set(np.unique(expected)) == {0, 1, 2}
     assert int((labelsOf(done.result.segmentation, reference) != expected).sum()) == 0
-    before = judges.resample(labels, reference, sitk.Transform(3, sitk.sitkIdentity), labels=True)
+    before = oracle.resample(labels, reference, sitk.Transform(3, sitk.sitkIdentity), labels=True)
     assert int((before != expected).sum()) > 100
     node = done.pair["movingSegmentation"]
     [copy] = applyToNodes(done.scene, done.result.transform, [node])
     image = node.GetSegmentation().GetNthSegment(0).GetRepresentation("Binary labelmap")
-    drawn = judges.toSitk(imageVoxels(image), imageLattice(image))
-    assert int((labelsOf(copy, reference) != judges.resample(drawn, reference, done.whole, labels=True)).sum()) == 0
+    drawn = oracle.toSitk(imageVoxels(image), imageLattice(image))
+    assert int((labelsOf(copy, reference) != oracle.resample(drawn, reference, done.whole, labels=True)).sum()) == 0
     names = [done.result.segmentation.GetSegmentation().GetNthSegment(i).GetName() for i in range(2)]
     assert sorted(names) == sorted(scenes.NAMES)
 
@@ -165,7 +165,7 @@ def test_landmarks_arrive_within_a_hundredth(done: Done) -> None:
         done.pair["movingLandmarks"].GetNthControlPointPositionWorld(index, position)
         start.append(position)
         arrived.append(copy.GetNthControlPointPosition(index))
-    back = judges.throughRAS(done.field, np.array(arrived))
+    back = oracle.throughRAS(done.field, np.array(arrived))
     assert np.abs(np.array(arrived) - start).max() > 0.5
     assert np.linalg.norm(back - start, axis=1).max() < 0.01
 
@@ -206,7 +206,7 @@ def test_the_inverse_undoes_the_transform(done: Done) -> None:
 
 def test_the_jacobian_is_the_files(done: Done) -> None:
     image = sitk.ReadImage(str(done.out / "jacobian.nii.gz"))
-    node = sitk.Resample(judges.nodeImage(done.result.jacobian), image, sitk.Transform(), sitk.sitkNearestNeighbor)
+    node = sitk.Resample(oracle.nodeImage(done.result.jacobian), image, sitk.Transform(), sitk.sitkNearestNeighbor)
     assert np.array_equal(sitk.GetArrayFromImage(node), sitk.GetArrayFromImage(image))
     display = done.result.jacobian.GetDisplayNode()
     assert display.GetColorNode().GetColorName(0) == "fold"
@@ -247,7 +247,7 @@ def test_volume_change_follows_the_jacobian(runs: dict[str, Done]) -> None:
     done = runs["oblique"]
     metrics, _ = computeMetrics(done.scene, done.result.transform, fixedSegmentation=done.pair["fixedSegmentation"],
                                 movingSegmentation=done.pair["movingSegmentation"])
-    jacobian = judges.nodeImage(done.result.jacobian)
+    jacobian = oracle.nodeImage(done.result.jacobian)
     warped = labelsOf(done.result.segmentation, jacobian)
     for row in rowsOf(metrics)[1][:-1]:
         mean = sitk.GetArrayFromImage(jacobian)[warped == scenes.NAMES.index(row[0]) + 1].mean()
@@ -274,8 +274,8 @@ def test_saved_and_loaded_again_everything_is_there(runs: dict[str, Done], tmp_p
     after = transforms.transformPoints(transforms.warpToWorld(transform, inverse=True), points)
     assert np.abs(after - before).max() < 1e-4
     for node in (result.volume, result.jacobian, done.pair["fixedVolume"], done.pair["movingVolume"]):
-        image = judges.nodeImage(node)
-        other = sitk.Resample(judges.nodeImage(again(node)), image, sitk.Transform(), sitk.sitkNearestNeighbor)
+        image = oracle.nodeImage(node)
+        other = sitk.Resample(oracle.nodeImage(again(node)), image, sitk.Transform(), sitk.sitkNearestNeighbor)
         assert np.array_equal(sitk.GetArrayFromImage(other), sitk.GetArrayFromImage(image))
     reference = done.fixed
     assert np.array_equal(labelsOf(again(result.segmentation), reference), labelsOf(result.segmentation, reference))

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core)", exc_type=ImportError)
 
-import judges
+import oracle
 import scenes
 import SimpleITK as sitk
 
@@ -37,6 +37,6 @@ def test_masks_similarity_and_the_affine_part_go_all_the_way(scene: Any, tmp_pat
     points = scenes.CENTER + np.random.default_rng(3).uniform(-20, 20, (50, 3))
     found = transforms.transformPoints(transforms.warpToWorld(result.affineTransform, inverse=True), points)
     assert np.abs(found - points).max() > 1.0
-    assert np.abs(found - judges.throughRAS(affine, points)).max() < 1e-4
+    assert np.abs(found - oracle.throughRAS(affine, points)).max() < 1e-4
     assert result.affineTransform.IsLinear() and result.affineTransform.GetName() == "moving to fixed affine"
     assert result.affineTransform.GetParentTransformNode() is None

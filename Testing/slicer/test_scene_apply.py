@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core)", exc_type=ImportError)
 
-import judges
+import oracle
 import scenes
 import SimpleITK as sitk
 import slicer
@@ -31,7 +31,7 @@ def pair(scene: Any) -> dict[str, Any]:
     transforms.gridOf(pair["warp"]).SetInverseTolerance(transforms.INVERSE_TOLERANCE)
     pair["warp"].SetNodeReferenceID("spatialRegistrationFixed", pair["fixedVolume"].GetID())
     pair["warp"].SetNodeReferenceID("spatialRegistrationMoving", pair["movingVolume"].GetID())
-    pair["judge"] = judges.gridTransform(*transforms.gridVectors(transforms.gridOf(pair["warp"])))
+    pair["oracle"] = oracle.gridTransform(*transforms.gridVectors(transforms.gridOf(pair["warp"])))
     return pair
 
 
@@ -64,7 +64,7 @@ def test_models_go_with_the_moving_image(scene: Any, pair: dict[str, Any]) -> No
     assert np.array_equal(modelPoints(ball), before) and copy.GetParentTransformNode() is None
     moved = modelPoints(copy)
     assert np.linalg.norm(moved - shown, axis=1).max() > 1
-    assert np.linalg.norm(judges.throughRAS(pair["judge"], moved) - shown, axis=1).max() < 0.01
+    assert np.linalg.norm(oracle.throughRAS(pair["oracle"], moved) - shown, axis=1).max() < 0.01
     assert copy.GetDisplayNode() is not ball.GetDisplayNode()
     assert copy.GetDisplayNode().GetColor() == pytest.approx((0.1, 0.9, 0.4))
 
@@ -76,7 +76,7 @@ def test_the_inverse_direction_is_the_field_itself(scene: Any, pair: dict[str, A
     markups = scenes.addPoints(scene, "line", points, className)
     [copy] = applyToNodes(scene, pair["warp"], [markups], inverse=True)
     found = np.array([copy.GetNthControlPointPosition(i) for i in range(12)])
-    assert np.abs(found - judges.throughRAS(pair["judge"], points)).max() < 1e-4
+    assert np.abs(found - oracle.throughRAS(pair["oracle"], points)).max() < 1e-4
     assert np.abs(found - points).max() > 1
     assert copy.GetNthControlPointLabel(3) == "L4" and copy.GetClassName() == className
     unmoved = np.array([markups.GetNthControlPointPosition(i) for i in range(12)])
@@ -94,13 +94,13 @@ def test_overlapping_segments_stay_overlapping(scene: Any, pair: dict[str, Any])
         (segmentations.Structure(f"s{i}", f"organ {i}", (0.2 * i, 0.5, 0.7), 1, image, tags), image)
         for i, image in enumerate(images)], None)
     [copy] = applyToNodes(scene, pair["warp"], [node])
-    fixed = judges.nodeImage(pair["fixedVolume"])
+    fixed = oracle.nodeImage(pair["fixedVolume"])
     for i, mask in enumerate(masks):
         segment = copy.GetSegmentation().GetSegment(f"s{i}")
         assert segment.GetName() == f"organ {i}" and segment.GetColor() == pytest.approx((0.2 * i, 0.5, 0.7))
         image = segment.GetRepresentation("Binary labelmap")
-        found = judges.resample(judges.toSitk(imageVoxels(image), imageLattice(image)), fixed, IDENTITY, labels=True)
-        expected = judges.resample(judges.toSitk(mask, on), fixed, pair["judge"], labels=True)
+        found = oracle.resample(oracle.toSitk(imageVoxels(image), imageLattice(image)), fixed, IDENTITY, labels=True)
+        expected = oracle.resample(oracle.toSitk(mask, on), fixed, pair["oracle"], labels=True)
         assert int((found != expected).sum()) == 0 and expected.any()
         text = vtk.reference("")
         assert segment.GetTag("TerminologyEntry", text) and str(text).endswith("Bone")
@@ -111,7 +111,7 @@ def test_label_maps_are_never_interpolated(scene: Any, pair: dict[str, Any]) -> 
     voxels = 40 * scenes.labels(scenes.positions(on)).astype(np.int16)
     node = scenes.addVolume(scene, "map", on, voxels, labelMap=True)
     [copy] = applyToNodes(scene, pair["warp"], [node])
-    expected = judges.resample(judges.toSitk(voxels, on), judges.nodeImage(pair["fixedVolume"]), pair["judge"],
+    expected = oracle.resample(oracle.toSitk(voxels, on), oracle.nodeImage(pair["fixedVolume"]), pair["oracle"],
                                labels=True)
     assert int((volumes.voxelsOf(copy) != expected).sum()) == 0 and set(np.unique(expected)) == {0, 40, 80}
 
@@ -125,10 +125,10 @@ def test_a_reference_decides_the_grid(scene: Any, pair: dict[str, Any]) -> None:
     expected = ownLattice(reference).moved(transforms.worldMatrix(reference))
     assert np.allclose(ownLattice(copy).ijkToRAS, expected.ijkToRAS, atol=1e-9)
     assert ownLattice(copy).size == (20, 21, 22)
-    judged = judges.resample(judges.nodeImage(pair["movingVolume"]), judges.nodeImage(copy), pair["judge"],
+    expected = oracle.resample(oracle.nodeImage(pair["movingVolume"]), oracle.nodeImage(copy), pair["oracle"],
                              labels=False)
-    inside = judges.inner(judged > 0)
-    assert np.abs(volumes.voxelsOf(copy) - judged)[inside].max() < 1e-3 * np.ptp(judged)
+    inside = oracle.inner(expected > 0)
+    assert np.abs(volumes.voxelsOf(copy) - expected)[inside].max() < 1e-3 * np.ptp(expected)
     free = scenes.addWarp(scene, "of unknown origin")
     [copy] = applyToNodes(scene, free, [pair["movingVolume"]])
     assert np.allclose(np.sort(ownLattice(copy).spacing), np.sort(ownLattice(pair["movingVolume"]).spacing), rtol=0.2)

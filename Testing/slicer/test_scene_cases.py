@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core)", exc_type=ImportError)
 
-import judges
+import oracle
 import scenes
 import SimpleITK as sitk
 
@@ -45,8 +45,8 @@ def test_a_scenario_from_nodes(scene: Any, tmp_path: Path) -> None:
     assert len(scenario.pairs_of("train")) == 12 and len(scenario.pairs_of("val")) == 2
     case = scenario.cases[1]
     image = sitk.ReadImage(case.image)
-    corner = judges.nodeImage(moved).TransformIndexToPhysicalPoint((1, 2, 3))
-    expected = judges.affineTransform(worldMatrix(moved)).TransformPoint(corner)
+    corner = oracle.nodeImage(moved).TransformIndexToPhysicalPoint((1, 2, 3))
+    expected = oracle.affineTransform(worldMatrix(moved)).TransformPoint(corner)
     assert np.allclose(image.TransformIndexToPhysicalPoint((1, 2, 3)), expected, atol=1e-9)
     assert np.array_equal(sitk.GetArrayFromImage(image), voxelsOf(moved))
     drawn = scenes.labels(scenes.positions(scenes.lattice((16,) * 3, (3.0,) * 3)),
@@ -108,9 +108,9 @@ def test_files_are_named_not_copied(scene: Any, tmp_path: Path) -> None:
     folder = tmp_path / "scans"
     folder.mkdir()
     for number in range(4):
-        image = judges.toSitk(scenes.blobs(scenes.positions(on), (number, 0, 0)).astype(np.float32), on)
+        image = oracle.toSitk(scenes.blobs(scenes.positions(on), (number, 0, 0)).astype(np.float32), on)
         sitk.WriteImage(image, str(folder / f"s{number}.nii.gz"))
-        labels = judges.toSitk(3 * scenes.labels(scenes.positions(on), (number, 0, 0)), on)
+        labels = oracle.toSitk(3 * scenes.labels(scenes.positions(on), (number, 0, 0)), on)
         sitk.WriteImage(labels, str(folder / f"s{number}_labels.nii.gz"))
     rows = readCaseTable(folder)
     assert [row.subject for row in rows] == ["s0", "s1", "s2", "s3"] and all(row.labels for row in rows)

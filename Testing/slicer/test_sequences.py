@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("standins.fixtures", reason="slicer-core or PySide6 is not installed", exc_type=ImportError)
 
-import judges
+import oracle
 import scenes
 import SimpleITK as sitk
 import slicer
@@ -77,14 +77,14 @@ def test_every_frame_is_registered(full_desk: Any) -> None:
     for number, folder in enumerate(folders):
         exported = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "in/fixed.nrrd")))
         assert np.array_equal(exported, before)
-        image = judges.nodeImage(warped.GetNthDataNode(number))
-        moving = judges.nodeImage(sequence.GetNthDataNode(number))
-        field = judges.fieldTransform(folder / "out/transform.nrrd")
-        expected = judges.resample(moving, image, field, labels=False)
+        image = oracle.nodeImage(warped.GetNthDataNode(number))
+        moving = oracle.nodeImage(sequence.GetNthDataNode(number))
+        field = oracle.fieldTransform(folder / "out/transform.nrrd")
+        expected = oracle.resample(moving, image, field, labels=False)
         assert np.abs(sitk.GetArrayFromImage(image) - expected).max() < 1e-3 * np.ptp(expected)
         points = scenes.CENTER + np.random.default_rng(number).uniform(-8, 8, (20, 3))
         moved = transforms.transformPoints(transforms.warpToWorld(found.GetNthDataNode(number), inverse=True), points)
-        assert np.abs(moved - judges.throughRAS(field, points)).max() < 1e-4
+        assert np.abs(moved - oracle.throughRAS(field, points)).max() < 1e-4
     assert sequence.GetNumberOfDataNodes() == 3 and desk.parameters.outputVolume is None
 
 

@@ -50,15 +50,15 @@ def asked(data: Desk, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], dict[s
     return press
 
 
-def test_judge_speed_and_start_reach_the_search(data: Desk, asked: Any) -> None:
+def test_validation_speed_and_start_reach_the_search(data: Desk, asked: Any) -> None:
     """As they are by themselves, and as the user chose them."""
-    from AutoRegSlicerLib.panels.choices import Judge
+    from AutoRegSlicerLib.panels.choices import ValidationObjective
 
     plain = asked(data.ui.autoSearchButton)
     assert (plain["judge"], plain["max_seconds"], plain["speed_weight"]) == ("auto", None, 0.0)
     assert "start" not in plain
     p, ui = data.parameters, data.ui
-    p.judge, p.maxSeconds, p.speedWeight = Judge.Images, 0.5, 0.2
+    p.judge, p.maxSeconds, p.speedWeight = ValidationObjective.Images, 0.5, 0.2
     assert why(ui.searchStartComboBox) == ""
     ui.searchStartComboBox.setCurrentIndex(1)
     data.settle()
@@ -74,13 +74,13 @@ def test_judge_speed_and_start_reach_the_search(data: Desk, asked: Any) -> None:
     assert other["network"] == "voxelmorph1" and not {"max_seconds", "speed_weight", "start"} & set(other)
 
 
-def test_a_judge_that_cannot_judge_is_said_before(data: Desk) -> None:
-    from AutoRegSlicerLib.panels.choices import Judge
+def test_a_validation_objective_without_data_is_said_before(data: Desk) -> None:
+    from AutoRegSlicerLib.panels.choices import ValidationObjective
 
-    data.parameters.judge = Judge.Landmarks
+    data.parameters.judge = ValidationObjective.Landmarks
     data.settle()
     assert "No validation case has landmarks" in why(data.ui.autoSearchButton)
-    data.parameters.judge = Judge.Labels
+    data.parameters.judge = ValidationObjective.Labels
     data.settle()
     assert why(data.ui.autoSearchButton) == ""
 

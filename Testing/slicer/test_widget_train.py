@@ -258,7 +258,7 @@ def test_stop_and_keep_best(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None
     assert finished == [Path("job")]
 
 
-def test_a_trial_that_is_judged_again_is_drawn_again(desk: Desk) -> None:
+def test_a_trial_that_is_scored_again_is_drawn_again(desk: Desk) -> None:
     from AutoRegSlicerLib.jobs.jobs import JobState, JobStatus
 
     def seen(*dice: float) -> list[float]:

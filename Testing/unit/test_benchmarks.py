@@ -12,10 +12,10 @@ import torch
 
 from AutoRegLib.core.recipe import Network, Recipe, write_recipe
 from AutoRegLib.networks.registry import build_network, count_parameters
-from benchmarks import verdicts
-from benchmarks.contenders import CONTENDERS
+from benchmarks import summaries
 from benchmarks.environments import Needs, NotInstalledError, environment
 from benchmarks.measure import ROOT, RunFailedError, run_process
+from benchmarks.methods import METHODS
 from benchmarks.networks import flatness, with_ratios
 from benchmarks.pairs import PEERS
 from benchmarks.run import main
@@ -36,10 +36,10 @@ def test_everything_runs_at_tiny_sizes(tmp_path: Path) -> None:
                "--environments", str(tmp_path / "none"), "--methods", "autoreg-refine", "fireants", "ants-syn"]
     assert main(options) == 0
     pairs = {row["method"]: row for row in rows_of(results / "pairs.csv")}
-    ours = pairs[CONTENDERS["autoreg-refine"].title]
+    ours = pairs[METHODS["autoreg-refine"].title]
     assert float(ours["dice"]) > float(ours["dice_before"]) and float(ours["folds"]) == 0
     assert float(ours["process_cpu_s"]) > float(ours["registration_cpu_s"]) > 0 and float(ours["peak_gb"]) > 0.05
-    assert all("not installed" in pairs[CONTENDERS[name].title]["error"] for name in ("fireants", "ants-syn"))
+    assert all("not installed" in pairs[METHODS[name].title]["error"] for name in ("fireants", "ants-syn"))
     networks = {row["network"]: row for row in rows_of(results / "networks.csv") if row["size"] == "16x16x16"}
     assert float(networks["voxelmorph2"]["parameters"]) > 1e5
     assert "not installed" in networks["voxelmorph/VxmPairwise"]["error"]
@@ -52,7 +52,7 @@ def test_everything_runs_at_tiny_sizes(tmp_path: Path) -> None:
 
 
 def test_every_peer_has_its_file() -> None:
-    assert all(not one.script or (PEERS / one.script).is_file() for one in CONTENDERS.values())
+    assert all(not one.script or (PEERS / one.script).is_file() for one in METHODS.values())
 
 
 def test_a_peer_without_environment_is_not_installed(tmp_path: Path) -> None:
@@ -89,15 +89,15 @@ def test_a_process_that_fails_or_hangs_says_so(tmp_path: Path) -> None:
 
 
 def row_of(name: str, **figures: float) -> Row:
-    return {"scenario": "s", "method": CONTENDERS[name].title, "fixed": "f", "moving": "m", **figures}
+    return {"scenario": "s", "method": METHODS[name].title, "fixed": "f", "moving": "m", **figures}
 
 
 @pytest.mark.parametrize("folds, seconds, word", [(0, 9.0, "holds"), (1, 9.0, "does not"), (0, 11.0, "does not")])
 def test_the_promise_of_refinement(folds: int, seconds: float, word: str) -> None:
     rows = [row_of("autoreg-refine", dice=0.7, registration_cpu_s=seconds, registration_wall_s=1.0, folds=folds),
             row_of("fireants", dice=0.7, registration_cpu_s=10.0, registration_wall_s=1.0, folds=0)]
-    assert f"**{word}" in verdicts.lines(rows).splitlines()[0].split(" by the processor")[0]
-    assert verdicts.lines(rows[:1]).count("not measured") == 2
+    assert f"**{word}" in summaries.lines(rows).splitlines()[0].split(" by the processor")[0]
+    assert summaries.lines(rows[:1]).count("not measured") == 2
 
 
 def test_ratios_and_flatness() -> None:

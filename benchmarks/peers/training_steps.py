@@ -30,7 +30,7 @@ def main() -> None:
     sys.path.insert(0, given.tree)
     import AutoRegLib
     from AutoRegLib.core.recipe import Recipe, read_recipe
-    from AutoRegLib.learning.data import Cohort
+    from AutoRegLib.learning.data import Dataset
     from AutoRegLib.learning.train import train_step, update_average
     from AutoRegLib.networks.registry import build_network
 
@@ -42,7 +42,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     data = torch.load(given.data)
-    cohort = Cohort(None, data["images"], data["labels"], data["pairs"], data["structures"])  # type: ignore[arg-type]
+    dataset = Dataset(None, data["images"], data["labels"], data["pairs"], data["structures"])  # type: ignore[arg-type]
     recipe = read_recipe(given.recipe) if given.recipe else Recipe()
     recipe = replace(recipe, training=replace(recipe.training, batch=given.batch))
     network = build_network(recipe)
@@ -51,7 +51,7 @@ def main() -> None:
     seconds = []
     for step in range(WARM + given.steps):
         began = time.perf_counter()
-        train_step(recipe, cohort, network, optimiser, step=step, progress=0.0)
+        train_step(recipe, dataset, network, optimiser, step=step, progress=0.0)
         update_average(average, network, step=step, decay=recipe.training.average)
         seconds.append(time.perf_counter() - began)
     print(json.dumps({

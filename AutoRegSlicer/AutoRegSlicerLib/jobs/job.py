@@ -114,7 +114,7 @@ class Job:
     # what is seen of it
 
     def attach(self) -> None:
-        """Take up a job that an earlier session started: read all of its events, then judge."""
+        """Take up a job that an earlier session started: read all of its events, then conclude."""
         for event in self.tail.read():
             self.digest.feed(event, fresh=False)
         if self.state is JobState.Importing:
@@ -127,7 +127,7 @@ class Job:
             control = self.folder / "control"
             if control.is_file() and control.read_text(encoding="utf-8").strip() == "cancel":
                 self.cancelAt = time.monotonic()
-            self._judge(process_lives=self.lives())
+            self._conclude(process_lives=self.lives())
             if self.state is JobState.Importing:
                 self.move(JobState.DoneNotImported)
 
@@ -155,11 +155,11 @@ class Job:
         if self.tail.behind:
             return
         if self.state.alive:
-            self._judge(process_lives=lives)
+            self._conclude(process_lives=lives)
         if not self.state.alive:
             self.see_off(lives)
 
-    def _judge(self, *, process_lives: bool) -> None:
+    def _conclude(self, *, process_lives: bool) -> None:
         """The transitions of a job that has, or just had, a process."""
         digest = self.digest
         if digest.summary is not None:

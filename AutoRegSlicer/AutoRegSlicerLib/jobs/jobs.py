@@ -17,7 +17,7 @@ from AutoRegLib.core.errors import AutoRegError, InputError
 from AutoRegLib.core.jobs import JobRequest, read_request, write_request
 from AutoRegLib.core.locks import process_mark
 from AutoRegLib.core.records import make_folder
-from AutoRegSlicerLib import environment as surroundings
+from AutoRegSlicerLib.environment import cleanEnvironment, slicerInterpreter
 from AutoRegSlicerLib.environment.probing import Environment
 from AutoRegSlicerLib.jobs import process, record
 from AutoRegSlicerLib.jobs.estimate import MemoryEstimate, estimate_memory
@@ -51,8 +51,8 @@ class Jobs:
 
     def setInterpreter(self, interpreter: str | Path | None, environment: Mapping[str, str] | None = None) -> None:
         """Use another Python for jobs started from now on (None: Slicer's own)."""
-        self.interpreter = str(interpreter) if interpreter else surroundings.slicerInterpreter()
-        given = surroundings.cleanEnvironment(interpreter) if environment is None else environment
+        self.interpreter = str(interpreter) if interpreter else slicerInterpreter()
+        given = cleanEnvironment(interpreter) if environment is None else environment
         self.environment = dict(given)
 
     def create(self, verb: str, title: str) -> Path:
@@ -157,7 +157,7 @@ class Jobs:
         for folder in record.job_folders(self.folder):
             if folder.name in self._jobs:
                 continue
-            with contextlib.suppress(AutoRegError):  # a folder that cannot be read is not ours to judge
+            with contextlib.suppress(AutoRegError):  # a folder that cannot be read is not ours to clear
                 job = Job(folder)
                 if job.state in (JobState.Done, JobState.Cancelled, JobState.Failed):
                     continue

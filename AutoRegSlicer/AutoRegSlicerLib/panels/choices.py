@@ -75,8 +75,8 @@ class SearchPreset(Enum):
         }[self.value]
 
 
-class Judge(Enum):
-    """What a search judges loss weights by; the value is the word of the command line."""
+class ValidationObjective(Enum):
+    """The validation objective of a search's loss weights; the value is the word of the command line."""
 
     Automatic = "auto"
     Labels = "labels"

@@ -176,7 +176,7 @@ def _first(answer: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Time for people: "40 s", "12 min", "3 h 20 min"."""
+    """Time in words: "40 s", "12 min", "3 h 20 min"."""
     if seconds < 90:
         return _("{n} s").format(n=round(seconds))
     minutes = round(seconds / 60)
@@ -185,7 +185,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes for people: "420 MB", "3.1 GB"."""
+    """Bytes in words: "420 MB", "3.1 GB"."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000 or unit == "GB":
             return f"{count:.0f} {unit}" if unit in ("B", "kB") or count >= 100 else f"{count:.1f} {unit}"

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from AutoRegSlicerLib.jobs.jobs import JobRequest, JobState, JobStatus
 from AutoRegSlicerLib.panels import qtbits, trials
-from AutoRegSlicerLib.panels.choices import NETWORKS, PRESET_MINUTES, Judge, SearchPreset
+from AutoRegSlicerLib.panels.choices import NETWORKS, PRESET_MINUTES, SearchPreset, ValidationObjective
 from AutoRegSlicerLib.panels.data import DataPanel
 from AutoRegSlicerLib.panels.session import Session
 from AutoRegSlicerLib.panels.start_models import StartModels
@@ -54,7 +54,7 @@ class SearchPanel:
             "cases show the same structures; leave it off for labels that some cases lack, such as a tumor."))
         ui.autoSearchButton.setText(_("Queue auto-search") if self.session.busy() else _("Auto-search"))
         self._advanced()
-        reasons = [*self.session.obstacles(), *self.data.blocking, *self._judgeMissing()]
+        reasons = [*self.session.obstacles(), *self.data.blocking, *self._validationMissing()]
         qtbits.offer(ui.autoSearchButton, reasons, _(
             "Search for the network and the loss that register these data best; nothing else has to be chosen."))
         qtbits.show(ui.searchMessageLabel, reasons[0] if reasons and self.data.cases.rows else "")
@@ -84,13 +84,14 @@ class SearchPanel:
             _("The operators and loss weights that the search starts from and has to beat."),
             _("No model of this network is installed: train or import one."))
 
-    def _judgeMissing(self) -> list[str]:
-        """Why the chosen judge cannot judge."""
-        judge = self.session.parameters.judge
-        if judge is Judge.Labels and not self.data.having("labels", "val"):
-            return [_("No validation case has labels to judge by: choose “Automatic” under Advanced, or add labels.")]
-        if judge is Judge.Landmarks and not self.data.having("landmarks", "val"):
-            return [_("No validation case has landmarks to judge by: choose “Automatic” under Advanced, or add "
+    def _validationMissing(self) -> list[str]:
+        """Why the chosen validation objective cannot be computed."""
+        objective = self.session.parameters.judge
+        if objective is ValidationObjective.Labels and not self.data.having("labels", "val"):
+            return [_("No validation case has labels to validate by: choose “Automatic” under Advanced, or add "
+                      "labels.")]
+        if objective is ValidationObjective.Landmarks and not self.data.having("landmarks", "val"):
+            return [_("No validation case has landmarks to validate by: choose “Automatic” under Advanced, or add "
                       "landmarks.")]
         return []
 

@@ -257,7 +257,7 @@ class Session:
 
 
 def describe(problem: Exception) -> tuple[str, str, str]:
-    """Code, sentence and next step of any failure, for people."""
+    """Code, sentence and next step of any failure, in words."""
     if isinstance(problem, AutoRegError):
         return problem.code, sentence(problem), problem.remedy
     return "error", f"{type(problem).__name__}: {problem}", _("Copy the diagnostics and report this.")

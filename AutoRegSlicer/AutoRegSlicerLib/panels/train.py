@@ -108,7 +108,7 @@ class TrainPanel:
                 self._plot(view, latest, update)
 
     def _plot(self, view: str, status: JobStatus, update: Any) -> None:
-        drawn = (status.folder, sum(map(len, status.metrics.values())), repr(status.trials))  # judged again: other Dice
+        drawn = (status.folder, sum(map(len, status.metrics.values())), repr(status.trials))  # scored again: other Dice
         if self._plotted.get(view) == drawn:
             return
         self._plotted[view] = drawn

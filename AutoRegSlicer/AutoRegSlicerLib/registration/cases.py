@@ -39,7 +39,7 @@ def splits(rows: Sequence[CaseRow], validationPercent: float) -> list[str]:
     free = [subject for subject in dict.fromkeys(row.subject for row in used) if subject not in fixed]
     wanted = round(len(free) * validationPercent / 100)
     if free and "val" not in fixed.values():
-        wanted = max(wanted, min(2, len(free) - 2))  # one pair between two people is the least to judge by
+        wanted = max(wanted, min(2, len(free) - 2))  # one pair between two subjects is the least to validate by
     wanted = max(0, min(wanted, len(free)))
     chosen = {free[int((number + 0.5) * len(free) / wanted)] for number in range(wanted)}
     drawn = {subject: "val" if subject in chosen else "train" for subject in free}
@@ -101,7 +101,7 @@ def checkCases(
                                     "subjects to val, or raise the validation percentage.", "validation"))
     labeled = sum(row.labels is not None for row in used)
     if used and not labeled:
-        messages.append(Message("no-labels", "No case has labels: networks are judged by image similarity alone.",
+        messages.append(Message("no-labels", "No case has labels: networks are validated by image similarity alone.",
                                 blocking=False))
     elif labeled < len(used):
         messages.append(Message("some-labels", counted(

@@ -175,11 +175,11 @@ def _folds(jacobian: Node, lattice: Lattice) -> Steps:
     world = volumes.inWorld(jacobian, slicer.vtkMRMLScene())
     image = orientedImage(volumes.ownLattice(world), folded(volumes.voxelsOf(world)).view(np.uint8))
     yield "folds"
-    turned = np.zeros(lattice.size[::-1], bool)
+    resampled = np.zeros(lattice.size[::-1], bool)
     for slab in slabs(lattice.size):
-        turned[slab] = imageVoxels(segmentations.moved(image, lattice, None, slab)) > 0
+        resampled[slab] = imageVoxels(segmentations.moved(image, lattice, None, slab)) > 0
         yield "folds"
-    return turned
+    return resampled
 
 
 def _volumes(node: Node, structures: list[Any], value: Any) -> Steps:

@@ -200,15 +200,15 @@ def foldCenters(jacobianNode: Node) -> list[tuple[float, float, float]]:
 
     Unit/Direction: mm RAS, world.
     """
-    turned = folded(volumes.voxelsOf(jacobianNode))
-    used = [np.flatnonzero(turned.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    folds = folded(volumes.voxelsOf(jacobianNode))
+    used = [np.flatnonzero(folds.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
     if not len(used[0]):
         return []
-    turned = turned[tuple(slice(int(u[0]), int(u[-1]) + 1) for u in used)]  # folds are few: the rest is not searched
+    folds = folds[tuple(slice(int(u[0]), int(u[-1]) + 1) for u in used)]  # folds are few: the rest is not searched
     import SimpleITK as sitk  # comes with Slicer; only needed here
 
     regions = sitk.GetArrayFromImage(sitk.RelabelComponent(sitk.ConnectedComponent(
-        sitk.GetImageFromArray(turned.astype(np.uint8)), True)))
+        sitk.GetImageFromArray(folds.astype(np.uint8)), True)))
     index = np.argwhere(regions > 0) + [u[0] for u in used]
     region = regions[regions > 0]
     order = np.argsort(region, kind="stable")

@@ -49,7 +49,7 @@ def matrixToWorld(transformNode: Node) -> np.ndarray:
 
 
 def warpToWorld(transformNode: Node, *, inverse: bool = False) -> Any:
-    """What the transform node does to points of a node put under it, in world; ``inverse``: the way back."""
+    """What the transform node does to points of a node put under it, in world; ``inverse``: what undoes it."""
     general = vtk.vtkGeneralTransform()
     if inverse:
         transformNode.GetTransformFromWorld(general)

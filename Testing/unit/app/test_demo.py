@@ -11,7 +11,7 @@ import pytest
 
 from AutoRegLib.app import demo, demo_figure
 from AutoRegLib.app.cli import main
-from AutoRegLib.app.synthetic_cohort import truth_between
+from AutoRegLib.app.synthetic_dataset import truth_between
 from AutoRegLib.core.errors import CancelledError
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.scenario import read_scenario
@@ -25,7 +25,7 @@ from AutoRegLib.registration.run import register
 
 
 @pytest.fixture(autouse=True)
-def few_people(monkeypatch: pytest.MonkeyPatch) -> None:
+def few_subjects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "SPLITS", (("train", 2), ("val", 1), ("test", 2)))
 
 
@@ -52,8 +52,8 @@ def templates(tmp_path: Path) -> dict[str, Path]:
     return files
 
 
-def test_cohort_is_a_scenario_with_its_truth(templates: dict[str, Path], tmp_path: Path) -> None:
-    path = demo.make_cohort(tmp_path / "data", templates, seed=0, monitor=Monitor())
+def test_dataset_is_a_scenario_with_its_truth(templates: dict[str, Path], tmp_path: Path) -> None:
+    path = demo.make_dataset(tmp_path / "data", templates, seed=0, monitor=Monitor())
     scenario = read_scenario(path)
     assert [len(scenario.split(name)) for name, _ in demo.SPLITS] == [count for _, count in demo.SPLITS]
     assert set(scenario.structures) == {2, 3, 16, 41, 42}  # the structures that are there, and large enough
@@ -69,13 +69,13 @@ def test_cohort_is_a_scenario_with_its_truth(templates: dict[str, Path], tmp_pat
     assert set(np.unique(own.array)) == {0, 2, 3, 16, 41, 42}
 
 
-def test_cohort_can_be_cancelled(templates: dict[str, Path], tmp_path: Path) -> None:
+def test_dataset_can_be_cancelled(templates: dict[str, Path], tmp_path: Path) -> None:
     class Impatient(Monitor):
         def wish(self) -> str:  # type: ignore[override]
             return "cancel"
 
     with pytest.raises(CancelledError):
-        demo.make_cohort(tmp_path / "data", templates, seed=0, monitor=Impatient())
+        demo.make_dataset(tmp_path / "data", templates, seed=0, monitor=Impatient())
     assert not (tmp_path / "data" / "scenario.json").exists()
 
 
@@ -108,7 +108,7 @@ def test_picture_shows_a_pair_with_its_distance_to_the_truth(
         report_figure(path, pair, field, volumes, report, **more)
 
     monkeypatch.setattr(demo_figure, "report_figure", note)
-    scenario = read_scenario(demo.make_cohort(tmp_path / "data", templates, seed=0, monitor=Monitor()))
+    scenario = read_scenario(demo.make_dataset(tmp_path / "data", templates, seed=0, monitor=Monitor()))
     fixed, moving = scenario.split("test")
     registered = register(None, fixed.image, moving.image, output=tmp_path / "pair", options=RegisterOptions(
         fixed_labels=fixed.labels, moving_labels=moving.labels, affine="none"))  # nothing is moved

@@ -1,4 +1,4 @@
-"""A scenario from a folder: the layouts that people have, splits by subject, and what was understood."""
+"""A scenario from a folder: the layouts in use, splits by subject, and what was understood."""
 
 from __future__ import annotations
 

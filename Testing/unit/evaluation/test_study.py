@@ -30,7 +30,7 @@ from AutoRegLib.evaluation.study_report import (
     table_lines,
 )
 from AutoRegLib.registration.metrics import peak_memory_bytes, reset_peak_memory
-from AutoRegLib.search.random_search import CANDIDATES, FACTOR, affordable, draw_candidates, judgements
+from AutoRegLib.search.random_search import CANDIDATES, FACTOR, affordable, draw_candidates, validations
 from AutoRegLib.search.successive_halving import by_hand
 
 
@@ -97,9 +97,9 @@ def test_random_candidates_differ_in_what_is_searched_only() -> None:
         assert recipe.genotype.deformation_half != ("conv3",) * 3
 
 
-def test_judging_never_takes_the_time_of_training() -> None:
-    assert [judgements(n) for n in (2, 3, 4, 16)] == [2, 6, 7, 16 + 9 + 6 + 4]
-    assert affordable(1400.0, 10.0) == CANDIDATES  # 35 judgements, 350 s: just a quarter
+def test_validation_never_takes_the_time_of_training() -> None:
+    assert [validations(n) for n in (2, 3, 4, 16)] == [2, 6, 7, 16 + 9 + 6 + 4]
+    assert affordable(1400.0, 10.0) == CANDIDATES  # 35 validations, 350 s: just a quarter
     assert affordable(1399.0, 10.0) == CANDIDATES - 1
     assert affordable(280.0, 10.0) == 4 and affordable(1.0, 10.0) == affordable(0.0, 10.0) == 2
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from AutoRegLib.fields.fold_repair import turned, unfold
+from AutoRegLib.fields.fold_repair import nearly_folded, repair_folds
 from AutoRegLib.fields.jacobian import jacobian_determinant
 from AutoRegLib.fields.prediction import integrate
 
@@ -21,7 +21,7 @@ def test_a_sharp_velocity_folds_and_is_unfolded_where_it_does(dims: int) -> None
     shape = tuple(2 * size - 1 for size in half)
     before = integrate(velocity, [2 * size for size in half], squarings=7)
     assert int((jacobian_determinant(before) <= 0).sum()) > 0
-    smoothed, displacement, count = unfold(velocity, shape, squarings=7)
+    smoothed, displacement, count = repair_folds(velocity, shape, squarings=7)
     assert count > 0
     assert displacement.shape == (1, dims, *shape)
     assert float(jacobian_determinant(displacement).min()) > 0.0
@@ -32,7 +32,7 @@ def test_a_sharp_velocity_folds_and_is_unfolded_where_it_does(dims: int) -> None
 
 def test_what_does_not_fold_stays_as_it_is() -> None:
     velocity = torch.full((1, 3, 8, 8, 8), 0.3)
-    smoothed, displacement, count = unfold(velocity, (16, 16, 16), squarings=5)
+    smoothed, displacement, count = repair_folds(velocity, (16, 16, 16), squarings=5)
     assert count == 0
     assert torch.equal(smoothed, velocity)
     assert float((displacement - integrate(velocity, (16, 16, 16), squarings=5)).abs().max()) == 0.0
@@ -43,4 +43,4 @@ def test_a_step_that_turns_back_counts_as_a_fold() -> None:
     field = torch.zeros(1, 2, 8, 8)
     field[:, 1, :, 4] = -1.5
     assert float(jacobian_determinant(field).min()) > 0
-    assert bool(turned(field)[0, 0, :, 3].all()) and int(turned(field).sum()) == 8
+    assert bool(nearly_folded(field)[0, 0, :, 3].all()) and int(nearly_folded(field).sum()) == 8

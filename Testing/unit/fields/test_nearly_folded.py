@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from AutoRegLib.bundle import ModelBundle
 from AutoRegLib.core.recipe import Preprocessing, Recipe
-from AutoRegLib.fields.fold_repair import turned
+from AutoRegLib.fields.fold_repair import nearly_folded
 from AutoRegLib.fields.jacobian import jacobian_determinant
 from AutoRegLib.fields.prediction import Prediction, integrate
 from AutoRegLib.imaging.geometry import Geometry
@@ -32,7 +32,7 @@ def test_nearly_folding_answers_are_smoothed() -> None:
 
     # the strongest velocity of this shape whose determinants are all above 0 on the network's own grid
     strength = max(s for s in np.arange(0.2, 3.0, 0.01).tolist() if float(jacobian_determinant(field(s)).min()) > 0)
-    assert bool(turned(field(strength)).any())
+    assert bool(nearly_folded(field(strength)).any())
 
     class Sharp(nn.Module):
         def forward(self, moving: Tensor, fixed: Tensor) -> Prediction:
@@ -44,5 +44,5 @@ def test_nearly_folding_answers_are_smoothed() -> None:
     found = register_volumes(model, image, image, affine="none")
     assert found.unfolded > 0
     displacement = torch.from_numpy(found.field.vectors[..., ::-1].copy()).movedim(-1, 0)[None]
-    assert not bool(turned(displacement).any())
+    assert not bool(nearly_folded(displacement).any())
     assert float((displacement - field(strength)).abs().max()) > 0.01

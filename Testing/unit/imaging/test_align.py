@@ -155,7 +155,7 @@ def test_refusals() -> None:
 
 
 @pytest.mark.slow
-def test_hippocampi_of_different_people(data_folder: Path) -> None:
+def test_hippocampi_of_different_subjects(data_folder: Path) -> None:
     """Dice of two structures rises from about 0.45 (headers) to at least 0.64 on these pairs."""
     scenario = read_scenario(data_folder / "hippocampus_mr" / "scenario.json")
     before, after = [], []

@@ -34,9 +34,9 @@ def test_labels_keep_their_values_in_training(code: int, tmp_path: Path) -> None
         write_volume(replace(labels, array=renamed), tmp_path / case["labels"])
     facts["structures"] = {str(code): "core"}
     path.write_text(json.dumps(facts))
-    cohort = prepare(read_scenario(path), RECIPE, ["train"])
-    assert cohort.structures == (code,)
-    for labels in cohort.labels.values():
+    dataset = prepare(read_scenario(path), RECIPE, ["train"])
+    assert dataset.structures == (code,)
+    for labels in dataset.labels.values():
         assert set(labels.unique().tolist()) == {0, code}
         assert labels.dtype == (torch.int16 if code <= 32767 else torch.int32)
 

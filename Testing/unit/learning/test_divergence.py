@@ -55,11 +55,11 @@ def test_training_survives_weights_that_explode(tmp_path: Path, monkeypatch: pyt
     scenario = read_scenario(make_scenario(tmp_path / "data"))
     plain, step_of = Listener(), module.train_step
 
-    def explode(recipe: Any, cohort: Any, network: Any, optimiser: Any, *, step: int, **rest: Any) -> Any:
+    def explode(recipe: Any, dataset: Any, network: Any, optimiser: Any, *, step: int, **rest: Any) -> Any:
         if step == 40:
             with torch.no_grad():  # everything is pushed out of view
                 network.head_half.bias += 60.0
-        return step_of(recipe, cohort, network, optimiser, step=step, **rest)
+        return step_of(recipe, dataset, network, optimiser, step=step, **rest)
 
     monkeypatch.setattr(module, "train_step", explode)
     bundle = module.train(RECIPE, scenario, output=tmp_path / "model", monitor=plain)

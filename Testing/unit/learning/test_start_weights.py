@@ -60,7 +60,7 @@ def test_training_starts_from_the_weights_of_an_installed_model(train: Train, mo
     assert made.provenance["start"]["model"] == "older" and len(made.provenance["start"]["weights_sha256"]) == 64
     assert "older" in (tmp_path / "new" / "card.md").read_text()
     steps = [line.split(",")[0] for line in (tmp_path / "new" / "history.csv").read_text().splitlines()]
-    assert steps[:2] == ["step", "0"]  # the start is judged too
+    assert steps[:2] == ["step", "0"]  # the start is validated too
 
 
 def test_training_tries_refinements_and_registering_uses_the_one_that_validation_liked(

@@ -46,7 +46,7 @@ def test_refusals() -> None:
         soft_dice(torch.zeros(1, 2, 4), torch.zeros(1, 3, 4))
 
 
-def test_judging_by_labels_does_not_favour_standing_still() -> None:
+def test_validation_by_labels_does_not_favour_standing_still() -> None:
     """A stripe two voxels thick, moved by part of a voxel: its nearest voxels fit, the warped map is blurred."""
     moving, fixed = torch.zeros(1, 1, 8, 8, 8, dtype=torch.int16), torch.zeros(1, 1, 8, 8, 8, dtype=torch.int16)
     moving[..., 2:4], fixed[..., 3:5] = 3, 3

@@ -148,7 +148,7 @@ def test_folds_the_loss_allows_are_smoothed_away() -> None:
 
 
 def test_the_stopping_rule() -> None:
-    assert not converged([1.0] * 5, window=3, tolerance=0.01)  # too few to judge
+    assert not converged([1.0] * 5, window=3, tolerance=0.01)  # too few to tell
     assert converged([1.0] * 6, window=3, tolerance=0.01)
     assert not converged([1.0, 0.9, 0.8, 0.7, 0.6, 0.5], window=3, tolerance=0.01)
     assert converged([1.0, 0.999, 0.998, 0.997, 0.996, 0.995], window=3, tolerance=0.01)

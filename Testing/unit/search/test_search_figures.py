@@ -1,4 +1,4 @@
-"""The pictures of a search say what judged it, and show the weights that were searched."""
+"""The pictures of a search name its validation objective, and show the weights that were searched."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import pytest
 from matplotlib.figure import Figure
 
 from AutoRegLib.search.card import found_gain
-from AutoRegLib.search.figures import JUDGED, _weights
+from AutoRegLib.search.figures import VALIDATION_TITLES, _weights
 
 
-@pytest.mark.parametrize("judge", list(JUDGED))
-def test_the_axis_names_what_judged_the_loss_weights(judge: str) -> None:
-    rows = [{"judge": judge, "step": step, "smoothness": 1.0 + step, "upper_loss": 0.5} for step in (20, 40)]
+@pytest.mark.parametrize("validation", list(VALIDATION_TITLES))
+def test_the_axis_names_the_validation_objective(validation: str) -> None:
+    rows = [{"judge": validation, "step": step, "smoothness": 1.0 + step, "upper_loss": 0.5} for step in (20, 40)]
     left, right = _weights(rows, Figure).axes
-    assert right.get_ylabel() == JUDGED[judge]
+    assert right.get_ylabel() == VALIDATION_TITLES[validation]
     assert [text.get_text() for text in left.get_legend().get_texts()] == ["smoothness"]
 
 

@@ -1,4 +1,4 @@
-"""Who is nominated for the finals of a search, who goes on, and when the start is replaced."""
+"""Which candidates are proposed for the finals of a search, who goes on, and when the start is replaced."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from AutoRegLib.search.successive_halving import (
     _winner,
     affordable,
     by_hand,
-    nominate,
+    propose_candidates,
 )
 from AutoRegLib.search.upper_variables import UPPERS, searched_weights
 
@@ -30,14 +30,14 @@ START = Recipe()
 FOUND = replace(START, genotype=Genotype.uniform("sep5"), loss_weights=LossWeights(smoothness=3.0))
 
 
-def test_nominations_are_the_start_the_whole_leaner_ones_and_the_surest_parts() -> None:
+def test_candidates_are_the_start_the_whole_leaner_ones_and_the_surest_parts() -> None:
     shares = {cell: torch.full((3, 8), 0.1) for cell in CELLS}
     for rows in shares.values():
         rows[:, OPERATORS.index("sep5")] = 0.2
         rows[:, OPERATORS.index("dil7")] = 0.15
     shares["feature_quarter"][1, OPERATORS.index("sep5")] = 0.5
     work = count_candidates(START)
-    named = dict(nominate(START, FOUND, uppers=EVERY, shares=shares, work=work))
+    named = dict(propose_candidates(START, FOUND, uppers=EVERY, shares=shares, work=work))
     assert list(named)[:8] == ["start", "found", *PLAINER, "found loss weights on one similarity",
                                "found at half the work", "found loss weights", "found architecture"]
     assert named[PLAINER[0]] == replace(START, loss_weights=LossWeights(similarity_mix=1.0))
@@ -51,7 +51,8 @@ def test_nominations_are_the_start_the_whole_leaner_ones_and_the_surest_parts() 
     assert named["surest edge"].genotype == replace(Genotype(), feature_quarter=("conv3", "sep5", "conv3"))
     assert named["surest edge"].loss_weights == START.loss_weights
     settled = replace(START, loss_weights=LossWeights(similarity_mix=0.0, half_scale=0.0, quarter_scale=0.0))
-    assert [name for name, _ in nominate(settled, settled, uppers=EVERY)] == ["start", RICHER], "no recipe twice"
+    again = propose_candidates(settled, settled, uppers=EVERY)
+    assert [name for name, _ in again] == ["start", RICHER], "no recipe twice"
     assert by_hand(settled, EVERY)[1][1].loss_weights == LossWeights(), "a plain start can still win it all back"
 
 
@@ -59,7 +60,7 @@ def test_finalists_change_what_is_searched_only() -> None:
     """A search of the feature cells is not won by another loss, nor by other deformation cells."""
     found = replace(START, genotype=replace(Genotype(), feature_half=("sep5",) * 3))
     shares = {cell: torch.full((3, 8), 0.125) for cell in CELLS[:2]}
-    named = nominate(START, found, uppers={"feature"}, shares=shares, work=count_candidates(START))
+    named = propose_candidates(START, found, uppers={"feature"}, shares=shares, work=count_candidates(START))
     assert [name for name, _ in named][:2] == ["start", "found"]
     for name, recipe in named:
         assert recipe.loss_weights == START.loss_weights, name
@@ -89,33 +90,33 @@ def test_a_short_search_has_fewer_finalists() -> None:
     assert affordable(6, seconds=1.0, step=0.5) == 2
 
 
-def player(name: str, scores: list[float], rounds: int = 1) -> Finalist:
+def finalist(name: str, scores: list[float], rounds: int = 1) -> Finalist:
     nothing: Any = None
     return Finalist(name, START, nothing, nothing, {}, scores=scores, rounds=rounds)
 
 
 def test_the_better_half_goes_on_and_always_the_start() -> None:
-    players = [player("start", [0.1]), player("a", [0.4]), player("b", [0.3]), player("c", [0.2])]
-    assert _better_half(players, [0, 1, 2, 3]) == [0, 1, 2]
-    assert _better_half(players, [0, 1, 2]) == [0, 1, 2]
-    assert _better_half(players, [0, 2]) == [0, 2]
+    finalists = [finalist("start", [0.1]), finalist("a", [0.4]), finalist("b", [0.3]), finalist("c", [0.2])]
+    assert _better_half(finalists, [0, 1, 2, 3]) == [0, 1, 2]
+    assert _better_half(finalists, [0, 1, 2]) == [0, 1, 2]
+    assert _better_half(finalists, [0, 2]) == [0, 2]
 
 
 def test_the_start_is_replaced_only_for_a_gain_beyond_its_error() -> None:
-    start = player("start", [0.70, 0.72, 0.74])
-    lucky = player("lucky", [0.90, 0.62, 0.66])  # mean gain 0.007, standard error 0.1
-    better = player("better", [0.72, 0.73, 0.76])  # mean gain 0.017, standard error 0.003
+    start = finalist("start", [0.70, 0.72, 0.74])
+    lucky = finalist("lucky", [0.90, 0.62, 0.66])  # mean gain 0.007, standard error 0.1
+    better = finalist("better", [0.72, 0.73, 0.76])  # mean gain 0.017, standard error 0.003
     untrained = [0.60, 0.62, 0.61]
     assert _winner([start, lucky], untrained).name == "start"
     assert _winner([start, better], untrained).name == "better"
     assert _winner([start, better], [0.72, 0.73, 0.76]).name == "start", "it has learnt nothing yet"
     for name in PLAINER:
-        plainer = player(name, [0.71, 0.71, 0.75])  # mean gain 0.003, standard error 0.007
+        plainer = finalist(name, [0.71, 0.71, 0.75])  # mean gain 0.003, standard error 0.007
         assert _winner([start, plainer], untrained).name == name, "as good, and less to compute"
         assert _winner([start, lucky, plainer], untrained).name == name
-        assert _winner([start, player(name, [0.71, 0.71, 0.73])], untrained).name == "start"
+        assert _winner([start, finalist(name, [0.71, 0.71, 0.73])], untrained).name == "start"
     assert _winner([replace_rounds(start, 2), better], untrained).name == "start", "trained for less than the start"
 
 
-def replace_rounds(finalist: Finalist, rounds: int) -> Finalist:
-    return player(finalist.name, finalist.scores, rounds)
+def replace_rounds(one: Finalist, rounds: int) -> Finalist:
+    return finalist(one.name, one.scores, rounds)

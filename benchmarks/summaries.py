@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean, median
 
-from benchmarks.contenders import CONTENDERS
+from benchmarks.methods import METHODS
 from benchmarks.tables import Row, markdown
 
 _TIMES = {
@@ -39,9 +39,9 @@ def lines(rows: Sequence[Row]) -> str:
 
 
 def _common(rows: Sequence[Row], first: str, second: str) -> list[tuple[Row, Row]]:
-    """Rows of two contenders for the same pairs."""
+    """Rows of two methods for the same pairs."""
     def by_pair(name: str) -> dict[tuple[str, str, str], Row]:
-        title = CONTENDERS[name].title
+        title = METHODS[name].title
         return {(row["scenario"], row["fixed"], row["moving"]): row
                 for row in rows if row["method"] == title and "error" not in row}
 

@@ -1,4 +1,4 @@
-"""What judges lambda: labels, landmarks or the images alone, as the data allow."""
+"""The validation objective of lambda: labels, landmarks or the images alone, as the data allow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from AutoRegLib.core.recipe import Network, Preprocessing, Recipe, Search, Stage
 from AutoRegLib.core.scenario import Case, Scenario, read_scenario, write_scenario
 from AutoRegLib.fields.prediction import Prediction
 from AutoRegLib.imaging.points import write_points
-from AutoRegLib.learning.data import choose_judge, coarser, prepare
+from AutoRegLib.learning.data import choose_validation, coarser, prepare
 from AutoRegLib.losses.objective import landmark_error
 from AutoRegLib.search.search import search
 
@@ -52,10 +52,10 @@ RECIPE = Recipe(
 
 
 def test_landmarks_reach_the_grid_and_their_error_is_in_mm(tmp_path: Path) -> None:
-    cohort = prepare(make(tmp_path / "data", landmarks=True), RECIPE, ("train", "val"))
-    assert choose_judge(cohort) == "landmarks"
-    pair = cohort.pairs["val"][0]
-    batch = cohort.batch([pair])
+    dataset = prepare(make(tmp_path / "data", landmarks=True), RECIPE, ("train", "val"))
+    assert choose_validation(dataset) == "landmarks"
+    pair = dataset.pairs["val"][0]
+    batch = dataset.batch([pair])
     assert batch.landmarks is not None
     (moving, fixed), = batch.landmarks
     assert moving.shape == (1, 3), "only the landmark that both have"
@@ -75,10 +75,10 @@ def test_landmarks_reach_the_grid_and_their_error_is_in_mm(tmp_path: Path) -> No
     assert torch.allclose(half.landmarks[0][0] * 2 + 0.5, moving)
 
 
-@pytest.mark.parametrize(("landmarks", "judge"), [(True, "landmarks"), (False, "unsupervised")])
-def test_a_scenario_without_labels_searches_lambda(landmarks: bool, judge: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("landmarks", "validation"), [(True, "landmarks"), (False, "unsupervised")])
+def test_a_scenario_without_labels_searches_lambda(landmarks: bool, validation: str, tmp_path: Path) -> None:
     scenario = make(tmp_path / "data", landmarks=landmarks)
-    assert choose_judge(prepare(scenario, RECIPE, ("val",))) == judge
+    assert choose_validation(prepare(scenario, RECIPE, ("val",))) == validation
     search(RECIPE, scenario, output=tmp_path / "out")
     lines = (tmp_path / "out" / "history.csv").read_text().splitlines()
     names = lines[0].split(",")

@@ -1,7 +1,7 @@
 """How good a result on files is: Dice of the carried labels, folds of the field. A process of its own.
 
-``python -m benchmarks.judge --fixed-labels F --moving-labels M --warped-labels W [--field U] --structures 2 3``
-prints one JSON object. The same measures for every contender, whatever it says of itself.
+``python -m benchmarks.score --fixed-labels F --moving-labels M --warped-labels W [--field U] --structures 2 3``
+prints one JSON object. The same measures for every method, whatever it says of itself.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def overlap(fixed: Volume, other: Volume, structures: list[int]) -> float:
     return fmean(dice(fixed, other, structures).values())
 
 
-def judge(
+def score(
     fixed_labels: Path, moving_labels: Path, warped_labels: Path, field: Path | None, structures: list[int]
 ) -> dict[str, float]:
     """Dice before and after; ``folds``, ``jacobian_min`` where there is a field."""
@@ -33,7 +33,7 @@ def judge(
     }
     if field is not None and field.is_file():
         displacement = read_displacement(field)
-        if displacement.geometry.size != fixed.geometry.size:  # a coarser lattice is judged where the labels are
+        if displacement.geometry.size != fixed.geometry.size:  # a coarser lattice is measured where the labels are
             displacement = from_transform(displacement.to_transform(), fixed.geometry)
         measures = fold_measures(jacobian_determinant(displacement))
         found |= {name: measures[name] for name in ("folds", "jacobian_min", "log_jacobian_std") if name in measures}
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--field", type=Path)
     parser.add_argument("--structures", type=int, nargs="+", required=True)
     given = parser.parse_args()
-    print(json.dumps(judge(
+    print(json.dumps(score(
         given.fixed_labels, given.moving_labels, given.warped_labels, given.field, given.structures)))
 
 

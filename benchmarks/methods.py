@@ -14,7 +14,7 @@ NIFTYREG = Needs(("niftyreg",))
 
 
 @dataclass(frozen=True)
-class Contender:
+class Method:
     """``script``: the file in ``peers``; empty for our own command line with ``options``."""
 
     title: str
@@ -32,17 +32,17 @@ class Contender:
 
 REFINE = ("--model", "none", "--refine", "auto")
 
-CONTENDERS: dict[str, Contender] = {
-    "autoreg-refine": Contender("AutoReg, refinement alone", False, options=(*REFINE, "--affine", "none")),
-    "autoreg-affine-refine": Contender("AutoReg, affine + refinement alone", True, options=REFINE),
-    "autoreg-network": Contender(
+METHODS: dict[str, Method] = {
+    "autoreg-refine": Method("AutoReg, refinement alone", False, options=(*REFINE, "--affine", "none")),
+    "autoreg-affine-refine": Method("AutoReg, affine + refinement alone", True, options=REFINE),
+    "autoreg-network": Method(
         "AutoReg, affine + network, no refinement, all outputs and the inverse", True,
         options=("--model", "{bundle}", "--refine", "0", "--inverse")),
-    "fireants": Contender("FireANTs greedy, half resolution", False, "fireants", FIREANTS, "fireants_greedy.py"),
-    "convexadam": Contender("convexAdam (MIND), defaults", False, "convexadam", CONVEX, "convex_adam.py"),
-    "ants-synonly": Contender("ANTs SyN, deformable stage alone", False, "ants", ANTS, "ants_syn.py"),
-    "ants-syn": Contender("ANTs SyN, default preset (affine + SyN)", True, "ants", ANTS, "ants_syn.py"),
-    "elastix-bspline": Contender("elastix B-spline alone", False, "elastix", ELASTIX, "elastix_bspline.py"),
-    "elastix": Contender("elastix, affine + B-spline", True, "elastix", ELASTIX, "elastix_bspline.py"),
-    "niftyreg": Contender("NiftyReg reg_f3d, defaults", False, "niftyreg", NIFTYREG, "niftyreg_f3d.py"),
+    "fireants": Method("FireANTs greedy, half resolution", False, "fireants", FIREANTS, "fireants_greedy.py"),
+    "convexadam": Method("convexAdam (MIND), defaults", False, "convexadam", CONVEX, "convex_adam.py"),
+    "ants-synonly": Method("ANTs SyN, deformable stage alone", False, "ants", ANTS, "ants_syn.py"),
+    "ants-syn": Method("ANTs SyN, default preset (affine + SyN)", True, "ants", ANTS, "ants_syn.py"),
+    "elastix-bspline": Method("elastix B-spline alone", False, "elastix", ELASTIX, "elastix_bspline.py"),
+    "elastix": Method("elastix, affine + B-spline", True, "elastix", ELASTIX, "elastix_bspline.py"),
+    "niftyreg": Method("NiftyReg reg_f3d, defaults", False, "niftyreg", NIFTYREG, "niftyreg_f3d.py"),
 }

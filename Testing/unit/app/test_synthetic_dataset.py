@@ -1,4 +1,4 @@
-"""The demo's people: their true maps really carry one onto the other."""
+"""The demo's subjects: their true maps really carry one onto the other."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from AutoRegLib.app.synthetic_cohort import Subject, make_subject, make_template, smooth_noise, truth_between
+from AutoRegLib.app.synthetic_dataset import Subject, make_subject, make_template, smooth_noise, truth_between
 from AutoRegLib.imaging.displacement import DisplacementField, jacobian_determinant
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.volume import Volume, resample
@@ -17,8 +17,8 @@ GRID = Geometry((36, 40, 32), (SPACING,) * 3, (-70.0, -78.0, -62.0), tuple(np.ey
 
 
 @pytest.fixture(scope="module")
-def people() -> list[Subject]:
-    """Two people from a phantom of four blobs, on a template grid with other axes than theirs."""
+def subjects() -> list[Subject]:
+    """Two subjects from a phantom of four blobs, on a template grid with other axes than theirs."""
     direction = (-1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, -1.0, 0.0)
     own = Geometry((76, 70, 80), (2.0,) * 3, (75.0, -70.0, 69.0), direction)
     at = coordinates(own).reshape(*own.shape, 3)
@@ -33,8 +33,8 @@ def people() -> list[Subject]:
     return [make_subject(template, GRID, seed=seed) for seed in (1, 2)]
 
 
-def test_truth_carries_moving_onto_fixed(people: list[Subject]) -> None:
-    fixed, moving = people
+def test_truth_carries_moving_onto_fixed(subjects: list[Subject]) -> None:
+    fixed, moving = subjects
     truth = truth_between(fixed.to_template, moving.to_template)
     before = dice(fixed.labels, moving.labels, (1, 2, 3))
     after = dice(fixed.labels, resample(moving.labels, GRID, truth.to_transform()), (1, 2, 3))
@@ -46,8 +46,8 @@ def test_truth_carries_moving_onto_fixed(people: list[Subject]) -> None:
         assert wrong[code] < before[code]
 
 
-def test_truth_meets_in_the_template(people: list[Subject]) -> None:
-    fixed, moving = (person.to_template for person in people)
+def test_truth_meets_in_the_template(subjects: list[Subject]) -> None:
+    fixed, moving = (person.to_template for person in subjects)
     points = coordinates(GRID).reshape(-1, 3)
     inner = points[(np.abs(points - GRID.centre) < 45).all(axis=1)]
     there = truth_between(fixed, moving).warp_points(inner)
@@ -64,13 +64,13 @@ def test_truth_of_translations_by_hand() -> None:
     assert np.abs(truth.vectors - np.float32((2, -2, -1))).max() < 1e-4
 
 
-def test_people_are_plausible_and_reproducible(people: list[Subject]) -> None:
-    for person in people:
+def test_subjects_are_plausible_and_reproducible(subjects: list[Subject]) -> None:
+    for person in subjects:
         assert jacobian_determinant(person.to_template).array.min() > 0
         size = np.linalg.norm(person.to_template.vectors, axis=-1)
         assert 2.0 < size.max() < 20.0
         assert set(np.unique(person.labels.array)) == {0, 1, 2, 3}
-    assert np.abs(people[0].image.array - people[1].image.array).max() > 100
+    assert np.abs(subjects[0].image.array - subjects[1].image.array).max() > 100
 
 
 def test_noise_has_unit_size_and_the_asked_smoothness() -> None:

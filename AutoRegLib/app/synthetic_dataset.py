@@ -1,4 +1,4 @@
-"""A cohort with known truth: one labelled brain, bent by known random diffeomorphisms, as images and as maps."""
+"""A dataset with known truth: one labelled brain, bent by known random diffeomorphisms, as images and as maps."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def make_subject(template: Template, grid: Geometry, *, seed: int) -> Subject:
 
 
 def truth_between(fixed: DisplacementField, moving: DisplacementField) -> DisplacementField:
-    """The true displacement of a pair from the two people's maps to the template, on their common grid.
+    """The true displacement of a pair from the two subjects' maps to the template, on their common grid.
 
     The moving point y belongs to the fixed point x when both have the same place in the template:
     ``y + moving(y) = x + fixed(x)``, solved by fixed point for ``y = x + u(x)``.

@@ -1,4 +1,4 @@
-"""What SimpleITK says about the same nodes and files: the judge of the geometry tests."""
+"""What SimpleITK says about the same nodes and files: the oracle of the geometry tests."""
 
 from __future__ import annotations
 
