@@ -73,4 +73,4 @@ def preset_recipe(
         ),
         seed=seed,
     )
-    return with_own_loss(recipe) if network == "multiprop" else recipe
+    return with_own_loss(recipe)

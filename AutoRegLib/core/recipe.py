@@ -39,7 +39,7 @@ class LossWeights:
     # of MultiPropReg (docs/method.md, section 2); 0: not computed. The last three count each scale by its weight above
     eighth_scale: float = _weight(0.0, "eighth scale", coarse=3)
     sixteenth_scale: float = _weight(0.0, "sixteenth scale", coarse=4)
-    kl: float = _weight(0.0, "KL divergence", coarse=1, random=True)
+    kl: float = _weight(0.0, "KL divergence", random=True)
     scale_smoothness: float = _weight(0.0, "smoothness of the scales", coarse=1)
     scale_folds: float = _weight(0.0, "folds of the scales", coarse=1)
 
@@ -51,8 +51,8 @@ class LossWeights:
                                  expected="0 to 1" if share else ">= 0", got=value)
 
     def at_full_scale(self) -> LossWeights:
-        """The same without the comparisons at coarser scales, which are then not computed at all."""
-        return replace(self, **{name: 0.0 for name, facts in WEIGHTS.items() if facts["coarse"]})
+        """The same without coarser scales and what is random, neither of which a refined answer has."""
+        return replace(self, **{name: 0.0 for name, facts in WEIGHTS.items() if facts["coarse"] or facts["random"]})
 
     def on_one_similarity(self) -> LossWeights:
         """The same with the similarity that the mix favors alone; the other is then not computed at all."""
@@ -61,7 +61,7 @@ class LossWeights:
     def words(self) -> str:
         """The weights in words, as in a card."""
         return ", ".join(f"{facts['title']} {getattr(self, name):.3g}" for name, facts in WEIGHTS.items()
-                         if facts["coarse"] < 1 or getattr(self, name) > 0.0)
+                         if not (facts["coarse"] or facts["random"]) or getattr(self, name) > 0.0)
 
 
 #: name of every searched weight -> its facts (see :func:`_weight`)
@@ -72,7 +72,8 @@ WEIGHTS: dict[str, Mapping[str, Any]] = {f.name: f.metadata for f in fields(Loss
 class Objective:
     """The parts of the loss that are chosen, not searched."""
 
-    windows: tuple[int, int, int] = within((9, 7, 5), 1, 99)  # LNCC windows at scales 1, 1/2, 1/4 (voxels)
+    data_term: Literal["lncc", "mse", "nmi", "local_nmi"] = "lncc"  # what similarity_mix mixes with MIND
+    windows: tuple[int, int, int] = within((9, 7, 5), 1, 99)  # of LNCC and local NMI at scales 1, 1/2, 1/4 (voxels)
     regularise: Literal["displacement", "velocity"] = "displacement"
     fold_weight: float = within(10.0, 0, 1e9)  # of mean(relu(-det J)) in the training; like LNCC a mean over voxels
     label_weight: float = within(0.0, 0, 1e9)  # auxiliary soft Dice on training labels; 0 = labels unused in training
@@ -208,27 +209,29 @@ class Recipe:
 
 
 def with_own_loss(recipe: Recipe) -> Recipe:
-    """VoxelMorph and MultiPropReg with their own losses; other networks as they are.
+    """The network's own loss where its paper has one; other networks as they are.
 
+    Each compares by its paper's data term, or between contrasts, where the recipe's mix favors it, by MIND.
     VoxelMorph: LNCC of one window and smoothness of its field alone (Balakrishnan et al., IEEE TMI 38 (2019), Eq. 6).
+    VoxelMorph-diff: squared differences and KL divergence, at the noise 0.02 and precision 10 of its release.
     MultiPropReg: LNCC, smoothness, folds and KL divergence at all its scales, validated
-    without labels (docs/method.md, section 2).
+    without labels (docs/method.md, sections 2 and 3).
     """
-    if recipe.network.name == "multiprop":
-        mix = recipe.loss_weights.on_one_similarity().similarity_mix
-        weights = LossWeights(similarity_mix=mix, eighth_scale=0.04, sixteenth_scale=0.02, kl=0.01,
-                              scale_smoothness=1.5, scale_folds=10.0)
+    name = recipe.network.name
+    own = LossWeights(similarity_mix=recipe.loss_weights.on_one_similarity().similarity_mix, smoothness=1.5)
+    if name == "multiprop":
+        weights = replace(own, eighth_scale=0.04, sixteenth_scale=0.02, kl=0.01, scale_smoothness=1.5, scale_folds=10.0)
         stages = tuple(replace(s, judge="unsupervised") if s.upper == "lambda" else s for s in recipe.search.stages)
         return replace(recipe, loss_weights=contained_weights(replace(recipe, loss_weights=weights)),
                        search=replace(recipe.search, stages=stages))
-    if not recipe.network.name.startswith("voxelmorph"):
+    if not name.startswith("voxelmorph"):
         return recipe
-    smoothed: Literal["velocity", "displacement"] = (
-        "velocity" if recipe.network.name.endswith("diff") else "displacement")
-    return replace(
-        recipe, loss_weights=LossWeights(similarity_mix=1.0, smoothness=1.5).at_full_scale(),
-        objective=replace(recipe.objective, regularise=smoothed, fold_weight=0.0),
-    )
+    own = own.at_full_scale()
+    objective = replace(recipe.objective, fold_weight=0.0, regularise="velocity" if "diff" in name else "displacement")
+    if name == "voxelmorph_diff":
+        own = replace(own, smoothness=0.002 * recipe.spatial_dims**2, kl=0.0004 * recipe.spatial_dims)
+        objective = replace(objective, data_term="mse")
+    return replace(recipe, loss_weights=own, objective=objective)
 
 
 def contained_weights(recipe: Recipe) -> LossWeights:

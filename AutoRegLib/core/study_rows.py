@@ -59,8 +59,10 @@ ROWS: dict[str, Row] = {row.name: row for row in (
     # VM-2: its size is the one of Table VIII (1.146 MB)
     Row("voxelmorph2", "VoxelMorph's VM-2 with its own loss: LNCC and smoothness", network="voxelmorph2"),
     Row("voxelmorph2-loss-weights", "VM-2, its smoothness searched", network="voxelmorph2", searched=("lambda",)),
-    Row("voxelmorph-diff", "diffeomorphic VoxelMorph, deterministic, with LNCC and smoothness of the velocity",
+    Row("voxelmorph-diff", "VoxelMorph-diff with its own loss: squared differences and KL divergence",
         network="voxelmorph_diff"),
+    Row("voxelmorph-diff-deterministic", "VoxelMorph-diff, not random, with LNCC and smoothness of the velocity",
+        network="voxelmorph_diff_deterministic"),
     Row("multiprop", "MultiPropReg, its own loss", network="multiprop"),
 )}
 
@@ -88,6 +90,7 @@ TABLES: dict[str, Table] = {
     )),
     "networks": Table("Networks (Tables VI, VIII and IX)", (
         ("VM-2", "voxelmorph2"), ("VM-diff", "voxelmorph-diff"),
+        ("VM-diff, not random", "voxelmorph-diff-deterministic"),
         ("MultiPropReg", "multiprop"), ("Manual-Medium", "manual-medium"),
         ("AutoReg", "autoreg"),
     )),

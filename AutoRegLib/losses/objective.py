@@ -21,9 +21,11 @@ from AutoRegLib.fields.warp import sample_at, warp
 from AutoRegLib.losses.dice import one_hot, soft_dice
 from AutoRegLib.losses.diffusion import diffusion
 from AutoRegLib.losses.folding import fold_penalty
-from AutoRegLib.losses.kl import kl_divergence
+from AutoRegLib.losses.kl import kl_divergence, velocity_spread
 from AutoRegLib.losses.lncc import lncc_loss
 from AutoRegLib.losses.mind import mind_loss
+from AutoRegLib.losses.mse import mse_loss
+from AutoRegLib.losses.nmi import nmi_loss
 
 Weights = Mapping[str, Tensor | float]
 Landmarks = Sequence[tuple[Tensor, Tensor]]  # per pair (moving, fixed), each (points, d) voxels, axes (z, y, x)
@@ -63,16 +65,27 @@ def as_weights(record: LossWeights) -> Weights:
     return asdict(record)
 
 
-def similarity(
-    warped: Tensor, fixed: Tensor, *, mix: Tensor | float, window: int, mask: Tensor | None = None
-) -> Tensor:
-    """``mix * LNCC + (1 - mix) * MIND``; a part whose plain-number weight is 0 is skipped. Shape: scalar.
+#: what compares two images beside MIND, by its name in the recipe: of (fixed, warped, window in voxels, mask)
+DATA_TERMS: dict[str, Callable[[Tensor, Tensor, int, Tensor | None], Tensor]] = {
+    "lncc": lambda fixed, warped, window, mask: lncc_loss(fixed, warped, window=window, mask=mask),
+    "mse": lambda fixed, warped, window, mask: mse_loss(fixed, warped, mask=mask),
+    "nmi": lambda fixed, warped, window, mask: nmi_loss(fixed, warped, mask=mask),
+    "local_nmi": lambda fixed, warped, window, mask: nmi_loss(fixed, warped, bins=16, block=window, mask=mask),
+}
 
-    ``mask``: weights (B or 1, 1, *spatial) of the mean over voxels, in both parts.
+
+def similarity(
+    warped: Tensor, fixed: Tensor, *, mix: Tensor | float, window: int, mask: Tensor | None = None,
+    data_term: str = "lncc",
+) -> Tensor:
+    """``mix * data term + (1 - mix) * MIND``; a part whose plain-number weight is 0 is skipped. Shape: scalar.
+
+    ``mask``: weights (B or 1, 1, *spatial) of the mean over voxels, in both parts. ``data_term``: LNCC, or another one
+    of :data:`DATA_TERMS`.
     """
     total = fixed.new_zeros(())
     if not isinstance(mix, float) or mix > 0.0:
-        total = total + mix * lncc_loss(fixed, warped, window=window, mask=mask)
+        total = total + mix * DATA_TERMS[data_term](fixed, warped, window, mask)
     if not isinstance(mix, float) or mix < 1.0:
         total = total + (1.0 - mix) * mind_loss(warped, fixed, mask=mask)
     return total
@@ -101,21 +114,35 @@ def _similarity_at(scale: int) -> Callable[[Compared], Tensor | None]:
             moving, fixed = (_pooled(image, displacement, 2**scale) for image in (moving, fixed))
         windows = seen.objective.windows
         window = windows[scale] if scale < len(windows) else max(windows[-1] - 2, 3)
-        return similarity(warp(moving, displacement), fixed, mix=seen.weights["similarity_mix"], window=window)
+        return similarity(warp(moving, displacement), fixed, mix=seen.weights["similarity_mix"], window=window,
+                          data_term=seen.objective.data_term)
 
     return term
 
 
 def _smoothness(seen: Compared) -> Tensor:
-    velocity = seen.prediction.velocity if seen.objective.regularise == "velocity" else None
-    return diffusion(seen.prediction.displacement if velocity is None else velocity)
+    answer = seen.prediction
+    if seen.objective.regularise == "displacement" or answer.velocity is None:
+        return diffusion(answer.displacement)
+    return diffusion(answer.velocity if answer.law is None else answer.law[0])
+
+
+def _kl(seen: Compared) -> Tensor | None:
+    """Of random features, at each scale; of a random velocity what its smoothness leaves out (see velocity_spread)."""
+    law = seen.prediction.law
+    if law is None:
+        return _over_scales(lambda seen: seen.prediction.latents, lambda latent: kl_divergence(*latent))(seen)
+    precision = 2.0 * seen.weights["smoothness"] / (law[1].shape[1] * seen.weights["kl"])
+    return velocity_spread(law[1], precision=precision)
 
 
 #: the weights of the comparisons at 1/2, 1/4 ...
 SCALES = ("half_scale", "quarter_scale", "eighth_scale", "sixteenth_scale")
 
 
-def _over_scales(parts: Callable[[Compared], Sequence[Any]], value: Callable[[Any], Tensor]) -> Any:
+def _over_scales(
+    parts: Callable[[Compared], Sequence[Any]], value: Callable[[Any], Tensor]
+) -> Callable[[Compared], Tensor | None]:
     """The sum over coarser scales of a value, each times its scale's weight; None where there are none."""
 
     def term(seen: Compared) -> Tensor | None:
@@ -134,7 +161,7 @@ TERMS: dict[str, Callable[[Compared], Tensor | None]] = {
     "similarity": _similarity_at(0),
     **{name: _similarity_at(scale) for scale, name in enumerate(SCALES, start=1)},
     "smoothness": _smoothness,
-    "kl": _over_scales(lambda seen: seen.prediction.latents, lambda latent: kl_divergence(*latent)),
+    "kl": _kl,
     "scale_smoothness": _over_scales(lambda seen: seen.prediction.velocities or seen.prediction.scales, diffusion),
     "scale_folds": _over_scales(lambda seen: seen.prediction.scales, fold_penalty),
 }

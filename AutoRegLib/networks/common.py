@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
@@ -60,3 +61,15 @@ def velocity_head(dims: int, inputs: int) -> nn.Module:
     nn.init.normal_(head.weight, std=1e-5)  # type: ignore[arg-type]
     nn.init.zeros_(head.bias)  # type: ignore[arg-type]
     return head
+
+
+def chance(images: Tensor, seed: int) -> torch.Generator:
+    """What a network draws with for these images: the same for the same images and seed, whatever was drawn before."""
+    sums = images.detach().double().pow(3).flatten(2).sum(2).flatten().cpu()
+    mixed = int(sums.view(torch.int64).remainder(2**31).sum()) + 1_000_003 * seed
+    return torch.Generator().manual_seed(mixed % 2**63)
+
+
+def noise_of(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard normal values in the shape, type and place of a tensor."""
+    return torch.randn(like.shape, generator=generator, dtype=like.dtype).to(like.device)

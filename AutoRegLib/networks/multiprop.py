@@ -10,7 +10,15 @@ from AutoRegLib.fields.prediction import Prediction
 from AutoRegLib.fields.resample import downsample, resize_displacement
 from AutoRegLib.fields.velocity import exponentiate
 from AutoRegLib.fields.warp import warp
-from AutoRegLib.networks.common import check_pair, crop_to, pad_to_multiple, standardise, velocity_head
+from AutoRegLib.networks.common import (
+    chance,
+    check_pair,
+    crop_to,
+    noise_of,
+    pad_to_multiple,
+    standardise,
+    velocity_head,
+)
 from AutoRegLib.networks.operators import Activation, convolution
 
 DILATIONS = (1, 2, 4, 8, 16, 1)  # of the layers of a context network
@@ -68,16 +76,10 @@ class MultiProp(nn.Module):
         self.layout = torch.channels_last_3d if dims == 3 else torch.channels_last
         self.to(memory_format=self.layout)  # type: ignore[call-overload]
 
-    def _chance(self, pair: Tensor) -> torch.Generator:
-        """What the features of these images are drawn with."""
-        sums = pair.detach().double().pow(3).flatten(2).sum(2).flatten().cpu()
-        mixed = int(sums.view(torch.int64).remainder(2**31).sum()) + 1_000_003 * self.seed
-        return torch.Generator().manual_seed(mixed % 2**63)
-
     def _pyramid(self, pair: Tensor) -> tuple[list[Tensor], list[tuple[Tensor, Tensor]]]:
         """Of both images as one batch: features fine to coarse, and the (mean, log variance) they were drawn from."""
         features, latents = [], []
-        chance = self._chance(pair) if self.training else None
+        drawn = chance(pair, self.seed) if self.training else None
         for scale in self.scales:
             if not scale.learned:
                 pair = downsample(pair, 2)
@@ -85,9 +87,8 @@ class MultiProp(nn.Module):
                 mean, log_variance = scale.extract(pair).chunk(2, dim=1)  # type: ignore[operator]
                 latents.append((mean, log_variance))
                 pair = mean
-                if chance is not None:
-                    noise = torch.randn(mean.shape, generator=chance, dtype=mean.dtype).to(mean.device)
-                    pair = mean + (0.5 * log_variance).exp() * noise
+                if drawn is not None:
+                    pair = mean + (0.5 * log_variance).exp() * noise_of(mean, drawn)
             features.append(pair)
         return features, latents
 

@@ -14,7 +14,7 @@ from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.networks.autoreg import AutoRegNet
 from AutoRegLib.networks.cells import Edge
 from AutoRegLib.networks.multiprop import MultiProp
-from AutoRegLib.networks.voxelmorph import VoxelMorph
+from AutoRegLib.networks.voxelmorph import VARIANTS, VoxelMorph
 
 
 def _autoreg(recipe: Recipe, searched: Sequence[str]) -> nn.Module:
@@ -23,7 +23,8 @@ def _autoreg(recipe: Recipe, searched: Sequence[str]) -> nn.Module:
 
 
 def _voxelmorph(recipe: Recipe, searched: Sequence[str]) -> nn.Module:
-    return VoxelMorph(recipe.spatial_dims, recipe.network.name, squarings=recipe.network.squarings)
+    return VoxelMorph(
+        recipe.spatial_dims, recipe.network.name, squarings=recipe.network.squarings, seed=recipe.seed)
 
 
 def _multiprop(recipe: Recipe, searched: Sequence[str]) -> nn.Module:
@@ -33,9 +34,7 @@ def _multiprop(recipe: Recipe, searched: Sequence[str]) -> nn.Module:
 BUILDERS: dict[str, Callable[[Recipe, Sequence[str]], nn.Module]] = {
     "autoreg": _autoreg,
     "multiprop": _multiprop,
-    "voxelmorph1": _voxelmorph,
-    "voxelmorph2": _voxelmorph,
-    "voxelmorph_diff": _voxelmorph,
+    **dict.fromkeys(VARIANTS, _voxelmorph),
 }
 
 

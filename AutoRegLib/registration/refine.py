@@ -210,7 +210,7 @@ class _Problem:
         coarse = exponentiate(velocity, squarings=squarings)
         displacement = resize_displacement(coarse, self.fixed.shape[2:])
         value = similarity(warp(self.moving, displacement), self.fixed, mix=weights.similarity_mix, window=self.window,
-                           mask=self._counted(displacement))
+                           mask=self._counted(displacement), data_term=objective.data_term)
         regularised = velocity if objective.regularise == "velocity" else displacement
         folds = max(objective.fold_weight, _FOLD_WEIGHT) * fold_penalty(coarse, margin=_FOLD_MARGIN)
         return value + weights.smoothness * diffusion(regularised) + folds

@@ -41,7 +41,7 @@ def awaken(network: torch.nn.Module) -> None:
 @pytest.mark.parametrize("name", BUILDERS)
 @pytest.mark.parametrize("shape", [(19, 22), (13, 18, 21)])
 def test_untrained_network_is_the_identity_on_any_size(name: str, shape: tuple[int, ...]) -> None:
-    network = build_network(Recipe(spatial_dims=len(shape), network=Network(name=name)))
+    network = build_network(Recipe(spatial_dims=len(shape), network=Network(name=name))).eval()
     moving, fixed = pair(shape)
     prediction = network(moving, fixed)
     assert prediction.displacement.shape == (2, len(shape), *shape)
