@@ -31,6 +31,9 @@ NETWORKS: dict[str, NetworkFacts] = {
     "voxelmorph2": NetworkFacts("VoxelMorph-2"),
     "voxelmorph_diff": NetworkFacts("VoxelMorph-diff, a random velocity", random=True, needs=_ONE_SCALE),
     "voxelmorph_diff_deterministic": NetworkFacts("VoxelMorph-diff with a velocity that is not random"),
+    "metareg": NetworkFacts("U-Net whose field a learnt filter smooths (meta-regularization)", needs=_ONE_SCALE),
+    "dirnet": NetworkFacts("DIRNet, a spline between control points", bytes_by_voxel=(220, 500), needs=_ONE_SCALE),
+    "fcn": NetworkFacts("FCN-SS, an hourglass compared at three scales", coarse=2, needs=_ONE_SCALE),
 }
 
 

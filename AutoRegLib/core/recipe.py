@@ -77,6 +77,9 @@ class Objective:
     regularise: Literal["displacement", "velocity"] = "displacement"
     fold_weight: float = within(10.0, 0, 1e9)  # of mean(relu(-det J)) in the training; like LNCC a mean over voxels
     label_weight: float = within(0.0, 0, 1e9)  # auxiliary soft Dice on training labels; 0 = labels unused in training
+    filter_symmetry: float = within(1.0, 0, 1e9)  # of a learnt filter's distance to its mirror images (rho_1)
+    filter_trace: float = within(1e-3, 0, 1e9)  # of the sum over its diagonals, which is to be large (rho_2)
+    filter_group: Literal["transpose", "reflections"] = "transpose"  # which mirror images
     upper_fold_weight: float = within(10.0, 0, 1e9)  # in L_seg: Dice alone always asks for less smoothness
 
 
@@ -95,6 +98,19 @@ class Propagation:
 
 
 @dataclass(frozen=True)
+class FieldFilter:
+    """A learnt filter that smooths the network's finest field (docs/method.md, section 3.1)."""
+
+    width: int = within(0, 0, 99)  # voxels along each axis; 0: none
+    form: Literal["free", "gram"] = "free"  # gram: U U^T, U upper triangular
+
+    def __post_init__(self) -> None:
+        if self.width and (self.width % 2 == 0 or self.width < 3):
+            raise InputError("a filter of this width has no middle", expected="0, or an odd number from 3 on",
+                             got=self.width)
+
+
+@dataclass(frozen=True)
 class Network:
     """Which registered network, and its sizes."""
 
@@ -106,6 +122,8 @@ class Network:
     shared_features: bool = True  # one set of feature weights for both images
     update: Literal["add", "compose", "replace"] = "add"  # how the 1/2 scale uses the 1/4 velocity
     propagation: Propagation = Propagation()
+    filter: FieldFilter = FieldFilter()
+    affine_first: bool = False  # a small network in front finds an affine map, trained with the rest
 
 
 @dataclass(frozen=True)
@@ -214,6 +232,8 @@ def with_own_loss(recipe: Recipe) -> Recipe:
     Each compares by its paper's data term, or between contrasts, where the recipe's mix favors it, by MIND.
     VoxelMorph: LNCC of one window and smoothness of its field alone (Balakrishnan et al., IEEE TMI 38 (2019), Eq. 6).
     VoxelMorph-diff: squared differences and KL divergence, at the noise 0.02 and precision 10 of its release.
+    DIRNet, FCN-SS, meta-regularization, VoxelMorph-1 at half size: squared differences and smoothness 0.04, the
+    latter's best in the meta-regularization paper (Fig. 3), whose filter is 13 wide.
     MultiPropReg: LNCC, smoothness, folds and KL divergence at all its scales, validated
     without labels (docs/method.md, sections 2 and 3).
     """
@@ -224,10 +244,18 @@ def with_own_loss(recipe: Recipe) -> Recipe:
         stages = tuple(replace(s, judge="unsupervised") if s.upper == "lambda" else s for s in recipe.search.stages)
         return replace(recipe, loss_weights=contained_weights(replace(recipe, loss_weights=weights)),
                        search=replace(recipe.search, stages=stages))
+    smoothed: Literal["velocity", "displacement"] = "velocity" if "diff" in name else "displacement"
+    objective = replace(recipe.objective, fold_weight=0.0, regularise=smoothed)
+    if name in ("dirnet", "fcn", "metareg", "voxelmorph1_half"):
+        own = replace(own.at_full_scale(), smoothness=0.04)
+        if name == "fcn":
+            own = replace(own, half_scale=0.5, quarter_scale=0.25)
+        width = 13 if name == "metareg" else recipe.network.filter.width
+        network = replace(recipe.network, filter=replace(recipe.network.filter, width=width))
+        return replace(recipe, network=network, loss_weights=own, objective=replace(objective, data_term="mse"))
     if not name.startswith("voxelmorph"):
         return recipe
     own = own.at_full_scale()
-    objective = replace(recipe.objective, fold_weight=0.0, regularise="velocity" if "diff" in name else "displacement")
     if name == "voxelmorph_diff":
         own = replace(own, smoothness=0.002 * recipe.spatial_dims**2, kl=0.0004 * recipe.spatial_dims)
         objective = replace(objective, data_term="mse")

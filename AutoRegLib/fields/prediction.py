@@ -18,7 +18,8 @@ class Prediction:
     Shape: ``displacement (B, d, *spatial)``; ``velocity (B, d, *spatial / 2)`` or None where the network has
     none; ``scales``: displacements at 1/2, 1/4 ... as far as the network has them; ``velocities``: theirs;
     ``latents``: mean and logarithm of the variance of random features, each ``(2 B, m, *spatial / 2^k)``; ``law``:
-    those of the velocity where it is drawn, each of its shape.
+    those of the velocity where it is drawn, each of its shape. ``filter``: the learnt filter that smoothed its finest
+    field. ``local``: the answer without the affine part that a network found in front of it.
     """
 
     displacement: Tensor
@@ -27,6 +28,8 @@ class Prediction:
     velocities: tuple[Tensor, ...] = ()
     latents: tuple[tuple[Tensor, Tensor], ...] = ()
     law: tuple[Tensor, Tensor] | None = None
+    filter: Tensor | None = None
+    local: Prediction | None = None
 
 
 def integrate(velocity: Tensor, shape: Sequence[int], *, squarings: int) -> Tensor:

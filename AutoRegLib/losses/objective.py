@@ -20,6 +20,7 @@ from AutoRegLib.fields.resample import downsample
 from AutoRegLib.fields.warp import sample_at, warp
 from AutoRegLib.losses.dice import one_hot, soft_dice
 from AutoRegLib.losses.diffusion import diffusion
+from AutoRegLib.losses.field_filter import filter_penalty
 from AutoRegLib.losses.folding import fold_penalty
 from AutoRegLib.losses.kl import kl_divergence, velocity_spread
 from AutoRegLib.losses.lncc import lncc_loss
@@ -121,10 +122,15 @@ def _similarity_at(scale: int) -> Callable[[Compared], Tensor | None]:
 
 
 def _smoothness(seen: Compared) -> Tensor:
-    answer = seen.prediction
+    answer = seen.prediction.local or seen.prediction  # an affine part is no deformation
     if seen.objective.regularise == "displacement" or answer.velocity is None:
         return diffusion(answer.displacement)
     return diffusion(answer.velocity if answer.law is None else answer.law[0])
+
+
+def _fields_at_scales(seen: Compared) -> Sequence[Tensor]:
+    answer = seen.prediction.local or seen.prediction
+    return answer.velocities or answer.scales
 
 
 def _kl(seen: Compared) -> Tensor | None:
@@ -162,7 +168,7 @@ TERMS: dict[str, Callable[[Compared], Tensor | None]] = {
     **{name: _similarity_at(scale) for scale, name in enumerate(SCALES, start=1)},
     "smoothness": _smoothness,
     "kl": _kl,
-    "scale_smoothness": _over_scales(lambda seen: seen.prediction.velocities or seen.prediction.scales, diffusion),
+    "scale_smoothness": _over_scales(_fields_at_scales, diffusion),
     "scale_folds": _over_scales(lambda seen: seen.prediction.scales, fold_penalty),
 }
 
@@ -177,7 +183,7 @@ def registration_loss(
     labels: Labels | None = None,
     structures: Sequence[int] = (),
 ) -> dict[str, Tensor]:
-    """L_reg with its parts: every term of :data:`TERMS` times its weight (+ folds, + labels where asked).
+    """L_reg with its parts: every term of :data:`TERMS` times its weight (+ folds, filter, + labels where asked).
 
     A term whose weight is the plain number 0 is not computed.
     Shape: images ``(B, 1, *spatial)``; every returned value is a scalar tensor, ``total`` the loss.
@@ -202,6 +208,9 @@ def registration_loss(
     if objective.fold_weight > 0.0:
         terms["folds"] = fold_penalty(prediction.displacement)
         total = total + objective.fold_weight * terms["folds"]
+    if prediction.filter is not None:
+        terms["filter"] = filter_penalty(prediction.filter, objective)
+        total = total + terms["filter"]
     if objective.label_weight > 0.0 and labels is not None:
         terms["labels"] = 1.0 - label_overlap(prediction, *labels, structures=structures)
         total = total + objective.label_weight * terms["labels"]

@@ -45,6 +45,12 @@ def convolution(dims: int, *args: int, **options: int) -> nn.Module:
     return kind(*args, **options)  # type: ignore[arg-type]
 
 
+def rise(dims: int, inputs: int, outputs: int) -> nn.Module:
+    """Twice the grid by a transposed convolution, 2 wide."""
+    kind = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}[dims]
+    return kind(inputs, outputs, 2, stride=2)  # type: ignore[no-any-return]
+
+
 class Depthwise(nn.Conv3d):
     """A 3-D convolution of each channel by itself, with a faster backward pass than torch's on the CPU."""
 

@@ -11,8 +11,11 @@ from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.genotype import Genotype
 from AutoRegLib.core.networks import NETWORKS, network_names
 from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.networks.affine import AffineFirst
 from AutoRegLib.networks.autoreg import AutoRegNet
+from AutoRegLib.networks.baselines import DirNet, FcnSs
 from AutoRegLib.networks.cells import Edge
+from AutoRegLib.networks.filtered import Filtered
 from AutoRegLib.networks.multiprop import MultiProp
 from AutoRegLib.networks.voxelmorph import VARIANTS, VoxelMorph
 
@@ -35,13 +38,17 @@ BUILDERS: dict[str, Callable[[Recipe, Sequence[str]], nn.Module]] = {
     "autoreg": _autoreg,
     "multiprop": _multiprop,
     **dict.fromkeys(VARIANTS, _voxelmorph),
+    "dirnet": lambda recipe, searched: DirNet(recipe.spatial_dims),
+    "fcn": lambda recipe, searched: FcnSs(recipe.spatial_dims),
 }
 
 
 def build_network(
     recipe: Recipe, *, searched: Sequence[str] = (), recompute: bool = False, seed: int | None = None
 ) -> nn.Module:
-    """The recipe's network, freshly initialised (by ``seed``, leaving the global generator as it was).
+    """The recipe's network, with the filter behind and the affine map in front of it that the recipe asks for.
+
+    Freshly initialised (by ``seed``, leaving the global generator as it was).
 
     ``searched`` names the cells whose edges hold all candidates, ``recompute`` spares their memory.
     Raises InputError on an unknown name.
@@ -55,6 +62,11 @@ def build_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed if seed is None else seed)
         network = BUILDERS[name](recipe, searched)
+        parts, dims = recipe.network, recipe.spatial_dims
+        if parts.filter.width:
+            network = Filtered(network, dims, parts.filter, squarings=parts.squarings)
+        if parts.affine_first:
+            network = AffineFirst(network, dims)
     for module in network.modules():
         if isinstance(module, Edge):
             module.recompute = recompute

@@ -18,7 +18,7 @@ from AutoRegLib.networks.common import (
     standardise,
     velocity_head,
 )
-from AutoRegLib.networks.operators import Activation, convolution
+from AutoRegLib.networks.operators import Activation, convolution, rise
 
 ENCODER = (16, 32, 32, 32)  # one strided convolution per halving of the grid
 _LITTLE = -10.0  # logarithm of the variance that a training starts from
@@ -29,22 +29,26 @@ Levels = tuple[tuple[int, ...], ...]
 class Variant:
     """``decoder``: widths of the convolutions at 1/16, 1/8, 1/4, 1/2 and full size; each level but the first starts by
     upsampling and joining the encoder's features of that size. Without the last the field lies at 1/2.
-    ``integrates``: the field is a velocity; ``draws``: from a distribution, in training.
+    ``integrates``: the field is a velocity; ``draws``: from a distribution, in training; ``learnt``: a transposed
+    convolution upsamples.
     """
 
     decoder: Levels
     integrates: bool = False
     draws: bool = False
+    learnt: bool = False
 
 
 _FIRST: Levels = ((32,), (32,), (32,), (32, 8), (8,))
+_SECOND: Levels = ((32,), (32,), (32,), (32, 32), (16, 16))
 _HALF: Levels = ((32,), (32,), (32,), (32, 16))
 VARIANTS: dict[str, Variant] = {
     "voxelmorph1": Variant(_FIRST),
     "voxelmorph1_half": Variant(_FIRST[:-1]),
-    "voxelmorph2": Variant(((32,), (32,), (32,), (32, 32), (16, 16))),
+    "voxelmorph2": Variant(_SECOND),
     "voxelmorph_diff": Variant(_HALF, integrates=True, draws=True),
     "voxelmorph_diff_deterministic": Variant(_HALF, integrates=True),
+    "metareg": Variant(_SECOND, learnt=True),
 }
 
 
@@ -70,9 +74,11 @@ class VoxelMorph(nn.Module):
         for outputs in ENCODER:
             self.encoder.append(layer(channels, outputs, 2))
             channels = outputs
-        self.decoder = nn.ModuleList()
+        self.decoder, self.rises = nn.ModuleList(), nn.ModuleList()
         for widths, skip in zip(self.variant.decoder, (0, *ENCODER[-2::-1], 2), strict=False):
             level = []
+            if self.variant.learnt and skip:
+                self.rises.append(rise(dims, channels, channels))
             channels += skip
             for outputs in widths:
                 level.append(layer(channels, outputs))
@@ -98,8 +104,9 @@ class VoxelMorph(nn.Module):
             skips.append(x)
             x = down(x)
         x = self.decoder[0](x)
-        for up, skip in zip(self.decoder[1:], reversed(skips), strict=False):
-            x = up(torch.cat((resize_image(x, skip.shape[2:]), skip), dim=1))
+        for place, (up, skip) in enumerate(zip(self.decoder[1:], reversed(skips), strict=False)):
+            x = self.rises[place](x) if self.variant.learnt else resize_image(x, skip.shape[2:])
+            x = up(torch.cat((x, skip), dim=1))
         field = self.head(x)
         if not self.variant.integrates:
             return Prediction(crop_to(resize_displacement(field, padded), shape), None)

@@ -15,7 +15,17 @@ from AutoRegLib.bundle import ModelBundle, load_bundle, save_bundle
 from AutoRegLib.core.errors import CancelledError
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.networks import NETWORKS
-from AutoRegLib.core.recipe import Network, Preprocessing, Recipe, Search, Stage, Training, read_recipe, with_own_loss
+from AutoRegLib.core.recipe import (
+    FieldFilter,
+    Network,
+    Preprocessing,
+    Recipe,
+    Search,
+    Stage,
+    Training,
+    read_recipe,
+    with_own_loss,
+)
 from AutoRegLib.core.scenario import Scenario, read_scenario
 from AutoRegLib.evaluation.evaluate import evaluate
 from AutoRegLib.learning import train as training
@@ -34,11 +44,11 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return read_scenario(make_scenario(folder / "data", SHAPES[request.param])), folder
 
 
-def recipe_of(name: str, dims: int) -> Recipe:
+def recipe_of(name: str, dims: int, **parts: Any) -> Recipe:
     stage = Stage("loss weights", "lambda", "segmentation", 3, 4e-2, spread=3.0, unrolled=False, warmup=0.3)
     return with_own_loss(Recipe(
         spatial_dims=dims, structures={1: "shell", 2: "core"},
-        network=Network(name=name, features=(4, 6), decoder=(8, 6, 4)),
+        network=Network(name=name, features=(4, 6), decoder=(8, 6, 4), **parts),
         preprocessing=Preprocessing(affine="none"), training=Training(steps=STEPS, validation_pairs=2),
         search=Search(stages=(stage,), shares=(0.5,), finalists=1),
     ))
@@ -58,14 +68,22 @@ class After(Monitor):
         return "cancel" if self.left < 0 else ""
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+#: any network takes a filter behind and an affine map in front of it
+PARTS: dict[str, dict[str, Any]] = {
+    **{name: {} for name in NETWORKS},
+    "autoreg, filtered": {"filter": FieldFilter(5), "affine_first": True},
+    "voxelmorph1, filtered": {"filter": FieldFilter(3, "gram"), "affine_first": True},
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
 def test_every_network_goes_through_the_verbs(
     name: str, world: tuple[Scenario, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scenario, folder = world
     # what the finish is chosen by has tests of its own, and would take most of this one's time
     monkeypatch.setattr(training, "choose_finish", lambda *given, **named: {})
-    recipe = recipe_of(name, scenario.spatial_dims)
+    recipe = recipe_of(name.split(",")[0], scenario.spatial_dims, **PARTS[name])
     whole = train(recipe, scenario, output=tmp_path / "whole")
     with pytest.raises(CancelledError):
         train(recipe, scenario, output=tmp_path / "cut", monitor=After(STEPS // 2))
@@ -73,7 +91,7 @@ def test_every_network_goes_through_the_verbs(
     train(recipe, scenario, output=tmp_path / "cut", resume=True)
     first, second = (load_file(tmp_path / run / "weights.safetensors") for run in ("whole", "cut"))
     assert all(torch.equal(first[key], second[key]) for key in first), "a resumed training ends elsewhere"
-    assert whole.recipe.network.name == name
+    assert whole.recipe == recipe
 
     if scenario.spatial_dims == 2:  # these two verbs ask the same of a network in 3-D, and draw figures
         means = evaluate(whole, scenario, output=tmp_path / "results", limit=1)

@@ -15,6 +15,7 @@ pytest.importorskip("standins.fixtures", reason="slicer-core or PySide6 is not i
 import scenes
 from standins.fixtures import Desk, why
 
+from AutoRegLib.core.networks import NETWORKS
 from AutoRegLib.core.records import from_plain
 from AutoRegLib.core.verbs import VERBS
 
@@ -66,6 +67,12 @@ def test_validation_speed_and_start_reach_the_search(data: Desk, asked: Any) -> 
     assert (chosen["judge"], chosen["max_seconds"], chosen["speed_weight"]) == ("images", 0.5, 0.2)
     assert Path(chosen["start"]).name == "tiny"
     ui.networkComboBox.setCurrentText("voxelmorph1")  # has no operators to choose, and no model
+    data.settle()
+    for name, facts in NETWORKS.items():
+        ui.networkComboBox.setCurrentText(name)
+        data.settle()
+        assert facts.title in ui.networkComboBox.toolTip() and facts.needs in ui.networkComboBox.toolTip()
+    ui.networkComboBox.setCurrentText("voxelmorph1")
     data.settle()
     for widget in (ui.maxSecondsSpinBox, ui.speedWeightSpinBox):
         assert "has operators to choose" in why(widget)

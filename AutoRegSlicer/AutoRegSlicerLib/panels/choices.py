@@ -6,12 +6,20 @@ from enum import Enum
 
 from slicer.i18n import tr as _
 
+from AutoRegLib.core.networks import NETWORKS as FACTS
 from AutoRegLib.core.networks import network_names
 
 #: minutes of each preset of the search
 PRESET_MINUTES = {"Quick": 20.0, "Standard": 180.0, "Thorough": 720.0}
 #: networks a search can be asked for
 NETWORKS = network_names()
+
+
+def networkWords(name: str) -> str:
+    """What a network is and what it needs, one sentence each, as the library's table has them."""
+    facts = FACTS[name]
+    return _("{title}.\nNeeds: {needs}\nAutoReg's own network is searched for its operators and its loss, the others "
+             "for their loss.").format(title=facts.title, needs=facts.needs)
 
 
 class InitialAlignment(Enum):

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from AutoRegSlicerLib.jobs.jobs import JobRequest, JobState, JobStatus
 from AutoRegSlicerLib.panels import qtbits, trials
-from AutoRegSlicerLib.panels.choices import NETWORKS, PRESET_MINUTES, SearchPreset, ValidationObjective
+from AutoRegSlicerLib.panels.choices import NETWORKS, PRESET_MINUTES, SearchPreset, ValidationObjective, networkWords
 from AutoRegSlicerLib.panels.data import DataPanel
 from AutoRegSlicerLib.panels.session import Session
 from AutoRegSlicerLib.panels.start_models import StartModels
@@ -73,6 +73,7 @@ class SearchPanel:
 
     def _advanced(self) -> None:
         """What depends on the network: only AutoReg's own has operators to choose by their speed."""
+        self.ui.networkComboBox.setToolTip(networkWords(self._network()))
         own = [] if self._network() == NETWORKS[0] else [
             _("Only the network “{name}” has operators to choose: choose it above.").format(name=NETWORKS[0])]
         qtbits.offer(self.ui.maxSecondsSpinBox, own, _(
