@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.records import write_whole
-from AutoRegLib.imaging import nifti, pictures, transforms
+from AutoRegLib.imaging import headers, metaimage, nifti, nrrd, pictures, transforms
 from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.points import read_points, write_points
@@ -65,11 +65,10 @@ def read_geometry(path: str | Path) -> Geometry:
     Unit/Direction: mm LPS. Raises: InputError when the file is missing or is no image.
     """
     path = _existing(path, "an image")
-    if nifti.is_nifti(path):
-        nifti.check_header(path)
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    _guarded(path, reader.ReadImageInformation)
+    with _opened(path, voxels=False) as name:
+        reader.SetFileName(str(name))
+        _guarded(path, reader.ReadImageInformation)
     return _squeezed_geometry(reader, path)
 
 
@@ -175,10 +174,26 @@ def _existing(path: str | Path, what: str) -> Path:
 
 
 def _read_image(path: Path) -> sitk.Image:
-    if pictures.is_picture(path):
-        pictures.check_whole(path)
-    with nifti.opened(path) if nifti.is_nifti(path) else nullcontext(path) as name:
+    with _opened(path) as name:
         return _guarded(path, lambda: sitk.ReadImage(str(name)))
+
+
+@contextmanager
+def _opened(path: Path, *, voxels: bool = True) -> Iterator[Path]:
+    """A name under which ITK reads this very file, looked at first; without ``voxels`` for its header alone.
+
+    Raises: InputError, DiskError.
+    """
+    with ExitStack() as stack:
+        if nifti.is_nifti(path):
+            path = stack.enter_context(nifti.opened(path, voxels=voxels))
+        elif nrrd.is_nrrd(path):
+            path = stack.enter_context(headers.opened(path, nrrd.describe, voxels=voxels))
+        elif metaimage.is_metaimage(path):
+            path = stack.enter_context(headers.opened(path, metaimage.describe, voxels=voxels))
+        elif pictures.is_picture(path):
+            pictures.check_whole(path)
+        yield path
 
 
 def _guarded(path: Path, read: Callable[[], Any]) -> Any:
@@ -188,8 +203,7 @@ def _guarded(path: Path, read: Callable[[], Any]) -> Any:
     except RuntimeError as problem:
         text = str(problem)
         if "spacing" in text.lower():
-            raise InputError(f"{path} has a voxel spacing of zero", expected="mm above 0",
-                             remedy="repair the image header") from None
+            raise headers.no_spacing(path, _brief(problem)) from None
         if "orthonormal" in text:
             raise InputError(f"{path} has sheared axes", expected="perpendicular image axes",
                              remedy="resample it to a regular grid (in Slicer: harden its transform)") from None

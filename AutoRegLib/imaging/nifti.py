@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import gzip
-import os
-import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
-from AutoRegLib.core.errors import DiskError, InputError
+from AutoRegLib.core.errors import InputError
 from AutoRegLib.imaging.displacement import DisplacementField
+from AutoRegLib.imaging.headers import FARTHEST, damaged, no_spacing
+from AutoRegLib.imaging.unpacking import is_packed, link, unpack
 from AutoRegLib.imaging.volume import array_to_image, geometry_of
 
 DISPLACEMENT = 1006  # the intent code of a displacement field
@@ -28,12 +28,13 @@ _BLOCK = 2**20  # bytes
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where the voxels of a file lie, as its header says. Unit: bytes; spacing in mm."""
+    """Where the voxels of a file lie, as its header says. Unit: bytes; spacing, and numbers that place it, in mm."""
 
     offset: int
     count: int
     dtype: np.dtype
     spacing: tuple[float, ...]
+    place: tuple[float, ...]
 
     @property
     def size(self) -> int:
@@ -47,8 +48,10 @@ def is_nifti(path: str | Path) -> bool:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Path]:
+def opened(path: Path, *, voxels: bool = True) -> Iterator[Path]:
     """A name under which ITK reads the voxels of this very file, which are all there and finite.
+
+    Without ``voxels`` for its header alone, of which then nothing but the spacing is looked at.
 
     ITK repairs without a word: missing voxels and NaN become 0, a spacing of 0 becomes 1 mm; and it looks for the
     voxels by the name without its suffix, so that a neighbouring ``x.nii`` answers for ``x.nii.gz``. Therefore a
@@ -56,32 +59,29 @@ def opened(path: Path) -> Iterator[Path]:
 
     Raises: InputError (cut short, damaged, not finite, spacing 0, half of a pair missing), DiskError (no room).
     """
-    header, voxels = _parts(path)
-    layout = _layout(header, pair=header != voxels)
-    if layout is None:  # not a readable header: ITK's own message is the better one
+    header, data = _parts(path)
+    layout = _layout(header, pair=header != data)
+    if layout is None:
+        raise InputError(f"{path} is not an image that can be read", expected="a NIfTI or Analyze header",
+                         remedy="check the file, or export the image again")
+    _check_place(path, layout)
+    if not voxels:
         yield path
         return
-    _check_spacing(path, layout.spacing)
-    packed = _is_packed(voxels)
-    if not packed and not _is_packed(header) and not path.name.lower().endswith(".gz"):
-        _check_voxels(path, voxels, layout)
+    if not (is_packed(data) or is_packed(header) or path.name.lower().endswith(".gz")):
+        _check_voxels(path, data, layout)
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="autoreg-") as folder:
-        names = {header: Path(folder) / ("image.hdr" if header != voxels else "image.nii"),
-                 voxels: Path(folder) / ("image.img" if header != voxels else "image.nii")}
+        names = {header: Path(folder) / ("image.hdr" if header != data else "image.nii"),
+                 data: Path(folder) / ("image.img" if header != data else "image.nii")}
         for source, target in names.items():
-            _unpack(source, target, path)
-        _check_voxels(path, names[voxels], layout)
+            if is_packed(source):
+                unpack(source, target, name=path, most=layout.size if source == data else 1000 * source.stat().st_size)
+            else:
+                link(source, target)
+        _check_voxels(path, names[data], layout)
         yield names[header]
-
-
-def check_header(path: Path) -> None:
-    """Refuse a spacing of 0, which ITK takes for 1 mm, and half of a pair. Raises InputError."""
-    header, voxels = _parts(path)
-    layout = _layout(header, pair=header != voxels)
-    if layout is not None:
-        _check_spacing(path, layout.spacing)
 
 
 def _parts(path: Path) -> tuple[Path, Path]:
@@ -99,18 +99,12 @@ def _parts(path: Path) -> tuple[Path, Path]:
     return (path, halves[0]) if suffix.startswith(".hdr") else (halves[0], path)
 
 
-def _is_packed(path: Path) -> bool:
-    """Whether the content is that of gzip, whatever the name."""
-    with path.open("rb") as stream:
-        return stream.read(2) == b"\x1f\x8b"
-
-
 def _layout(header: Path, *, pair: bool) -> _Layout | None:
     """What the header says of the voxels; None where it is no header."""
     import nibabel
 
     try:
-        with (gzip.open(header) if _is_packed(header) else header.open("rb")) as stream:
+        with (gzip.open(header) if is_packed(header) else header.open("rb")) as stream:
             start = stream.read(540)
         length = next((n for n in (348, 540) if n in (int.from_bytes(start[:4], "little"),
                                                       int.from_bytes(start[:4], "big"))), None)
@@ -123,15 +117,20 @@ def _layout(header: Path, *, pair: bool) -> _Layout | None:
         # a header in one file with the voxels ends before them, whatever it says
         offset = int(fields["vox_offset"]) if pair else max(int(fields["vox_offset"]), length)
         spacing = np.asarray(fields["pixdim"][1:4], dtype=float)[:axes]
-        return _Layout(max(offset, 0), count, fields.get_data_dtype(), tuple(spacing.tolist()))
-    except (nibabel.spatialimages.HeaderDataError, OSError, EOFError, ValueError, OverflowError, zlib.error):
+        named = [f"srow_{axis}" for axis in "xyz"] if fields["sform_code"] > 0 else []
+        named += ["quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"]
+        place = np.concatenate([np.ravel(fields[name]) for name in named]).astype(float)
+        return _Layout(max(offset, 0), count, fields.get_data_dtype(), tuple(spacing.tolist()), tuple(place.tolist()))
+    except (nibabel.spatialimages.HeaderDataError, OSError, EOFError, ValueError, KeyError, OverflowError, zlib.error):
         return None
 
 
-def _check_spacing(path: Path, spacing: tuple[float, ...]) -> None:
-    if not np.all(np.isfinite(spacing)) or 0 in spacing:
-        raise InputError(f"{path} has a voxel spacing of zero", expected="mm above 0", got=spacing,
-                         remedy="repair the image header")
+def _check_place(path: Path, layout: _Layout) -> None:
+    """Refuse voxels without a size, and a place that is none, at which ITK may compute for ever. Raises InputError."""
+    if not np.all(np.isfinite(layout.spacing)) or 0 in layout.spacing:
+        raise no_spacing(path, layout.spacing)
+    if not all(abs(number) <= FARTHEST for number in layout.place):
+        raise damaged(path, "qform or sform", max(layout.place, key=abs), "finite numbers")
 
 
 def _check_voxels(path: Path, voxels: Path, layout: _Layout) -> None:
@@ -151,47 +150,6 @@ def _check_voxels(path: Path, voxels: Path, layout: _Layout) -> None:
     if wrong:
         raise InputError(f"{path} has voxels that are not finite", expected="finite numbers",
                          got=f"{wrong} voxels are NaN or infinite", remedy="replace them, e.g. by 0")
-
-
-def _unpack(source: Path, target: Path, path: Path) -> None:
-    """The content of ``source`` without gzip, its checksum verified, as ``target``. Raises InputError, DiskError."""
-    try:
-        if not _is_packed(source):
-            try:
-                os.symlink(source.resolve(), target)
-            except (OSError, NotImplementedError):  # Windows allows it to few
-                shutil.copyfile(source, target)
-            return
-        with source.open("rb") as packed, target.open("wb") as plain:
-            for block in _inflated(packed):
-                plain.write(block)
-    except (EOFError, zlib.error) as problem:
-        cut = isinstance(problem, EOFError)
-        raise InputError(f"{path} is {'cut short' if cut else 'damaged'}", expected="a whole gzip file",
-                         got="an end before its time" if cut else problem,
-                         remedy="copy or download the file again") from None
-    except OSError as problem:
-        raise DiskError(f"cannot unpack {path}", expected=f"room in {target.parent.parent}", got=problem.strerror,
-                        remedy="make room there, or set TMPDIR to a folder with room") from None
-
-
-def _inflated(packed: BinaryIO) -> Iterator[bytes]:
-    """The content of a gzip file of one or more members, each checksum verified; a third faster than ``gzip``.
-
-    Raises: EOFError (cut short), zlib.error (damaged).
-    """
-    decoder = zlib.decompressobj(31)
-    while block := packed.read(_BLOCK):
-        while block:
-            if decoder.eof:  # another member, or zeros that fill up the last block
-                block = block.lstrip(b"\0")
-                if not block:
-                    break
-                decoder = zlib.decompressobj(31)
-            yield decoder.decompress(block)
-            block = decoder.unused_data
-    if not decoder.eof:
-        raise EOFError
 
 
 def write_displacement(field: DisplacementField, name: str) -> None:

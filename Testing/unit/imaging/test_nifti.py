@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from lattices import LATTICES, OBLIQUE, OBLIQUE_2D, smooth_field, smooth_image
 
 from AutoRegLib.core.errors import DiskError, InputError
-from AutoRegLib.imaging import nifti
+from AutoRegLib.imaging import nifti, unpacking
 from AutoRegLib.imaging.files import read_displacement, read_geometry, read_volume, write_displacement, write_volume
 from AutoRegLib.imaging.volume import geometry_of
 
@@ -180,7 +180,7 @@ def test_no_room_for_unpacking_is_said(tmp_path: Path, monkeypatch: pytest.Monke
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(nifti, "_inflated", full)
+    monkeypatch.setattr(unpacking, "inflated", full)
     with pytest.raises(DiskError, match=r"cannot unpack .*x\.nii\.gz") as caught:
         read_volume(path, "intensity")
     assert "TMPDIR" in caught.value.remedy

@@ -1,0 +1,92 @@
+"""Compressed voxels unpacked with their checksums verified, and never more of them than a header says."""
+
+from __future__ import annotations
+
+import bz2
+import os
+import shutil
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from AutoRegLib.core.errors import DiskError, InputError
+
+_BLOCK = 2**20  # bytes
+_MOST_RATIO = {"gzip": 1100, "bzip2": 50_000}  # nothing packs closer than that; deflate's own limit is 1032
+
+
+def is_packed(path: Path) -> bool:
+    """Whether the content is that of gzip, whatever the name."""
+    with path.open("rb") as stream:
+        return stream.read(2) == b"\x1f\x8b"
+
+
+def link(source: Path, target: Path) -> None:
+    """``target`` shows the bytes of ``source``. Raises OSError."""
+    try:
+        os.symlink(source.resolve(), target)
+    except (OSError, NotImplementedError):  # Windows allows it to few
+        shutil.copyfile(source, target)
+
+
+def unpack(source: Path, target: Path, *, name: Path, most: int, start: int = 0, packing: str = "gzip") -> None:
+    """The content of ``source`` from byte ``start`` on, unpacked into ``target``, its checksum verified.
+
+    ``name``: what the user calls the file. ``most``: bytes that its header asks for; what is packed behind them is read
+    (the checksum is the last of it), but not kept.
+    Raises: InputError (cut short, damaged, asks for more than can be packed in it), DiskError (no room).
+    """
+    packed = source.stat().st_size - start
+    if most > _MOST_RATIO[packing] * packed + _BLOCK:  # before room or memory is taken for it
+        raise InputError(f"{name} is cut short", expected=f"{most} bytes of voxels, as its header says",
+                         got=f"{packed} compressed bytes, which cannot hold as many",
+                         remedy="copy or download the file again")
+    inflate = inflated if packing == "gzip" else _bunzipped
+    try:
+        with source.open("rb") as stream, target.open("wb") as plain:
+            stream.seek(start)
+            left = most
+            for block in inflate(stream):
+                plain.write(block[:left])
+                left -= min(left, len(block))
+    except (EOFError, zlib.error, ValueError) as problem:
+        raise _damaged(name, problem) from None
+    except OSError as problem:
+        if problem.errno is None:  # bz2 says so of damaged data
+            raise _damaged(name, problem) from None
+        raise DiskError(f"cannot unpack {name}", expected=f"room in {target.parent.parent}", got=problem.strerror,
+                        remedy="make room there, or set TMPDIR to a folder with room") from None
+
+
+def inflated(packed: BinaryIO) -> Iterator[bytes]:
+    """The content of gzip or zlib data of one or more members, each checksum verified; a third faster than ``gzip``.
+
+    Raises: EOFError (cut short), zlib.error (damaged).
+    """
+    decoder = zlib.decompressobj(47)
+    while block := packed.read(_BLOCK):
+        while block:
+            if decoder.eof:  # another member, or zeros that fill up the last block
+                block = block.lstrip(b"\0")
+                if not block:
+                    break
+                decoder = zlib.decompressobj(47)
+            yield decoder.decompress(block, _BLOCK)
+            while decoder.unconsumed_tail:  # a block may hold a thousand times its size
+                yield decoder.decompress(decoder.unconsumed_tail, _BLOCK)
+            block = decoder.unused_data
+    if not decoder.eof:
+        raise EOFError
+
+
+def _bunzipped(packed: BinaryIO) -> Iterator[bytes]:
+    with bz2.open(packed) as stream:
+        while block := stream.read(_BLOCK):
+            yield block
+
+
+def _damaged(name: Path, problem: Exception) -> InputError:
+    cut = isinstance(problem, EOFError)
+    return InputError(f"{name} is {'cut short' if cut else 'damaged'}", expected="whole compressed data",
+                      got="an end before its time" if cut else problem, remedy="copy or download the file again")
