@@ -18,6 +18,7 @@ from AutoRegLib.imaging import headers, metaimage, nifti, nrrd, pictures, transf
 from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.points import read_points, write_points
+from AutoRegLib.imaging.probe import check_readable
 from AutoRegLib.imaging.volume import Kind, Volume, geometry_of, image_to_array, to_sitk
 
 __all__ = ["file_sha256", "read_displacement", "read_geometry", "read_points", "read_transform", "read_volume",
@@ -103,10 +104,10 @@ def read_transform(path: str | Path) -> sitk.Transform:
 
 def _read_itk(path: Path) -> sitk.Transform:
     """A transform file of ITK. Raises: InputError."""
-    transforms.check_whole(path)
+    transforms.check_file(path)
     try:
         return sitk.ReadTransform(str(path))
-    except RuntimeError as problem:
+    except (RuntimeError, KeyError) as problem:  # the second of kinds that SimpleITK reads, but has no name for
         if "InverseDisplacementField" in str(problem):
             raise _modelling(path) from None
         raise InputError(f"{path} is not a transform that SimpleITK can read", expected="an ITK transform file",
@@ -193,6 +194,8 @@ def _opened(path: Path, *, voxels: bool = True) -> Iterator[Path]:
             path = stack.enter_context(headers.opened(path, metaimage.describe, voxels=voxels))
         elif pictures.is_picture(path):
             pictures.check_whole(path)
+        else:
+            check_readable(path, "ReadImage")
         yield path
 
 
