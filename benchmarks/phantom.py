@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +29,12 @@ def case_arrays(side: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return (60 * labels + 10 * (labels > 0) * texture + rng.normal(0, 1, labels.shape)).astype(np.float32), labels
 
 
-def write_phantom(folder: Path, *, side: int = 32) -> Path:
-    """Four cases of two structures at 1 mm; returns the scenario's file."""
+def write_phantom(folder: Path, *, side: int = 32, splits: Sequence[Split] = SPLITS) -> Path:
+    """A case of two structures at 1 mm for each of ``splits``; returns the scenario's file."""
     folder.mkdir(parents=True, exist_ok=True)
     geometry = Geometry((side,) * 3, (1.0,) * 3, (0.0,) * 3, tuple(np.eye(3).ravel().tolist()))
     cases = []
-    for index, split in enumerate(SPLITS):
+    for index, split in enumerate(splits):
         image, labels = case_arrays(side, index)
         names = (f"image{index}.nii.gz", f"labels{index}.nii.gz")
         write_volume(Volume(image, geometry, "intensity"), folder / names[0])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from AutoRegLib.core import locks
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.core.leftovers import sweep
 from AutoRegLib.core.records import make_folder
 from AutoRegLib.core.verbs import VERBS
 
@@ -23,7 +23,8 @@ def claim_output(
 
     Results in the folder need ``resume`` (only where the verb offers it: not None) or ``overwrite``, which says
     what it replaces. Other files in the folder are left alone. The folder is this process's until
-    :func:`release_outputs`. Raises InputError (also while another process works there), DiskError.
+    :func:`release_outputs`; what killed processes left half written goes. Raises InputError (also while another process
+    works there), DiskError.
     """
     path = Path(folder)
     if path.exists() and not path.is_dir():
@@ -31,6 +32,7 @@ def claim_output(
     folder = make_folder(path)
     locks.take(path / LOCK, what=f"the work in {path}")
     _held.append(path / LOCK)
+    sweep(path)
     found = [name for name in results if (path / name).exists()]
     if found and not resume:
         if not overwrite:
@@ -53,5 +55,4 @@ def claim_output(
 def release_outputs() -> None:
     """Let go of the folders that this process has claimed."""
     while _held:
-        with suppress(OSError):
-            _held.pop().unlink(missing_ok=True)
+        locks.release(_held.pop())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import platform
 import signal
@@ -17,9 +18,11 @@ from typing import Any
 from AutoRegLib import __version__
 from AutoRegLib.app.environment import decide_device, memory_in_use
 from AutoRegLib.app.perform import perform
+from AutoRegLib.core import locks
 from AutoRegLib.core.errors import AutoRegError
 from AutoRegLib.core.failures import explain
 from AutoRegLib.core.jobs import FolderMonitor, JobRequest, Wish, read_request, take_lock, write_state
+from AutoRegLib.core.leftovers import sweep
 from AutoRegLib.core.verbs import VERBS, located
 
 HEARTBEAT_SECONDS = 5.0
@@ -53,6 +56,7 @@ def run_job(folder: str | Path) -> int:
     if not (folder / "job.json").is_file():
         read_request(folder)  # says why: nothing here is ours to write into
     take_lock(folder)
+    sweep(folder)
     try:
         monitor = JobMonitor(folder)
         with _logged(folder / "log.txt"), _terminable(monitor), _beating(monitor):
@@ -63,13 +67,13 @@ def run_job(folder: str | Path) -> int:
                 request = _prepared(request, folder)
                 monitor.event("device", name=decide_device(request.arguments.get("device", "auto")))
                 summary = perform(request, monitor=monitor)
+                write_state(folder, "done", exit_code=0, verb=request.verb)
+                monitor.event("done", summary=summary)
             except BaseException as problem:
                 return _failed(folder, monitor, problem)
-        write_state(folder, "done", exit_code=0, verb=request.verb)
-        monitor.event("done", summary=summary)
         return 0
     finally:
-        (folder / "lock").unlink(missing_ok=True)
+        locks.release(folder / "lock")
 
 
 def _prepared(request: JobRequest, folder: Path) -> JobRequest:
@@ -87,7 +91,8 @@ def _prepared(request: JobRequest, folder: Path) -> JobRequest:
 def _failed(folder: Path, monitor: JobMonitor, problem: BaseException) -> int:
     """Tell why: traceback to the log, one event, the state; returns the exit code."""
     reason: AutoRegError = explain(problem)
-    traceback.print_exception(problem)
+    with contextlib.suppress(OSError):
+        traceback.print_exception(problem)
     state: Any = STATES.get(reason.exit_code, "failed")
     with contextlib.suppress(OSError, AutoRegError):  # on a full disk the exit code says it alone
         write_state(folder, state, exit_code=reason.exit_code, code=reason.code, text=str(reason))
@@ -105,12 +110,28 @@ def _versions() -> dict[str, str]:
 def _logged(path: Path) -> Iterator[None]:
     """Append what Python prints, and its warnings, to the log file."""
     with (
-        open(path, "a", encoding="utf-8", errors="replace", buffering=1) as log,
+        open(path, "ab", buffering=0) as file,
+        io.TextIOWrapper(io.BufferedWriter(_Log(file)), encoding="utf-8", errors="replace", line_buffering=True) as log,
         contextlib.redirect_stdout(log),
         contextlib.redirect_stderr(log),
     ):
         print(time.strftime("%Y-%m-%dT%H:%M:%S%z"), "process", os.getpid(), "python", sys.executable, file=log)
         yield
+
+
+class _Log(io.RawIOBase):
+    """Takes what a full disk does not: a line of the log that is lost must not end the work."""
+
+    def __init__(self, file: io.RawIOBase) -> None:
+        self._file = file
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        with contextlib.suppress(OSError):
+            self._file.write(data)
+        return len(data)
 
 
 @contextlib.contextmanager
@@ -143,8 +164,8 @@ def _beating(monitor: JobMonitor) -> Iterator[None]:
 
     def beat() -> None:
         while not over.wait(HEARTBEAT_SECONDS):
-            monitor.event("heartbeat")
-            with contextlib.suppress(Exception):  # a driver's complaint must not stop the sign of life
+            with contextlib.suppress(Exception):  # neither a driver's complaint nor a full disk stops the sign of life
+                monitor.event("heartbeat")
                 memory = memory_in_use()
                 if memory is not None:
                     monitor.event("memory", used=memory[0], total=memory[1])

@@ -7,6 +7,10 @@ import re
 
 from AutoRegLib.core.errors import AutoRegError, CancelledError, DiskError, EnvironmentProblem, OutOfMemoryProblem
 
+UNWRITABLE = {getattr(errno, name, -1) for name in ("ENOSPC", "EACCES", "EROFS", "EDQUOT", "EPERM", "EFBIG", "EIO")}
+#: a folder that was deleted, a disk that was taken away, a share that is no longer there
+GONE = {getattr(errno, name, -1) for name in ("ENOENT", "ENOTDIR", "ESTALE", "ENODEV", "ENXIO", "ENOTCONN")}
+
 
 def explain(problem: BaseException) -> AutoRegError:
     """Any exception as one of ours: what it means for the user and what to do about it."""
@@ -30,16 +34,11 @@ def explain(problem: BaseException) -> AutoRegError:
             got=text,
             remedy=f"pip install {'torch' if name.startswith('torch') else name.split('.')[0]}",
         )
-    if isinstance(problem, OSError) and problem.errno in (
-        errno.ENOSPC,
-        errno.EACCES,
-        errno.EROFS,
-        errno.EDQUOT,
-        errno.EPERM,
-    ):
+    gone = isinstance(problem, OSError) and problem.errno in GONE
+    if isinstance(problem, OSError) and (gone or problem.errno in UNWRITABLE):
         return DiskError(
-            f"cannot write {problem.filename or 'a result'}",
+            f"{problem.filename or 'a file'} is gone" if gone else f"cannot write {problem.filename or 'a result'}",
             got=problem.strerror,
-            remedy="choose a folder that is writable and has space left",
+            remedy="see that the folder is there and stays, is writable and has space left",
         )
     return AutoRegError(f"unexpected {type(problem).__name__}: {text[:300]}", remedy="please report it with the log")

@@ -6,6 +6,7 @@ The folder is the whole protocol between a front end and ``autoreg run``: ``job.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
@@ -73,8 +74,13 @@ class FolderMonitor(Monitor):
         line = {"v": 1, "seq": self._seq, "t": time.time(), "type": type, **payload}
         self._seq += 1
         # a file name that is no text is written as JSON's own escapes
-        with open(self.folder / "events.jsonl", "a", encoding="utf-8", errors="backslashreplace") as stream:
-            stream.write(_event_text(line) + "\n")
+        try:
+            with open(self.folder / "events.jsonl", "a", encoding="utf-8", errors="backslashreplace") as stream:
+                stream.write(_event_text(line) + "\n")
+        except OSError:
+            with contextlib.suppress(OSError):
+                cut_broken_line(self.folder)  # half a line would spoil the next one
+            raise
 
     def wish(self) -> Wish:
         now = time.monotonic()
@@ -166,6 +172,11 @@ def cut_broken_line(folder: str | Path) -> None:
 def take_lock(folder: str | Path) -> None:
     """Mark the job as ours (pid, start time, host). Raises InputError while another process runs it, DiskError."""
     locks.take(Path(folder) / "lock", what=f"the job in {folder}")
+
+
+def clear_lock(folder: str | Path) -> bool:
+    """Remove the lock of a process that is gone; whether nobody holds the job now."""
+    return locks.clear(Path(folder) / "lock")
 
 
 def lock_holder(folder: str | Path) -> dict[str, Any] | None:

@@ -8,11 +8,13 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from AutoRegLib.core.errors import DiskError, InputError
-from AutoRegLib.core.processes import process_lives
+from AutoRegLib.core.leftovers import unfinished
+from AutoRegLib.core.processes import birth_tick, process_lives
 from AutoRegLib.core.strict_json import read_object
 
 #: seconds after which a lock that names nobody is an old one
@@ -24,7 +26,7 @@ def take(path: Path, *, what: str) -> None:
 
     Taking what is ours already does nothing. Raises InputError (another process holds it), DiskError.
     """
-    mine = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    mine = path.with_name(unfinished(path.name) + secrets.token_hex(4))
     try:
         mine.write_text(json.dumps(process_mark()), encoding="utf-8")
         for _ in range(100):
@@ -45,9 +47,40 @@ def take(path: Path, *, what: str) -> None:
             mine.unlink(missing_ok=True)
 
 
-def process_mark() -> dict[str, Any]:
-    """What tells this process from all others: its number, a time at which it lived, the machine and its start."""
-    return {"pid": os.getpid(), "started": time.time(), "host": socket.gethostname(), "boot": _boot()}
+def release(path: Path) -> None:
+    """Let go of a lock that this process holds; anybody else's stays. Quiet where it cannot be removed."""
+    holder = holder_of(path)
+    if holder is not None and _is_us(holder):
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def clear(path: Path) -> bool:
+    """Remove a lock that is nobody's (see :func:`take`); whether none is left. Somebody's stays."""
+    holder = holder_of(path)
+    try:
+        if _is_held(path, holder):
+            return False
+        _remove(path, holder)
+    except OSError:
+        return not path.exists()
+    return not path.exists()
+
+
+def process_mark(pid: int | None = None) -> dict[str, Any]:
+    """What tells a process (None: this one) from all others: its number, its birth in the system's ticks, a time at
+    which it lived, the machine and its start."""
+    number = os.getpid() if pid is None else pid
+    tick = birth_tick(number)
+    return {"pid": number, "started": time.time(), "host": socket.gethostname(), "boot": _boot(),
+            **({} if tick is None else {"birth": tick})}
+
+
+def mark_lives(holder: Mapping[str, Any]) -> bool:
+    """Whether the marked process runs, as far as this machine can tell: another one's processes do not."""
+    if holder.get("host") != socket.gethostname() or _restarted(holder):
+        return False
+    return process_lives(holder["pid"], known_since=_since(holder), birth=_birth(holder))
 
 
 def holder_of(path: Path) -> dict[str, Any] | None:
@@ -76,8 +109,7 @@ def _appear(mine: Path, path: Path) -> bool:
 
 
 def _is_us(holder: dict[str, Any]) -> bool:
-    return bool(holder["pid"] == os.getpid() and holder.get("host") == socket.gethostname() and not _restarted(holder)
-                and process_lives(os.getpid(), known_since=_since(holder)))
+    return bool(holder["pid"] == os.getpid() and mark_lives(holder))
 
 
 def _is_held(path: Path, holder: dict[str, Any] | None) -> bool:
@@ -86,16 +118,16 @@ def _is_held(path: Path, holder: dict[str, Any] | None) -> bool:
         age = time.time() - path.stat().st_mtime
     except FileNotFoundError:
         return False
-    if holder is None:  # damaged; or being written, where there are no links
-        return age < OLD_SECONDS
+    if holder is None:  # damaged; or being written, where there are no links. A clock that is set back makes none new
+        return -OLD_SECONDS < age < OLD_SECONDS
     if holder.get("host") != socket.gethostname():  # its processes cannot be seen from here
         return True
-    return not _restarted(holder) and process_lives(holder["pid"], known_since=_since(holder))
+    return mark_lives(holder)
 
 
 def _remove(path: Path, seen: dict[str, Any] | None) -> None:
     """Take away an old lock, and never one that took its place meanwhile: it is renamed, looked at, and given back."""
-    aside = path.with_name(f".{path.name}-old-{os.getpid()}-{secrets.token_hex(4)}")
+    aside = path.with_name(unfinished(f"{path.name}-old") + secrets.token_hex(4))
     try:
         os.rename(path, aside)
     except FileNotFoundError:
@@ -116,12 +148,17 @@ def _held(path: Path, holder: dict[str, Any] | None, what: str) -> InputError:
         remedy="wait for it" if host == here else f"wait for it; if it is certain that it ended, delete {path}")
 
 
-def _restarted(holder: dict[str, Any]) -> bool:
+def _birth(holder: Mapping[str, Any]) -> int | None:
+    tick = holder.get("birth")
+    return tick if isinstance(tick, int) else None
+
+
+def _restarted(holder: Mapping[str, Any]) -> bool:
     """Whether the machine was started anew since: then the number means another process."""
     return bool(holder.get("boot")) and holder["boot"] != _boot()
 
 
-def _since(holder: dict[str, Any]) -> float | None:
+def _since(holder: Mapping[str, Any]) -> float | None:
     since = holder.get("started")
     return float(since) if isinstance(since, (int, float)) else None
 

@@ -12,11 +12,12 @@ from pathlib import Path
 TOLERANCE = 2.0
 
 
-def process_lives(pid: int, *, known_since: float | None = None) -> bool:
+def process_lives(pid: int, *, known_since: float | None = None, birth: int | None = None) -> bool:
     """Whether a process with this number runs on this machine; one that ended but was not waited for does not.
 
     ``known_since``: a time (seconds since 1970) at which the process meant was alive. One that was born later
-    has only inherited the number.
+    has only inherited the number. ``birth``: its :func:`birth_tick`, where it was noted: unlike a time of day it does
+    not move when the clock is set, and decides alone.
     """
     if pid <= 0:
         return False
@@ -31,10 +32,19 @@ def process_lives(pid: int, *, known_since: float | None = None) -> bool:
     fields = _proc_fields(pid)
     if fields is not None and fields[0] in ("Z", "X"):
         return False
+    tick = birth_tick(pid)
+    if birth is not None and tick is not None:
+        return tick == birth
     if known_since is None:
         return True
     born = birth_time(pid)
     return born is None or born <= known_since + TOLERANCE
+
+
+def birth_tick(pid: int) -> int | None:
+    """When the process started, in the system's ticks since it started itself; None where it does not tell."""
+    fields = _proc_fields(pid)
+    return int(fields[19]) if fields is not None else None
 
 
 def birth_time(pid: int) -> float | None:

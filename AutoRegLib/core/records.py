@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -10,6 +11,7 @@ import json
 import math
 import os
 import re
+import shutil
 import tempfile
 import time
 import types
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from AutoRegLib.core.errors import DiskError, InputError
+from AutoRegLib.core.leftovers import unfinished
 from AutoRegLib.core.strict_json import MOST_DIGITS, read_object
 
 T = TypeVar("T")
@@ -176,20 +179,45 @@ def write_whole(path: str | Path, write: Callable[[str], Any]) -> None:
     suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
     temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}-", suffix=suffix, dir=path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=unfinished(path.name), suffix=suffix, dir=path.parent)
         os.close(handle)
         os.chmod(temporary, 0o666 & ~_umask())
         write(temporary)
+        if path.exists():
+            _flush(temporary)
         persist(functools.partial(os.replace, temporary, path))
         temporary = None
-    except OSError as problem:
+    except Exception as problem:
+        if not isinstance(problem, OSError) and not (temporary and _is_full(temporary, problem)):
+            raise
         raise DiskError(
-            f"cannot write {path}", got=problem.strerror or problem,
+            f"cannot write {path}", got=getattr(problem, "strerror", None) or str(problem).split("\n")[0][:160],
             remedy="choose a folder that exists, is writable and has space left",
         ) from None
     finally:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
+        if temporary is not None:
+            with contextlib.suppress(OSError):  # the folder may be gone as well
+                os.unlink(temporary)
+
+
+def _flush(temporary: str) -> None:
+    """Have the system put the file on the disk before it replaces another: a power cut leaves one of both whole."""
+    handle = os.open(temporary, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _is_full(temporary: str, problem: Exception) -> bool:
+    """Whether a writer of another language failed for the disk's sake: torch and safetensors say so in words only."""
+    said = r"(?i)no space left|disk full|file write failed|inline_container|I/O ?error|os error (5|27|28|122)"
+    if re.search(said, str(problem)):
+        return True
+    try:
+        return shutil.disk_usage(os.path.dirname(temporary)).free < 2**16
+    except OSError:
+        return True
 
 
 def persist(action: Callable[[], Any]) -> None:

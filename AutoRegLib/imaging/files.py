@@ -20,6 +20,7 @@ from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.points import read_points, write_points
 from AutoRegLib.imaging.probe import check_readable
 from AutoRegLib.imaging.volume import Kind, Volume, geometry_of, image_to_array, to_sitk
+from AutoRegLib.imaging.written import ends_whole
 
 __all__ = ["file_sha256", "read_displacement", "read_geometry", "read_points", "read_transform", "read_volume",
            "write_displacement", "write_points", "write_volume"]
@@ -288,7 +289,8 @@ def _write_field_transform(field: DisplacementField, name: str) -> None:
 def _write_checked(path: Path, size: int, write: Callable[[str], Any], same: Callable[[str], bool]) -> None:
     """Write in one step; ``size`` bounds the bytes, ``same`` tells whether the file reads back as it should.
 
-    ITK's NIfTI and text writers do not notice a full disk, so with little room left the file is read back.
+    ITK's NIfTI and text writers do not notice a full disk, so with little room left the file is read back. A quota or
+    a limit on the size of files shows in neither: the end of a NIfTI file is always looked at.
     """
     def attempt(name: str) -> None:
         try:
@@ -302,6 +304,8 @@ def _write_checked(path: Path, size: int, write: Callable[[str], Any], same: Cal
                 whole = False
             if not whole:
                 raise OSError("no space left on the disk")
+        if name.lower().endswith((".nii", ".nii.gz")) and not ends_whole(Path(name)):
+            raise OSError("the file was cut short: no space left, or a limit on its size")
 
     write_whole(path, attempt)
 

@@ -53,7 +53,7 @@ def test_of_eight_processes_that_start_together_one_gets_the_folder(kind: str, l
         if left == "dead":
             gone = subprocess.Popen([sys.executable, "-c", ""])
             gone.wait()
-            lock.write_text(json.dumps({**process_mark(), "pid": gone.pid}))
+            lock.write_text(json.dumps(process_mark(gone.pid)))
         elif left == "damaged":
             lock.write_bytes(b"\x00{[")
             os.utime(lock, (0, 0))
@@ -72,10 +72,14 @@ def test_of_eight_processes_that_start_together_one_gets_the_folder(kind: str, l
 
 
 @pytest.mark.parametrize(("changes", "free"), [
-    ({"host": "another-machine"}, False), ({"boot": "of yesterday"}, True), ({"started": 1.0}, True), ({}, False),
+    ({"host": "another-machine"}, False), ({"boot": "of yesterday"}, True),
+    ({"started": 1.0, "birth": None}, True), ({"birth": 1}, True),
+    ({}, False),
+    ({"started": 1.0}, False),  # the clock was set since: its birth in the system's own ticks counts
+
 ])
 def test_who_holds_a_lock(changes: dict[str, Any], free: bool, tmp_path: Path) -> None:
-    parent = {**process_mark(), "pid": os.getppid(), **changes}
+    parent = {**process_mark(os.getppid()), **changes}
     (tmp_path / "lock").write_text(json.dumps(parent))
     if free:
         take_lock(tmp_path)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from AutoRegLib.core.errors import DiskError, InputError
-from AutoRegLib.core.jobs import JobRequest, lock_holder, read_request, write_state
+from AutoRegLib.core.jobs import JobRequest, clear_lock, lock_holder, read_request, write_state
+from AutoRegLib.core.locks import process_mark
 from AutoRegLib.core.verbs import VERBS
 from AutoRegSlicerLib.jobs import process, record
 from AutoRegSlicerLib.jobs.messages import message
@@ -68,10 +69,18 @@ class Job:
         self.move(JobState.Failed, failure={"code": code, "text": text, "hint": hint})
 
     def launch(self, interpreter: str, variables: Mapping[str, str]) -> None:
-        """Start the process. A start that fails is a failure of the job."""
+        """Start the process. A start that fails, or a job that another process runs, is a failure of the job."""
         assert self.request is not None
-        for name in ("control", "lock"):
-            (self.folder / name).unlink(missing_ok=True)
+        if not clear_lock(self.folder):
+            holder = lock_holder(self.folder) or {}
+            self.fail("busy", f"process {holder.get('pid', '?')} on {holder.get('host', 'an unknown machine')}",
+                      f"wait for it; if it is certain that it ended, delete {self.folder / 'lock'}")
+            return
+        try:
+            (self.folder / "control").unlink(missing_ok=True)
+        except OSError as problem:
+            self.fail("disk", f"{self.folder}: {problem.strerror}", "make the folder writable")
+            return
         self.digest.restart()
         self.failure, self.cancelAt, self.endedAt = None, None, None
         self._terminated = self._swept = False
@@ -85,7 +94,7 @@ class Job:
             self.fail("launch", str(problem), getattr(problem, "remedy", ""))
             return
         self.launched = time.monotonic()
-        self.move(JobState.Launching, process=process.mark(self.child.pid), failure={})
+        self.move(JobState.Launching, process=process_mark(self.child.pid), failure={})
 
     def wish(self, word: str) -> None:
         """Tell the worker through ``control``; where that cannot be written, a cancellation goes on by force."""
@@ -187,7 +196,7 @@ class Job:
 
     def _gone(self) -> None:
         """The process ended without a word about how."""
-        (self.folder / "lock").unlink(missing_ok=True)
+        clear_lock(self.folder)
         if self.cancelAt is not None:
             with contextlib.suppress(DiskError):
                 write_state(self.folder, "cancelled", exit_code=3, code="cancelled", text="ended by force")
@@ -247,7 +256,8 @@ class Job:
             memory=digest.memory, expected=dict(digest.expected), device=device,
             metrics={name: list(v) for name, v in digest.metrics.items()},
             stages=tuple(digest.stages), trials=tuple(digest.trials), artifacts=tuple(digest.artifacts),
-            warnings=tuple(digest.warnings), error=self.failure, summary=dict(digest.summary or {}), message=line,
-            nextStep=step, logTail=log_tail(self.folder) if with_log else "", created=self.record.created,
+            warnings=(*digest.warnings, *self.tail.warnings()), error=self.failure,
+            summary=dict(digest.summary or {}), message=line, nextStep=step,
+            logTail=log_tail(self.folder) if with_log else "", created=self.record.created,
             secondsRunning=digest.secondsRunning,
         )

@@ -161,8 +161,8 @@ class Jobs:
                 job = Job(folder)
                 if job.state in (JobState.Done, JobState.Cancelled, JobState.Failed):
                     continue
-                if process.marked_lives(job.record.owner) and job.record.owner.get("pid") != os.getpid():
-                    continue  # another application looks after it
+                if _of_another(job):
+                    continue
                 job.attach()
                 job.move(job.state, owner=process_mark())
                 self._jobs[folder.name] = job
@@ -242,8 +242,11 @@ class Jobs:
     def _job(self, folder: str | Path) -> Job:
         path = record.checked_folder(self.folder, folder)
         if path.name not in self._jobs:  # from the history
-            self._jobs[path.name] = Job(path)
-            self._jobs[path.name].attach()
+            job = Job(path)
+            if _of_another(job):
+                return job  # looked at, not taken up: its state is for the application that looks after it
+            self._jobs[path.name] = job
+            job.attach()
             self._jobs = dict(sorted(self._jobs.items()))
         return self._jobs[path.name]
 
@@ -286,6 +289,12 @@ class Jobs:
         for job in self._waiting():
             if job.request is not None and not self._blocked(job.request):
                 job.launch(self.interpreter, self.environment)
+
+
+def _of_another(job: Job) -> bool:
+    """Whether another application looks after the job."""
+    owner = job.record.owner
+    return process.marked_lives(owner) and owner.get("pid") != os.getpid()
 
 
 def is_quick(request: JobRequest) -> bool:

@@ -32,6 +32,7 @@ FAILURES: dict[str, tuple[str, str]] = {
     "memory": ("Not enough memory", "useCpu"),
     "diverged": ("Training diverged (the loss is not finite); the last good checkpoint is kept", "useCheckpoint"),
     "disk": ("The disk is full or not writable", "freeDisk"),
+    "busy": ("Another process runs this job", "showLog"),
     "launch": ("The computation could not be started", "setUp"),
     "no-hello": ("The computation did not answer within a minute of its start", "showLog"),
     "result": ("The computation ended, but its results are not there", "showLog"),

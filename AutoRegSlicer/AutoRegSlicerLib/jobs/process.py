@@ -9,14 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import AutoRegLib
 from AutoRegLib.core.errors import EnvironmentProblem
-from AutoRegLib.core.processes import process_lives
+from AutoRegLib.core.locks import mark_lives
 
 #: run in the child. A file: launchers and Windows disagree about quotes and line breaks in arguments
 BOOT = Path(__file__).with_name("boot.py").resolve()
@@ -85,16 +84,9 @@ def _let_go() -> None:
         child.returncode = 0
 
 
-def mark(pid: int) -> dict[str, Any]:
-    """What tells a process from later ones with its number (see :func:`AutoRegLib.core.processes.process_lives`)."""
-    return {"pid": pid, "started": time.time(), "host": socket.gethostname()}
-
-
 def marked_lives(marked: Mapping[str, Any] | None) -> bool:
     """Whether the marked process runs on this machine."""
-    if not marked or marked.get("host") != socket.gethostname():
-        return False
-    return process_lives(int(marked.get("pid", -1)), known_since=marked.get("started"))
+    return marked is not None and isinstance(marked.get("pid"), int) and mark_lives(marked)
 
 
 def elsewhere(marked: Mapping[str, Any] | None) -> bool:

@@ -23,9 +23,10 @@ class EventTail:
         self.path = Path(folder) / "events.jsonl"
         self._offset = 0
         self.behind = False  # more was there than the time allowed to read
+        self.damaged = 0  # lines that were no events
 
     def read(self, *, seconds: float | None = None) -> list[dict[str, Any]]:
-        """New events in order; reads on for at most ``seconds`` (None: to the end). Unreadable lines are skipped."""
+        """New events in order; reads on for at most ``seconds`` (None: to the end). Unreadable lines are counted."""
         events: list[dict[str, Any]] = []
         until = None if seconds is None else time.perf_counter() + seconds
         self.behind = False
@@ -36,13 +37,22 @@ class EventTail:
                 while chunk := stream.read(CHUNK):
                     *lines, rest = (rest + chunk).split(b"\n")
                     self._offset += sum(len(line) + 1 for line in lines)
-                    events.extend(event for event in map(parse_event, lines) if event)
+                    known = [event for event in map(parse_event, lines) if event]
+                    self.damaged += len(lines) - len(known)
+                    events.extend(known)
                     if until is not None and time.perf_counter() > until:
                         self.behind = len(chunk) == CHUNK
                         break
         except OSError:
             return events
         return events
+
+    def warnings(self) -> list[tuple[str, str]]:
+        """What there is to say of lines that could not be read."""
+        if not self.damaged:
+            return []
+        return [("damaged-events",
+                 f"Damaged lines of {self.path.name} left out: {self.damaged}. Curves or warnings may lack.")]
 
 
 def log_tail(folder: str | Path, *, most: int = LOG_BYTES) -> str:

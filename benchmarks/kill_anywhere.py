@@ -1,0 +1,258 @@
+"""Ends jobs by SIGKILL at random moments, looks at every file that is left, and lets them go on.
+
+``python -m benchmarks.kill_anywhere --work DIR --kills 200 [--seed 0]``: jobs of search, train, register, evaluate and
+study on tiny data, in turn. Half of the kills fall at a random time, the other half right before a random access to a
+file that changes it. A job is killed up to three times, then runs to its end, which must equal that of a job that was
+left alone: the same files, arrays and numbers, seconds aside. Prints a line a job and what was wrong; writes
+``kill_anywhere.json`` into ``--work``. ``--resume`` goes on with the count. POSIX only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.artefacts import broken, fingerprint
+
+VERBS = ("search", "train", "register", "evaluate", "study")
+MOST_KILLS = 3  # of one job
+PATIENCE = 120.0  # seconds that a run may take
+#: accesses to files that change something, as Python audits them
+CHANGES = ("os.rename", "os.remove", "os.link", "os.mkdir", "os.truncate")
+
+
+def prepare(folder: Path) -> dict[str, dict[str, Any]]:
+    """Tiny data, a recipe and a model; the arguments of each verb. Runs in a process of its own."""
+    from AutoRegLib.core.recipe import read_recipe
+    from AutoRegLib.core.scenario import read_scenario
+    from AutoRegLib.learning.train import train
+    from benchmarks.phantom import write_phantom
+
+    scenario = write_phantom(folder, side=16, splits=("train", "train", "val", "val", "test", "test"))
+    known = read_scenario(scenario)
+    run_verb("search", {"scenario": str(scenario), "output": str(folder / "found"), **QUICK})
+    train(read_recipe(folder / "found" / "recipe.json"), known, output=folder / "model")
+    fixed, moving = known.split("test")[:2]
+    return {
+        "search": {"scenario": str(scenario), **QUICK},
+        "train": {"recipe": str(folder / "found"), "scenario": str(scenario), "seed": 0},
+        "register": {"fixed": fixed.image, "moving": moving.image, "fixed_labels": str(fixed.labels),
+                     "moving_labels": str(moving.labels), "model": str(folder / "model"), "refine": "3",
+                     "inverse": True},
+        "evaluate": {"model": str(folder / "model"), "scenario": str(scenario), "split": "test"},
+        "study": {"scenario": str(scenario), "rows": ["manual-small", "features"], "limit": 2, **QUICK},
+    }
+
+
+QUICK = {"preset": "quick", "seed": 0}
+
+
+def run_verb(verb: str, arguments: dict[str, Any]) -> None:
+    from AutoRegLib.app.perform import perform
+    from AutoRegLib.core.jobs import JobRequest
+
+    perform(JobRequest(verb, {**arguments, "device": "cpu", "threads": 1}))
+
+
+def make_small() -> None:
+    """Presets of some steps, a checkpoint whenever one may be written, no figures (they take longer than the rest)."""
+    from AutoRegLib.core import presets
+    from AutoRegLib.core.recipe import Recipe
+    from AutoRegLib.learning import train
+    from AutoRegLib.search import stage, successive_halving
+
+    whole = presets.preset_recipe
+
+    def small(*arguments: Any, **options: Any) -> Recipe:
+        recipe = whole(*arguments, **options)
+        return replace(
+            recipe, network=replace(recipe.network, features=(2, 3), decoder=(4, 3, 2)),
+            training=replace(recipe.training, steps=6),
+            search=replace(recipe.search, stages=tuple(replace(stage, steps=4) for stage in recipe.search.stages),
+                           finalists=2, final_steps=2, check_every=2, stable_checks=1000))
+
+    presets.preset_recipe = small  # type: ignore[assignment]
+    for module in (train, stage, successive_halving):
+        module.CHECKPOINT_SECONDS = 0.0  # type: ignore[attr-defined]
+    sys.modules["matplotlib"] = None  # type: ignore[assignment]
+
+
+def job(folder: Path, verb: str, arguments: dict[str, Any]) -> Path:
+    """A new job folder."""
+    from AutoRegLib.core.jobs import JobRequest, write_request
+
+    write_request(folder, JobRequest(verb, {**arguments, "device": "cpu", "threads": 1}))
+    return folder
+
+
+def in_child(action: Callable[[], int], *, kill_after: float | None = None) -> tuple[int, float]:
+    """Run ``action`` in a fork; its exit status (minus the signal that ended it) and seconds."""
+    began = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        code = 70
+        try:
+            code = action()
+        finally:
+            os._exit(code)
+    killed = False
+    while True:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        spent = time.monotonic() - began
+        if done:
+            return os.waitstatus_to_exitcode(status), spent
+        if not killed and spent > (PATIENCE if kill_after is None else kill_after):
+            killed = True
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.002)
+
+
+def run_once(folder: Path, *, doomed: int | None = None, count: Path | None = None) -> int:
+    """The job as its worker runs it; ends itself right before the ``doomed``-th change of a file under ``folder``.
+
+    ``count``: where the number of changes is written.
+    """
+    from AutoRegLib.app.worker import run_job
+
+    changes = 0
+    place = str(folder.resolve())
+
+    def seen(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal changes
+        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        if not (writes or event in CHANGES) or place not in os.fsdecode(str(arguments[0])):
+            return
+        changes += 1
+        if changes == doomed:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(seen)
+    code = run_job(folder)
+    if count is not None:
+        count.write_text(str(changes))
+    return code
+
+
+def reference(work: Path, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """What the verb leaves when it is left alone, twice alike; its seconds and changes of files."""
+    told: dict[str, Any] = {"seconds": 0.0}
+    for number in range(2):
+        folder = job(work / f"whole-{verb}-{number}", verb, arguments)
+        code, seconds = in_child(lambda: run_once(folder, count=work / f"{verb}.count"))  # noqa: B023
+        if code != 0:
+            raise SystemExit(f"{verb} alone: exit {code}, see {folder / 'log.txt'}")
+        found = looked_at(folder, work)
+        if number and found != told["found"]:
+            raise SystemExit(f"{verb} alone: two runs differ: {difference(told['found'], found)}")
+        told |= {"found": found, "seconds": max(seconds, told["seconds"])}
+    return {**told, "changes": int((work / f"{verb}.count").read_text())}
+
+
+def looked_at(folder: Path, work: Path) -> dict[str, str]:
+    """The fingerprint of the results, taken in a process of its own: no image library runs in the one that forks."""
+    def look() -> int:
+        (work / "seen.json").write_text(json.dumps(fingerprint(folder / "out")))
+        return 0
+
+    in_child(look)
+    return dict(json.loads((work / "seen.json").read_text()))
+
+
+def damaged(folder: Path, work: Path) -> list[str]:
+    """What is broken of the job's files, found in a process of its own."""
+    def look() -> int:
+        (work / "broken.json").write_text(json.dumps(broken(folder)))
+        return 0
+
+    (work / "broken.json").write_text('["the look at the files failed"]')
+    in_child(look)
+    return list(json.loads((work / "broken.json").read_text()))
+
+
+def difference(expected: dict[str, str], found: dict[str, str]) -> str:
+    return ", ".join(sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)))
+
+
+def try_job(work: Path, number: int, verb: str, known: dict[str, Any], arguments: dict[str, Any],
+            rng: random.Random) -> tuple[int, list[str]]:
+    """Kill one job up to ``MOST_KILLS`` times, then let it end: how often it was killed, and what was wrong."""
+    folder = job(work / f"job-{number:04d}-{verb}", verb, arguments)
+    kills, wrong = 0, []
+    for _ in range(rng.randint(1, MOST_KILLS)):
+        if rng.random() < 0.5:
+            code, _ = in_child(lambda: run_once(folder), kill_after=rng.uniform(0.0, known["seconds"]))
+        else:
+            doomed = rng.randint(1, known["changes"])
+            code, _ = in_child(lambda: run_once(folder, doomed=doomed))  # noqa: B023
+        if code != -signal.SIGKILL:  # it was done before
+            wrong += [] if code == 0 else [f"exit {code} instead of a kill"]
+            break
+        kills += 1
+        wrong += damaged(folder, work)
+    code, _ = in_child(lambda: run_once(folder))
+    if code != 0:
+        return kills, [*wrong, f"exit {code} when it went on"]
+    wrong += damaged(folder, work)
+    found = looked_at(folder, work)
+    if found != known["found"]:
+        wrong.append(f"another end: {difference(known['found'], found)}")
+    wrong += [f"left behind: {path.name}" for path in folder.rglob(".*")]
+    wrong += ["the lock stayed"] if (folder / "lock").exists() else []
+    return kills, wrong
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--verbs", nargs="+", choices=VERBS, default=VERBS)
+    parser.add_argument("--resume", action="store_true")
+    given = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(1)
+    work = given.work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    told = work / "kill_anywhere.json"
+    make_small()
+    if given.resume and told.exists():
+        state = json.loads(told.read_text())
+    else:
+        def first() -> int:
+            (work / "arguments.json").write_text(json.dumps(prepare(work / "data")))
+            return 0
+
+        if in_child(first)[0] != 0:
+            raise SystemExit("the data could not be made")
+        arguments = json.loads((work / "arguments.json").read_text())
+        state = {"jobs": 0, "kills": {}, "wrong": [], "arguments": arguments,
+                 "alone": {verb: reference(work, verb, arguments[verb]) for verb in given.verbs}}
+        told.write_text(json.dumps(state))
+        print({v: (round(known["seconds"], 2), known["changes"]) for v, known in state["alone"].items()}, flush=True)
+    while sum(state["kills"].values()) < given.kills:
+        number = state["jobs"]
+        verb = given.verbs[number % len(given.verbs)]
+        kills, wrong = try_job(work, number, verb, state["alone"][verb], state["arguments"][verb],
+                               random.Random(f"{given.seed}/{number}"))
+        state["jobs"] += 1
+        state["kills"] = dict(Counter(state["kills"]) + Counter({verb: kills}))
+        state["wrong"] += [f"job {number} ({verb}): {text}" for text in wrong]
+        told.write_text(json.dumps(state))
+        print(f"job {number} {verb}: {kills} kills {'; '.join(wrong)}", flush=True)
+    print(f"{sum(state['kills'].values())} kills of {state['jobs']} jobs {state['kills']}; "
+          f"{len(state['wrong'])} things wrong")
+
+
+if __name__ == "__main__":
+    main()
