@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.kill_anywhere import damaged, in_child, job, looked_at, make_small, prepare, run_once
+from benchmarks.kill_anywhere import damaged, in_child, job, load, looked_at, make_small, prepare, run_once
 
 #: parts of what a job needs, left free
 ROOM = (0.0, 0.1, 0.3, 0.6, 0.9)
@@ -88,9 +88,7 @@ def main() -> None:
     if os.environ.get("AUTOREG_OWN_MOUNTS") != "1":  # mounts that end with this process
         os.environ["AUTOREG_OWN_MOUNTS"] = "1"
         os.execvp("unshare", ["unshare", "-rm", sys.executable, "-m", "benchmarks.full_disk", *sys.argv[1:]])
-    import torch
-
-    torch.set_num_threads(1)
+    load()
     work = given.work.resolve()
     disk = work / "disk"
     disk.mkdir(parents=True, exist_ok=True)

@@ -87,6 +87,21 @@ def make_small() -> None:
     sys.modules["matplotlib"] = None  # type: ignore[assignment]
 
 
+def load() -> None:
+    """Import all that a job needs, so that a fork begins at once; nothing is computed, which would start threads."""
+    import safetensors.numpy  # noqa: F401
+    import torch
+    import torch._dynamo
+
+    import AutoRegLib.app.perform
+    import AutoRegLib.app.worker
+    import AutoRegLib.evaluation.study
+    import AutoRegLib.registration.run
+    import AutoRegLib.search.random_search  # noqa: F401
+
+    torch.set_num_threads(1)
+
+
 def job(folder: Path, verb: str, arguments: dict[str, Any]) -> Path:
     """A new job folder."""
     from AutoRegLib.core.jobs import JobRequest, write_request
@@ -219,9 +234,7 @@ def main() -> None:
     parser.add_argument("--verbs", nargs="+", choices=VERBS, default=VERBS)
     parser.add_argument("--resume", action="store_true")
     given = parser.parse_args()
-    import torch
-
-    torch.set_num_threads(1)
+    load()
     work = given.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     told = work / "kill_anywhere.json"

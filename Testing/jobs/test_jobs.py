@@ -16,7 +16,8 @@ from pipeline.scenes import make_scenario
 
 from AutoRegLib.app import worker
 from AutoRegLib.app.cli import main
-from AutoRegLib.core.jobs import JobEvent, JobRequest, Monitor, read_events, take_lock, write_request, write_state
+from AutoRegLib.core.jobs import JobEvent, JobRequest, Monitor, read_events, write_request, write_state
+from AutoRegLib.core.locks import process_mark
 from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.imaging.files import read_volume, write_displacement, write_volume
 from AutoRegLib.imaging.geometry import Geometry
@@ -144,9 +145,7 @@ def test_heartbeats_during_a_long_step(apply_job: Path, monkeypatch: pytest.Monk
 def test_a_running_job_is_not_started_twice(apply_job: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
-        take_lock(apply_job)
-        holder = json.loads((apply_job / "lock").read_text())
-        (apply_job / "lock").write_text(json.dumps({**holder, "pid": sleeper.pid}))
+        (apply_job / "lock").write_text(json.dumps(process_mark(sleeper.pid)))
         assert main(["run", str(apply_job)]) == 2
         assert "already running" in capsys.readouterr().err
     finally:
