@@ -58,6 +58,7 @@ MEASURES: dict[str, Measure] = {measure.key: measure for measure in (
     Measure("lncc", "LNCC", better=1, over_pairs="mean", before="lncc_before", compares=True, studied=True),
     Measure("folds", "folded voxels", "{:.0f}", -1, "sum", studied=True),
     Measure("fold_fraction", "folded voxels %", "{:.3g}", -1, "mean", scale=100.0),
+    Measure("ndv_fraction", "NDV %", "{:.4f}", -1, "mean", scale=100.0),
     Measure("jacobian_min", "smallest Jacobian", over_pairs="min"),
     Measure("log_jacobian_std", "SD log Jacobian", over_pairs="mean"),
     Measure("seconds", "s a pair", "{:.2f}", over_pairs="median", spread=False, studied=True),

@@ -29,6 +29,7 @@ from AutoRegLib.imaging.geometry import Geometry, working_grid
 from AutoRegLib.imaging.masks import continued, counting, mask_on, without_padding
 from AutoRegLib.imaging.preprocess import to_grid
 from AutoRegLib.imaging.reach import voxels_beyond
+from AutoRegLib.imaging.tetrahedra import Orientation
 from AutoRegLib.imaging.volume import Volume, resample
 from AutoRegLib.registration.inverse import affine_guess, refine_inverse
 from AutoRegLib.registration.no_network import NAME
@@ -50,8 +51,8 @@ class Registration:
     the moving image's grid, when asked for. ``inverse_chain``: the transforms that undo the field one by one (moving
     to fixed, in that order), where the network integrates a velocity; else empty. ``refinement``: what the
     refinement did, in the words of the report; empty without one. ``unfolded``: voxels at which the network's
-    answer, or the whole field on the fixed image's grid, folded before it was smoothed there. ``jacobian``: the
-    determinants of the field.
+    answer, or the whole field on the fixed image's grid, folded before it was smoothed there.
+    ``orientation``: what the field does to volumes.
     Unit: mm LPS; seconds by step.
     """
 
@@ -63,7 +64,7 @@ class Registration:
     warnings: tuple[str, ...] = ()
     refinement: dict[str, Any] = dataclasses.field(default_factory=dict)
     unfolded: int = 0
-    jacobian: Volume | None = None
+    orientation: Orientation | None = None
 
 
 class Clock:
@@ -145,7 +146,7 @@ def register_volumes(
                 similarity=similarity, monitor=monitor)
     with clock("compose", monitor):
         forward, backward = _fields(prediction, grid, squarings=model.recipe.network.squarings)
-        delivered, jacobian, mended = without_folds(compose_on(fixed.geometry, forward.to_transform(), *outer))
+        delivered, oriented, mended = without_folds(compose_on(fixed.geometry, forward.to_transform(), *outer))
         inverse_chain = _inverse_chain(backward, outer)
     inverted = None
     if inverse:
@@ -159,7 +160,7 @@ def register_volumes(
               ) if given and masked and refine == 0 else ()
     beyond = () if initial is None else _beyond(outer, fixed.geometry)
     return Registration(delivered, inverted, alignment, inverse_chain, clock.seconds,
-                        (*alignment.warnings, *unseen, *beyond, *torn), refinement, unfolded + mended, jacobian)
+                        (*alignment.warnings, *unseen, *beyond, *torn), refinement, unfolded + mended, oriented)
 
 
 def _beyond(outer: Sequence[Any], fixed: Geometry) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ import numpy as np
 from AutoRegLib import __version__
 from AutoRegLib.bundle import ModelBundle
 from AutoRegLib.core.recipe import Recipe
-from AutoRegLib.imaging.displacement import chain, jacobian_determinant
+from AutoRegLib.imaging.displacement import chain
+from AutoRegLib.imaging.tetrahedra import orientation
 from AutoRegLib.imaging.volume import Volume, looks_like_ct, resample
 from AutoRegLib.networks.registry import count_parameters
 from AutoRegLib.registration import metrics
@@ -48,16 +49,17 @@ def assemble(
     """
     grid, transform = pair.fixed.geometry, found.field.to_transform()
     labels = pair.moving_labels
+    oriented = found.orientation or orientation(found.field)
     volumes = ResultVolumes(
         before=resample(pair.moving, grid),
         warped=resample(pair.moving, grid, transform),
-        jacobian=jacobian_determinant(found.field) if found.jacobian is None else found.jacobian,
+        jacobian=oriented.jacobian,
         labels_before=None if labels is None else resample(labels, grid),
         warped_labels=None if labels is None else resample(labels, grid, transform),
     )
     report: dict[str, Any] = {"version": __version__}
     seen = Result(pair, found, volumes, structures=tuple(structures),
-                  inverse_consistency=inverse_consistency, device=device)
+                  inverse_consistency=inverse_consistency, device=device, turned=oriented.turned)
     for measured in MEASURED:
         report |= measured(seen)
     peak = metrics.peak_memory_bytes(device)
@@ -78,7 +80,9 @@ def assemble(
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What there is to measure of one pair. ``structures``: as in :func:`assemble`."""
+    """What there is to measure of one pair. ``structures``: as in :func:`assemble`; ``turned``: its field's
+    non-diffeomorphic volume, as a share of all.
+    """
 
     pair: PairInputs
     found: Registration
@@ -86,6 +90,7 @@ class Result:
     structures: tuple[int, ...] = ()
     inverse_consistency: bool = True
     device: str = "cpu"
+    turned: float = 0.0
 
 
 def overlap_measures(result: Result) -> dict[str, Any]:
@@ -138,8 +143,9 @@ def similarity_measures(result: Result) -> dict[str, Any]:
 
 
 def fold_measures(result: Result) -> dict[str, Any]:
-    """Folds and the spread of volume change."""
-    return metrics.fold_measures(result.volumes.jacobian, mask=result.pair.mask)
+    """Folds, what is turned over between voxels, and the spread of volume change."""
+    return {**metrics.fold_measures(result.volumes.jacobian, mask=result.pair.mask),
+            "ndv_fraction": result.turned}
 
 
 def inverse_measures(result: Result) -> dict[str, Any]:

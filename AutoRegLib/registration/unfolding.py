@@ -7,59 +7,55 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from AutoRegLib.core.folds import folded
 from AutoRegLib.fields.smooth import gaussian
-from AutoRegLib.imaging.displacement import DisplacementField, jacobian_determinant
-from AutoRegLib.imaging.volume import Volume
+from AutoRegLib.imaging.displacement import DisplacementField
+from AutoRegLib.imaging.tetrahedra import Orientation, orientation
 from AutoRegLib.registration.inverse import fit_affine
 from AutoRegLib.registration.metrics import coordinates
 
 _LEAST = 0.02  # a repaired determinant is at least this part of the affine's: rounding must not fold it again
+_TURNED = 1e-3  # a tetrahedron below this part of its volume counts as turned over: as large as rounding in files
 _ROUNDS = 12
 _MARGIN = 10  # voxels around a fold that a round may change
 _SHRINK, _SHRINKS = 0.8, 80  # 0.8 to the 80th: nothing is left but the affine part
 
 
 @torch.inference_mode()
-def without_folds(field: DisplacementField) -> tuple[DisplacementField, Volume, int]:
-    """The field without folds, its Jacobian determinants, and how many voxels folded at first.
+def without_folds(field: DisplacementField) -> tuple[DisplacementField, Orientation, int]:
+    """The field without folds, what it does to volumes, and at how many voxels it folded at first.
 
-    A field that does not fold comes back as it is. Else what it adds to its own affine part is smoothed around each
-    fold, further in every round; what folds after the last one is scaled down as a whole until nothing folds, which
-    must end, as the affine part does not fold. A field whose affine part mirrors (an initial transform may) or turns
-    so far that the filter's rule at the border counts it as folded cannot be repaired and comes back as it is.
+    A fold is a voxel one of whose simplices is turned over, borders included; then its determinant is positive too,
+    being the mean of eight of them. A field that does not fold comes back as it is. Else what it adds to its own affine
+    part is smoothed around each fold, further in every round; what folds after the last one is scaled down as a whole
+    until nothing folds, which must end, as the affine part does not fold. A field whose affine part mirrors (an initial
+    transform may) or turns so far that the rule at the border counts it as folded cannot be repaired and comes back as
+    it is.
 
-    Unit: mm LPS. Reference: folds as ``imaging.displacement.jacobian_determinant`` has them, borders included.
+    Unit: mm LPS.
     """
-    jacobian = jacobian_determinant(field)
-    first = int(folded(jacobian.array).sum())
+    found = orientation(field)
+    low = ~(found.least >= _TURNED)
+    first = int(low.sum())
     if first == 0:
-        return field, jacobian, 0
+        return field, found, 0
     matrix, offset = fit_affine(field)
     points = coordinates(field.geometry)
     linear = (points @ matrix.T + offset - points).astype(np.float32)
-    own = jacobian_determinant(DisplacementField(linear, field.geometry)).array
-    if folded(own).any():
-        return field, jacobian, 0
-    least = _LEAST * own
+    own = orientation(DisplacementField(linear, field.geometry)).least
+    if not (own >= _TURNED).all():
+        return field, found, 0
     rest = torch.from_numpy(np.moveaxis(field.vectors - linear, -1, 0).copy())[None]
-
-    def whole() -> tuple[DisplacementField, Volume]:
-        found = DisplacementField(linear + np.moveaxis(rest[0].numpy(), 0, -1), field.geometry)
-        return found, jacobian_determinant(found)
-
-    for attempt in range(_ROUNDS):
-        low = ~(jacobian.array >= least)
+    for attempt in range(_ROUNDS + _SHRINKS):
+        if attempt < _ROUNDS:
+            _smooth_around(rest, low, sigma=1.0 + attempt / 2)
+        else:
+            rest *= _SHRINK
+        field = DisplacementField(linear + np.moveaxis(rest[0].numpy(), 0, -1), field.geometry)
+        found = orientation(field)
+        low = ~(found.least >= _LEAST * own)
         if not low.any():
-            return field, jacobian, first
-        _smooth_around(rest, low, sigma=1.0 + attempt / 2)
-        field, jacobian = whole()
-    for _ in range(_SHRINKS):
-        if (jacobian.array >= least).all():
             break
-        rest *= _SHRINK
-        field, jacobian = whole()
-    return field, jacobian, first
+    return field, found, first
 
 
 def _smooth_around(values: Tensor, places: np.ndarray, *, sigma: float) -> None:

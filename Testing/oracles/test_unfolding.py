@@ -88,17 +88,18 @@ def test_any_rough_displacement_is_repaired_and_says_so(dims: int) -> None:
     for strength in (0.5, 2.0, 20.0):
         rough = DisplacementField(random.normal(0, strength, (*grid.shape, dims)), grid)
         field = compose_on(grid, rough.to_transform(), sheared(dims, random))
-        found, jacobian, count = without_folds(field)
+        found, oriented, count = without_folds(field)
         assert count > 0
         assert itk_minimum(found) > 0
-        assert jacobian.array.min() == pytest.approx(itk_minimum(found), rel=1e-3)
+        assert oriented.jacobian.array.min() == pytest.approx(itk_minimum(found), rel=1e-3)
+        assert oriented.least.min() > 0 and oriented.turned == 0
 
 
 def test_one_fold_is_mended_where_it_is_and_the_rest_stays() -> None:
     grid = straight(3, side=40)
     vectors = np.zeros((*grid.shape, 3))
     vectors[8, 8, 8] = 3.0
-    found, _jacobian, count = without_folds(DisplacementField(vectors, grid))
+    found, _oriented, count = without_folds(DisplacementField(vectors, grid))
     assert count > 0
     assert itk_minimum(found) > 0
     assert np.abs(found.vectors[24:, 24:, 24:]).max() < 1e-4
@@ -107,6 +108,6 @@ def test_one_fold_is_mended_where_it_is_and_the_rest_stays() -> None:
 def test_without_folds_nothing_changes() -> None:
     grid = straight(2)
     smooth = compose_on(grid, sheared(2, np.random.default_rng(3)))
-    found, _jacobian, count = without_folds(smooth)
+    found, _oriented, count = without_folds(smooth)
     assert found is smooth
     assert count == 0
