@@ -74,6 +74,7 @@ class Objective:
 
     data_term: Literal["lncc", "mse", "nmi", "local_nmi"] = "lncc"  # what similarity_mix mixes with MIND
     windows: tuple[int, int, int] = within((9, 7, 5), 1, 99)  # of LNCC and local NMI at scales 1, 1/2, 1/4 (voxels)
+    mind: tuple[int, int] = within((2, 2), 1, 9)  # radius of MIND's patches, and how far apart they are (voxels)
     regularise: Literal["displacement", "velocity"] = "displacement"
     fold_weight: float = within(10.0, 0, 1e9)  # of mean(relu(-det J)) in the training; like LNCC a mean over voxels
     label_weight: float = within(0.0, 0, 1e9)  # auxiliary soft Dice on training labels; 0 = labels unused in training

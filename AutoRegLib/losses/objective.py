@@ -77,18 +77,18 @@ DATA_TERMS: dict[str, Callable[[Tensor, Tensor, int, Tensor | None], Tensor]] = 
 
 def similarity(
     warped: Tensor, fixed: Tensor, *, mix: Tensor | float, window: int, mask: Tensor | None = None,
-    data_term: str = "lncc",
+    data_term: str = "lncc", mind: tuple[int, int] = (2, 2),
 ) -> Tensor:
     """``mix * data term + (1 - mix) * MIND``; a part whose plain-number weight is 0 is skipped. Shape: scalar.
 
     ``mask``: weights (B or 1, 1, *spatial) of the mean over voxels, in both parts. ``data_term``: LNCC, or another one
-    of :data:`DATA_TERMS`.
+    of :data:`DATA_TERMS`; ``mind``: radius and dilation of MIND (voxels).
     """
     total = fixed.new_zeros(())
     if not isinstance(mix, float) or mix > 0.0:
         total = total + mix * DATA_TERMS[data_term](fixed, warped, window, mask)
     if not isinstance(mix, float) or mix < 1.0:
-        total = total + (1.0 - mix) * mind_loss(warped, fixed, mask=mask)
+        total = total + (1.0 - mix) * mind_loss(warped, fixed, radius=mind[0], dilation=mind[1], mask=mask)
     return total
 
 
@@ -116,7 +116,7 @@ def _similarity_at(scale: int) -> Callable[[Compared], Tensor | None]:
         windows = seen.objective.windows
         window = windows[scale] if scale < len(windows) else max(windows[-1] - 2, 3)
         return similarity(warp(moving, displacement), fixed, mix=seen.weights["similarity_mix"], window=window,
-                          data_term=seen.objective.data_term)
+                          data_term=seen.objective.data_term, mind=seen.objective.mind)
 
     return term
 

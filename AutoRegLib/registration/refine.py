@@ -36,6 +36,7 @@ Masks = tuple[Tensor | None, Tensor | None]  # of the moving and the fixed image
 _SHORTEST = 4  # voxels along the shortest axis of a level; on fewer there is no shape to follow
 _COARSEST = 8
 _WHOLE = {2: 512**2, 3: 72**3}  # working grids up to this size are compared at their full resolution too
+_WHOLE_MIND = {2: 512**2, 3: 100**3}  # the same for MIND alone, which gains more by it
 _WINDOW = 4  # iterations over which progress is measured
 _BETAS = (0.9, 0.99)
 _FLAT = 1e-3  # gradients below this, of the loss summed over voxels, are noise: Adam would blow them up
@@ -133,7 +134,8 @@ def refine_prediction(
     # clones: tensors made in inference mode can never take part in a gradient
     given = prediction.displacement.clone() if prediction.velocity is None else None
     course = _FROM_ANSWER if finish and iterations != "full" else _FROM_NOTHING
-    factors = level_factors(shape)[-(course.levels or 0):]
+    whole = _WHOLE_MIND if recipe.loss_weights.similarity_mix == 0 else _WHOLE
+    factors = level_factors(shape, whole=whole[len(shape)])[-(course.levels or 0):]
 
     def prepared(image: Tensor | None, shift: Tensor | None = None) -> Tensor | None:
         if image is None:
@@ -174,9 +176,9 @@ def check_iterations(iterations: object) -> None:
                          got=repr(iterations), remedy="--refine auto")
 
 
-def level_factors(shape: Sequence[int]) -> tuple[int, ...]:
-    """The averaging factors of the levels, coarsest first: 8, 4, 2, and 1 on grids small enough for it."""
-    finest = 1 if math.prod(shape) <= _WHOLE[len(shape)] else 2
+def level_factors(shape: Sequence[int], *, whole: int | None = None) -> tuple[int, ...]:
+    """The averaging factors of the levels, coarsest first: 8, 4, 2, and 1 on grids of at most ``whole`` voxels."""
+    finest = 1 if math.prod(shape) <= (_WHOLE[len(shape)] if whole is None else whole) else 2
     factors = [finest]
     while 2 * factors[0] <= _COARSEST and min(shape) // (2 * factors[0]) >= _SHORTEST:
         factors.insert(0, 2 * factors[0])
@@ -210,7 +212,8 @@ class _Problem:
         coarse = exponentiate(velocity, squarings=squarings)
         displacement = resize_displacement(coarse, self.fixed.shape[2:])
         value = similarity(warp(self.moving, displacement), self.fixed, mix=weights.similarity_mix, window=self.window,
-                           mask=self._counted(displacement), data_term=objective.data_term)
+                           mask=self._counted(displacement), data_term=objective.data_term,
+                           mind=objective.mind)
         regularised = velocity if objective.regularise == "velocity" else displacement
         folds = max(objective.fold_weight, _FOLD_WEIGHT) * fold_penalty(coarse, margin=_FOLD_MARGIN)
         return value + weights.smoothness * diffusion(regularised) + folds
