@@ -10,6 +10,7 @@ ANTS = Needs(("antspyx",))
 ELASTIX = Needs(("itk-elastix",))
 FIREANTS = Needs(("fireants",), before=(TORCH,))
 CONVEX = Needs(("convexAdam",), before=(TORCH,))
+GREEDY = Needs(("picsl-greedy",))
 NIFTYREG = Needs(("niftyreg",))
 
 
@@ -44,5 +45,7 @@ METHODS: dict[str, Method] = {
     "ants-syn": Method("ANTs SyN, default preset (affine + SyN)", True, "ants", ANTS, "ants_syn.py"),
     "elastix-bspline": Method("elastix B-spline alone", False, "elastix", ELASTIX, "elastix_bspline.py"),
     "elastix": Method("elastix, affine + B-spline", True, "elastix", ELASTIX, "elastix_bspline.py"),
+    "greedy-ncc": Method("Greedy, NCC 2x2x2 alone", False, "greedy", GREEDY, "picsl_greedy_ncc.py"),
+    "greedy": Method("Greedy, affine + NCC 2x2x2", True, "greedy", GREEDY, "picsl_greedy_ncc.py"),
     "niftyreg": Method("NiftyReg reg_f3d, defaults", False, "niftyreg", NIFTYREG, "niftyreg_f3d.py"),
 }

@@ -22,11 +22,11 @@ from AutoRegLib.kernels.box import box_sum
 from AutoRegLib.registration.no_network import NAME, WEIGHTS
 from AutoRegLib.registration.refine import refine_prediction
 
-# deep inside, two persons of one contrast: correlation 0.3 to 0.99, of which a straight line is 0.80 and more; of one
-# person T1 with FLAIR: 0.57, 0.63 (dark fluid in both, but gray and white matter the other way round); with T2 below 0
-_ALIKE, _STRAIGHT = 0.3, 0.75
+# deep inside, two persons of one contrast: correlation 0.28 to 0.97, of which a straight line is 0.80 and more; of one
+# person T1 with FLAIR: 0.27, 0.32 (dark fluid in both, but gray and white matter the other way round); with T2 below 0
+_ALIKE, _STRAIGHT = 0.25, 0.65
 _BINS = 12  # of brightness, of as many voxels each
-_LOOKED_AT = {2: 128**2, 3: 32**3}  # voxels, for the correlation
+_LOOKED_AT = {2: 128**2, 3: 64**3}  # voxels, for the correlation
 _TRIED = {2: 128**2, 3: 48**3}  # voxels, for the trials: of a brain at 1 mm every fourth
 _DEEP = 5  # voxels: a window all in tissue; borders to a dark background correlate whatever the contrast
 _FEW = 64  # voxels that tell nothing
