@@ -8,7 +8,7 @@ SOURCES := pyproject.toml constraints.txt
 # two processes with a thread each; files stay whole, since what they set up is costly
 PYTEST_ARGS ?= --numprocesses 2 --dist loadfile
 
-.PHONY: demo test lint bench pictures clean
+.PHONY: demo test lint bench fuzz pictures clean
 
 demo: $(VENV)/.demo
 	$(BIN)/autoreg demo --output demo-output --overwrite
@@ -26,6 +26,10 @@ lint: $(VENV)/.test
 # make bench BENCH_ARGS="--scenario scenario.json --work bench-work --environments bench-environments --resume"
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.run $(BENCH_ARGS)
+
+# damaged files for every reader: make fuzz MINUTES=10; what a reader could not bear is kept in fuzz-found
+fuzz: $(VENV)/.test
+	PYTHONPATH=Testing:AutoRegSlicer $(BIN)/python -m trust.fuzz --minutes $(or $(MINUTES),1)
 
 # the README's pictures anew; what was computed for them before is used again
 pictures: $(VENV)/.test

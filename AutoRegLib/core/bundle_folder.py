@@ -194,7 +194,7 @@ def import_archive(archive: str | Path, check: Callable[[Path], Any] = read_bund
                 packed.extract(name, staging)
         check(staging)
         persist(lambda: staging.rename(target))
-    except (OSError, KeyError, RuntimeError, NotImplementedError, EOFError, zlib.error, zipfile.BadZipFile) as problem:
+    except (OSError, KeyError, ValueError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile) as problem:
         raise InputError(f"{archive.name} is not a model archive", expected=f"a zip file with {', '.join(FILES)}",
                          got=str(problem)[:200], remedy="use a file written by Export or 'autoreg models export'",
                          ) from None

@@ -33,15 +33,21 @@ def read_pair_table(table: str | Path) -> list[PairLine]:
     table = Path(table)
     try:
         lines = list(csv.DictReader(table.read_text(encoding="utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError, csv.Error) as problem:
+    except (OSError, ValueError, csv.Error) as problem:
         raise InputError(f"cannot read the table {table}", expected="a CSV file", got=problem,
                          remedy="check the path") from None
     if not lines or not {"fixed", "moving"} <= set(lines[0]):
         raise InputError(f"{table} is not a table of pairs", expected="columns fixed, moving and a line per pair",
-                         got=", ".join(lines[0]) if lines else "no lines", remedy="add the header line")
+                         got=", ".join(filter(None, lines[0])) if lines else "no lines", remedy="add the header line")
     found: list[PairLine] = []
     for number, line in enumerate(lines, start=1):
         name = (line.get("name") or "").strip() or f"pair{number:03d}"
+        if None in line:
+            raise InputError(f"line {number} of {table} has more cells than the header", expected=len(line) - 1,
+                             got=len(line) - 1 + len(line[None]), remedy="quote what holds a comma")  # type: ignore[call-overload]
+        if any("\0" in (text or "") for text in line.values()):
+            raise InputError(f"line {number} of {table} holds a character that no name has", expected="text", got="NUL",
+                             remedy="save the table as CSV again")
         if any(name.lower() == other.name.lower() for other in found) or name != Path(name).name or name[0] == ".":
             raise InputError(f"line {number} of {table}: the name '{name}' is used twice or is no folder name",
                              expected="one short name per line", remedy="change the name")

@@ -24,7 +24,7 @@ try:
     getattr(SimpleITK, sys.argv[1])(sys.argv[2])
 except UnicodeDecodeError:
     sys.exit(3)
-except (RuntimeError, MemoryError):
+except (RuntimeError, MemoryError, KeyError):
     pass  # the caller's own reading says what it is
 """
 

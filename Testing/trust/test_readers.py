@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from AutoRegLib.app.batch import _finished
 from AutoRegLib.app.memory_fallback import _kept_level
-from AutoRegLib.core.bundle_folder import count_weights, read_facts
+from AutoRegLib.core.bundle_folder import count_weights, import_archive, read_facts
 from AutoRegLib.core.errors import MOST_CHARACTERS, AutoRegError, InputError, visible
 from AutoRegLib.core.jobs import FolderMonitor, lock_holder, read_events, read_request
 from AutoRegLib.core.layouts import _nnunet, _structures
@@ -169,3 +170,25 @@ def test_there_is_one_door() -> None:
     found = [path.name for half in ("AutoRegLib", "AutoRegSlicer") for path in (ROOT / half).rglob("*.py")
              if re.search(r"\bjson\.loads?\(", path.read_text(encoding="utf-8"))]
     assert found == ["strict_json.py"]
+
+
+@pytest.mark.parametrize(("text", "why"), [
+    ("fixed,moving\na,b,c,d\n", "more cells"), ("fixed\na,b,c\n", "columns fixed, moving"),
+    ("fixed,moving\na\0,b\n", "no name has"), ("", "columns fixed, moving")])
+def test_a_table_of_pairs_says_which_line_is_wrong(text: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text(text)
+    with pytest.raises(InputError, match=why):
+        read_pair_table(tmp_path / "pairs.csv")
+
+
+@pytest.mark.parametrize("spot", [0x1e, 0x1f])  # a letter of a name in the archive that is none
+def test_an_archive_with_damaged_names_is_no_model(spot: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOREG_MODELS", str(tmp_path / "models"))
+    with zipfile.ZipFile(tmp_path / "m.zip", "w") as packed:
+        packed.writestr("récipe.json", "{}")
+    data = (tmp_path / "m.zip").read_bytes()
+    where = data.find("é".encode(), 60) - spot % 2
+    (tmp_path / "m.zip").write_bytes(data[:where] + b"\xff" + data[where + 1:])
+    with pytest.raises(InputError, match="not a model archive"):
+        import_archive(tmp_path / "m.zip")
+    assert not any((tmp_path / "models").iterdir())
