@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.lddmm.predictor import PredictorSettings, RegularityPredictor, load_predictor, save_predictor
+from AutoRegLib.geodesic.predictor import PredictorSettings, RegularityPredictor, load_predictor, save_predictor
 
 SMALL = {dims: PredictorSettings(spatial_dims=dims, streams=(2, 3, 3, 4), fusion=(4, 4, 4)) for dims in (2, 3)}
 

@@ -10,8 +10,8 @@ import torch
 
 from AutoRegLib.core.errors import CancelledError, InputError
 from AutoRegLib.core.jobs import Monitor, Wish
-from AutoRegLib.lddmm.predictor import PredictorSettings
-from AutoRegLib.lddmm.predictor_training import KnownPairs, PredictorTraining, predict, train_predictor
+from AutoRegLib.geodesic.predictor import PredictorSettings
+from AutoRegLib.learning.predictor_training import KnownPairs, PredictorTraining, predict, train_predictor
 
 SETTINGS = PredictorSettings(streams=(4, 6, 6, 6), fusion=(6, 6, 6), kernel=3)
 

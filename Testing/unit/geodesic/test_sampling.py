@@ -1,4 +1,4 @@
-"""Bull's-eyes against areas and volumes of ellipses."""
+"""Bull's-eyes against areas and volumes of ellipses, velocities against the prior's variance."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.lddmm.bulls_eye import bulls_eye, random_bulls_eye
+from AutoRegLib.geodesic.band import Band
+from AutoRegLib.geodesic.metric import Metric
+from AutoRegLib.geodesic.sampling import bulls_eye, random_bulls_eye, sample_velocities
 
 
 def test_area_of_two_ellipses() -> None:
@@ -38,3 +40,23 @@ def test_a_number_is_always_the_same_image() -> None:
 def test_half_axes_that_are_none_are_refused() -> None:
     with pytest.raises(InputError):
         bulls_eye((20, 20), (8.0, 8.0), (9.0, 2.0))
+
+
+def test_velocities_have_the_priors_variance() -> None:
+    """By the complex coefficients of torch.fft: variance 1 / (n^d L) each, Hermitian, since the field is real."""
+    band = Band((50, 40), 8)
+    metric = Metric.of(band, torch.tensor([2.0]))
+    drawn = sample_velocities(metric, range(4000))
+    spectrum = band.spectrum(drawn)
+    k, half = torch.fft.fftfreq(7) * 7, torch.arange(4.0)
+    laplacian = (2 - 2 * torch.cos(2 * math.pi * k / 50))[:, None] + (2 - 2 * torch.cos(2 * math.pi * half / 40))[None]
+    wanted = (1 + 2.0 * laplacian) ** -3 / 49
+    found = spectrum.abs().square().mean((0, 1))
+    assert ((found / wanted - 1).abs() < 0.08).all()
+
+
+def test_a_seed_is_always_the_same_velocity() -> None:
+    metric = Metric.of(Band((30, 30), 8), 2.0)
+    drawn = sample_velocities(metric, [3, 4])
+    assert torch.equal(drawn[1], sample_velocities(metric, [4])[0])
+    assert not torch.equal(drawn[0], drawn[1])

@@ -1,17 +1,30 @@
-"""Bull's-eyes of two ellipses: the made-up images that sampled deformations act on."""
+"""Velocities of the prior, and made-up images for them to act on: bull's-eyes of two ellipses."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from random import Random
 
 import torch
 from torch import Tensor
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.learning.determinism import generator
+from AutoRegLib.geodesic.metric import Metric
 
 OUTER, INNER = (0.24, 0.40), (0.35, 0.65)  # half axes: of the outer ellipse in grid sizes, of the inner in outer ones
 _PARTS = 4  # points per voxel and axis over which a border is averaged
+
+
+def sample_velocities(metric: Metric, seeds: Sequence[int]) -> Tensor:
+    """Initial velocities drawn from ``N(0, L^-1)``, each by a seed of its own.
+
+    Independent real coordinates with variance ``1 / L`` are Hermitian Fourier coefficients with that variance.
+
+    Shape: (len(seeds), d, *coordinates); the metric has one regularity, or one per seed. Unit: voxels.
+    """
+    like = metric.space.zeros()
+    draws = [torch.randn(like.shape[1:], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.stack(draws).to(like) * metric.operator(-0.5)
 
 
 def bulls_eye(shape: Sequence[int], outer: Sequence[float], inner: Sequence[float]) -> Tensor:
@@ -41,6 +54,6 @@ def random_bulls_eye(shape: Sequence[int], *, seed: int, index: int) -> Tensor:
 
     Shape: (1, 1, *shape).
     """
-    draw = generator(seed, "bulls-eye", index)
+    draw = Random(f"{seed}/bulls-eye/{index}")
     outer = [size * draw.uniform(*OUTER) for size in shape]
     return bulls_eye(shape, outer, [half * draw.uniform(*INNER) for half in outer])

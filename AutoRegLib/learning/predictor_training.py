@@ -16,13 +16,19 @@ from AutoRegLib.bundle import table_text
 from AutoRegLib.core.errors import DivergedError, InputError
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.records import digest, make_folder, to_plain, within, write_text
-from AutoRegLib.lddmm.predictor import Predictor, PredictorSettings, RegularityPredictor, load_predictor, save_predictor
+from AutoRegLib.geodesic.predictor import (
+    Predictor,
+    PredictorSettings,
+    RegularityPredictor,
+    load_predictor,
+    save_predictor,
+)
 from AutoRegLib.learning.budget import CHECKPOINT_SECONDS, Clock, heed
 from AutoRegLib.learning.checkpoint import load_checkpoint, save_checkpoint
 from AutoRegLib.learning.determinism import generator
 
 CHECKPOINT, HISTORY = "checkpoint.pt", "history.csv"
-_AT_ONCE = 64  # pairs judged at once
+_AT_ONCE = 64  # pairs seen at once
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,7 @@ def train_predictor(
             "optimiser": optimiser.state_dict(), "best": best, "history": history,
         })
 
-    def judge(running: float) -> None:
+    def validate(running: float) -> None:
         nonlocal best
         difference = predict(network, validation) - validation.regularities
         loss = float(difference.square().mean())
@@ -118,7 +124,7 @@ def train_predictor(
             raise DivergedError(f"training diverged at step {clock.step}", expected="a finite loss", got=losses[-1],
                                 remedy="check the images and regularities of the table")
         if clock.step % per_epoch == 0:
-            judge(sum(losses) / len(losses))
+            validate(sum(losses) / len(losses))
             losses = []
         if clock.used - kept > CHECKPOINT_SECONDS and not losses:  # whole epochs alone, whose loss is known
             kept = clock.used
@@ -127,7 +133,7 @@ def train_predictor(
         if heed(monitor, keep=keep):
             break
     if not history or losses:
-        judge(sum(losses) / len(losses) if losses else math.nan)
+        validate(sum(losses) / len(losses) if losses else math.nan)
     write_text(output / HISTORY, table_text(history))
     save_predictor(output, network, best["state"], shape=tuple(training.fixed.shape[2:]), facts={
         "training_pairs": len(training), "validation_pairs": len(validation), "epochs": len(history),

@@ -1,1 +1,0 @@
-"""Geodesic shooting in a band-limited Fourier space, and the prediction of its regularity."""
