@@ -135,9 +135,9 @@ def recovery(arguments: argparse.Namespace) -> None:
     save(name, rows, title="Regularities found back from sampled pairs", summary=(
         f"Bull's-eyes 100 x 100, {arguments.pairs} pairs per alpha, seed {arguments.seed}, noise {arguments.noise:g} "
         f"on the fixed image, matching with sigma 0.03, every start at alpha {START:g}. joint: MAP of velocity and "
-        "alpha (300 iterations at most); evidence: the velocity integrated out; velocity: from the true one. error: mean "
-        "absolute. image error: mean squared difference after warping; true: registered with the true alpha. Seconds: "
-        "processor time of a pair."))
+        "alpha (300 iterations at most); evidence: the velocity integrated out; velocity: from the true one. error: "
+        "mean absolute. image error: mean squared difference after warping; true: registered with the true alpha. "
+        "Seconds: processor time of a pair."))
 
 
 def known(seed: int, count: int) -> KnownPairs:

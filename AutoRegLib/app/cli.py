@@ -24,7 +24,7 @@ from AutoRegLib.core.verbs import VERBS
 
 CANCELLED = 3
 #: what belongs to the command line and not to the computation
-OURS = ("verb", "handler", "quiet", "json", "refuse", "demands")
+OURS = ("verb", "action", "handler", "quiet", "json", "refuse", "demands")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -25,8 +25,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"autoreg {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", title="verbs")
+    groups: dict[str, Any] = {}
     for name, verb in VERBS.items():
-        _add_verb(verbs, name, verb)
+        group, _, action = name.rpartition(" ")  # "lddmm sample": an action of a group of verbs
+        if group and group not in groups:
+            groups[group] = _add_group(verbs, group)
+        _add_verb(groups.get(group, verbs), action, verb, name)
     _add_scenario(verbs)
     _add_models(verbs)
     _add_run(verbs)
@@ -47,8 +51,18 @@ def _parser(verbs: Any, name: str, summary: str, example: str, handler: str) -> 
     return parser
 
 
-def _add_verb(verbs: Any, name: str, verb: Verb) -> None:
-    parser = _parser(verbs, name, verb.summary, verb.example, "verb")
+#: what the groups of verbs are about
+_GROUPS = {"lddmm": "geodesic shooting: sample pairs, estimate, learn and tell their regularity"}
+
+
+def _add_group(verbs: Any, name: str) -> Any:
+    parser = verbs.add_parser(name, help=_GROUPS[name], description=_GROUPS[name][0].upper() + _GROUPS[name][1:] + ".")
+    return parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+
+def _add_verb(verbs: Any, action: str, verb: Verb, name: str) -> None:
+    parser = _parser(verbs, action, verb.summary, verb.example, "verb")
+    parser.set_defaults(verb=name)
     hints = get_type_hints(verb.arguments)
     inherited = {field.name for field in fields(Common)} - {"output"}
     known = {field.name: field for field in fields(verb.arguments)}

@@ -15,6 +15,7 @@ from AutoRegLib.app.environment import decide_device, use_threads
 from AutoRegLib.app.given import named_model, start_recipe_of
 from AutoRegLib.app.memory_fallback import describe, with_less_memory
 from AutoRegLib.app.outputs import claim_output, release_outputs
+from AutoRegLib.app.perform_geodesic import GEODESIC_HANDLERS
 from AutoRegLib.app.perform_studies import STUDY_HANDLERS
 from AutoRegLib.core.bundle_folder import locate_bundle, read_bundle
 from AutoRegLib.core.errors import InputError
@@ -315,4 +316,5 @@ HANDLERS: dict[str, Callable[[Any, str, Monitor], dict[str, Any]]] = {
     "evaluate": _evaluate,
     "demo": _demo,
     **STUDY_HANDLERS,
+    **GEODESIC_HANDLERS,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from AutoRegLib.core.errors import InputError
@@ -19,10 +19,11 @@ FIGURES = ("dice_before", "dice", "hd95_mm", "tre_before_mm", "tre_mm", "lncc_be
 
 @dataclass(frozen=True)
 class PairLine:
-    """One line: a name that is good for a folder, and the files by column, absolute."""
+    """One line: a name that is good for a folder, the files by column, absolute, and what other columns say."""
 
     name: str
     files: dict[str, str]
+    more: dict[str, str] = field(default_factory=dict)
 
 
 def read_pair_table(table: str | Path) -> list[PairLine]:
@@ -57,5 +58,6 @@ def read_pair_table(table: str | Path) -> list[PairLine]:
             raise InputError(f"line {number} of {table} names no {missing[0]} image", expected="fixed and moving",
                              remedy="fill in the cell, or remove the line")
         files = {key: str((table.resolve().parent / text).resolve()) for key, text in named.items() if text}
-        found.append(PairLine(name, files))
+        more = {key: text.strip() for key, text in line.items() if key and text and key not in ("name", *PAIR_FILES)}
+        found.append(PairLine(name, files, more))
     return found

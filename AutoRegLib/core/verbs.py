@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.geodesic_verbs import FitArguments, PredictArguments, SampleArguments, TrainPredictorArguments
 from AutoRegLib.core.options import (
     Affine,
     Common,
@@ -213,6 +214,26 @@ VERBS: dict[str, Verb] = {
         StudyArguments, "compare searches, baselines and ablations on your own data: the papers' tables",
         "autoreg study scenario.json --output study --rows ablation manual --minutes 20 --seeds 3",
         ("study.json", "study.csv", "study.md", *ROWS), checkpoint="study.json", finishable=True,
+    ),
+    # a name of two words is an action: autoreg lddmm sample
+    "lddmm sample": Verb(
+        SampleArguments, "sample pairs whose regularity is known from the prior of geodesic shooting",
+        "autoreg lddmm sample --output pairs --alphas 0.1 1 10 --pairs 300", ("pairs.csv", "pairs.json"),
+        checkpoint="pairs.json",
+    ),
+    "lddmm fit": Verb(
+        FitArguments, "estimate the regularity of every pair of a table",
+        "autoreg lddmm fit pairs.csv --output fitted --spacing 1", ("pairs.csv", "pairs.json"), checkpoint="pairs.json",
+    ),
+    "lddmm train-predictor": Verb(
+        TrainPredictorArguments, "train the network that tells a pair's regularity from its images",
+        "autoreg lddmm train-predictor pairs/pairs.csv --output predictor --minutes 30",
+        ("predictor.json", "weights.safetensors", "history.csv", "checkpoint.pt"), checkpoint="checkpoint.pt",
+        finishable=True,
+    ),
+    "lddmm predict": Verb(
+        PredictArguments, "tell the regularity of a pair by such a network",
+        "autoreg lddmm predict predictor fixed.nii.gz moving.nii.gz --output prediction", ("prediction.json",),
     ),
 }
 

@@ -103,16 +103,18 @@ class RegularityPredictor(nn.Module):
 
 @dataclass(frozen=True)
 class Predictor:
-    """A trained predictor: the network in evaluation mode, the grid it was trained on, and what is known of it."""
+    """A trained predictor: the network in evaluation mode, the spacing (mm) of the grids in whose squared voxels it
+    tells regularities, and what is known of it.
+    """
 
     path: Path
     network: RegularityPredictor
-    shape: tuple[int, ...]
+    spacing: float
     facts: Mapping[str, Any]
 
 
 def save_predictor(
-    path: str | Path, network: RegularityPredictor, state: Mapping[str, Tensor], *, shape: tuple[int, ...],
+    path: str | Path, network: RegularityPredictor, state: Mapping[str, Tensor], *, spacing: float,
     facts: Mapping[str, Any],
 ) -> Path:
     """Write the folder; each file appears whole, the settings last, so half a predictor never loads.
@@ -122,7 +124,7 @@ def save_predictor(
     folder = make_folder(path)
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     write_whole(folder / WEIGHTS, lambda temporary: save_file(tensors, temporary))
-    write_json(folder / SETTINGS, {"network": to_plain(network.settings), "shape": list(shape), "facts": dict(facts)},
+    write_json(folder / SETTINGS, {"network": to_plain(network.settings), "spacing": spacing, "facts": dict(facts)},
                schema=SCHEMA)
     return folder
 
@@ -133,11 +135,10 @@ def load_predictor(path: str | Path, *, device: str = "cpu") -> Predictor:
     plain = read_json(folder / SETTINGS, schema=SCHEMA)
     settings = from_plain(PredictorSettings, plain.get("network"), where=f"{folder / SETTINGS}: network")
     network = RegularityPredictor(settings)
-    shape = plain.get("shape")
+    spacing = plain.get("spacing")
     try:
-        if not isinstance(shape, list) or len(shape) != settings.spatial_dims or not all(
-                isinstance(size, int) and size >= _SMALLEST for size in shape):
-            raise ValueError(f"a grid of {shape}")
+        if not isinstance(spacing, (int, float)) or not 0 < spacing < math.inf:
+            raise ValueError(f"a spacing of {spacing}")
         network.load_state_dict(load_file(folder / WEIGHTS, device="cpu"))
         if not all(math.isfinite(float(value)) for value in (network.centre, network.spread, network.floor)):
             raise ValueError("a range that is not finite")
@@ -145,4 +146,4 @@ def load_predictor(path: str | Path, *, device: str = "cpu") -> Predictor:
         raise InputError(f"the predictor in {folder} is damaged", expected="the folder as it was trained",
                          got=str(problem).split("\n")[0][:120], remedy="copy the whole folder again, or train it again"
                          ) from None
-    return Predictor(folder, network.to(device).eval(), tuple(shape), plain.get("facts") or {})
+    return Predictor(folder, network.to(device).eval(), float(spacing), plain.get("facts") or {})

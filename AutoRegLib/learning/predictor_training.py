@@ -63,14 +63,15 @@ class KnownPairs:
 
 def train_predictor(
     training: KnownPairs, validation: KnownPairs, *, output: str | Path, settings: PredictorSettings,
-    course: PredictorTraining | None = None, minutes: float | None = None, seed: int = 0, resume: bool = False,
-    device: str = "cpu", monitor: Monitor | None = None,
+    spacing: float = 1.0, course: PredictorTraining | None = None, minutes: float | None = None, seed: int = 0,
+    resume: bool = False, device: str = "cpu", monitor: Monitor | None = None,
 ) -> Predictor:
     """Train on pairs with a known regularity; what is delivered did best on the validation pairs.
 
     The loss is the mean squared difference of α, in units of its standard deviation over the training pairs. Pairs are
     turned over at random along every axis, moving and fixed alike, which leaves α what it is. The budget is the
-    course's epochs, or ``minutes``. ``resume`` goes on from the checkpoint in ``output``.
+    course's epochs, or ``minutes``. ``resume`` goes on from the checkpoint in ``output``. ``spacing``: of the
+    pairs' grid, mm.
 
     Raises: InputError (too few pairs, a regularity that is not positive, another run's checkpoint), CancelledError
     (state kept), DivergedError.
@@ -135,7 +136,7 @@ def train_predictor(
     if not history or losses:
         validate(sum(losses) / len(losses) if losses else math.nan)
     write_text(output / HISTORY, table_text(history))
-    save_predictor(output, network, best["state"], shape=tuple(training.fixed.shape[2:]), facts={
+    save_predictor(output, network, best["state"], spacing=spacing, facts={
         "training_pairs": len(training), "validation_pairs": len(validation), "epochs": len(history),
         "steps": clock.step, "best_epoch": best["epoch"], "seed": seed, "seconds": round(clock.used, 1),
         "validation_error": min(row["val_error"] for row in history if row["epoch"] == best["epoch"]),

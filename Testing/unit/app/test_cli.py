@@ -25,8 +25,8 @@ from AutoRegLib.core.verbs import VERBS as TABLE
 from AutoRegLib.core.verbs import located
 
 ROOT = Path(__file__).resolve().parents[3]
-VERBS = ("demo", "search", "train", "register", "batch", "apply", "evaluate", "study", "scenario", "models", "run",
-         "info")
+VERBS = ("demo", "search", "train", "register", "batch", "apply", "evaluate", "study", "lddmm", "scenario", "models",
+         "run", "info")
 Captured = pytest.CaptureFixture[str]
 
 
@@ -44,9 +44,10 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, result: Any) -> list[JobRequest
     return asked
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [*(verb for verb in VERBS if verb != "lddmm"), *(
+    name for name in TABLE if " " in name)])
 def test_help_explains_and_gives_an_example(verb: str, capsys: Captured) -> None:
-    assert main([verb, "--help"]) == 0
+    assert main([*verb.split(), "--help"]) == 0
     text = capsys.readouterr().out
     assert "example:" in text and f"autoreg {verb}" in text
 
@@ -58,7 +59,8 @@ def test_help_names_every_verb_and_the_exit_codes(capsys: Captured) -> None:
 
 
 @pytest.mark.parametrize(
-    "argv", [[], ["fly"], ["register"], ["search", "s.json"], ["evaluate", "--split", "all"], ["models"],
+    "argv", [[], ["fly"], ["lddmm"], ["lddmm", "fly"], ["register"], ["search", "s.json"],
+             ["evaluate", "--split", "all"], ["models"],
              ["register", "--model", "m", "--fixed", "f", "--moving", "m", "--output", "o", "--affine", "maybe"]]
 )
 def test_usage_errors_are_two(argv: list[str], capsys: Captured) -> None:
@@ -69,9 +71,11 @@ def test_usage_errors_are_two(argv: list[str], capsys: Captured) -> None:
 
 def test_options_and_arguments_are_the_same() -> None:
     """Every field of a verb's record is an option and the other way round, so a job can ask for all of it."""
-    parsers = build_parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
     for name, verb in TABLE.items():
-        options = {action.dest for action in parsers[name]._actions} - {"help", "quiet", "json"}  # type: ignore[index]
+        parser: Any = build_parser()
+        for word in name.split():
+            parser = parser._subparsers._group_actions[0].choices[word]
+        options = {action.dest for action in parser._actions} - {"help", "quiet", "json"}
         assert options == set(verb.arguments.__dataclass_fields__), name
 
 

@@ -70,23 +70,23 @@ def test_the_answer_is_on_the_scale_of_what_was_learnt() -> None:
 
 def test_a_folder_comes_back_as_it_was(tmp_path: Path) -> None:
     network = built()
-    save_predictor(tmp_path, network, network.state_dict(), shape=(17, 17), facts={"seed": 3})
+    save_predictor(tmp_path, network, network.state_dict(), spacing=1.5, facts={"seed": 3})
     back = load_predictor(tmp_path)
     with torch.no_grad():
         assert torch.equal(back.network(*pair()), network(*pair()))
-    assert back.shape == (17, 17) and back.facts == {"seed": 3} and not back.network.training
+    assert back.spacing == 1.5 and back.facts == {"seed": 3} and not back.network.training
 
 
-@pytest.mark.parametrize("damage", ["weights", "settings", "shape"])
+@pytest.mark.parametrize("damage", ["weights", "settings", "spacing"])
 def test_a_damaged_folder_is_refused(tmp_path: Path, damage: str) -> None:
     network = built()
-    save_predictor(tmp_path, network, network.state_dict(), shape=(17, 17), facts={})
+    save_predictor(tmp_path, network, network.state_dict(), spacing=1.5, facts={})
     if damage == "weights":
         (tmp_path / "weights.safetensors").write_bytes((tmp_path / "weights.safetensors").read_bytes()[:-9])
     elif damage == "settings":
         (tmp_path / "predictor.json").unlink()
     else:
         text = (tmp_path / "predictor.json").read_text()
-        (tmp_path / "predictor.json").write_text(text.replace("[17 17]", "[17]").replace("[17, 17]", "[17]"))
+        (tmp_path / "predictor.json").write_text(text.replace("1.5", "-1.5"))
     with pytest.raises(InputError):
         load_predictor(tmp_path)
