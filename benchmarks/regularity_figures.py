@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 
 from AutoRegLib.figure_style import AFFINE, AFTER, CAUTION, FAINT, TEXT, Sheet
 
+EVERY = 5  # iterations between two points of a curve
 _COLOURS = (AFTER, CAUTION, AFFINE)
 
 
@@ -39,7 +40,7 @@ def curves_figure(path: Path, found: Mapping[float, Mapping[str, Any]]) -> None:
     panels = [_panel(sheet, 0.65, 4.4, "MAP of velocity and α"), _panel(sheet, 5.6, 4.4, "evidence, by round")]
     energy = _panel(sheet, 0.65, 4.4, "energy of the MAP above its end", top=3.6)
     for colour, (alpha, row) in zip(_COLOURS, found.items(), strict=False):
-        for panel, key, every in ((panels[0], "curve", row["every"]), (panels[1], "tried", 1)):
+        for panel, key, every in ((panels[0], "curve", EVERY), (panels[1], "tried", 1)):
             for curve in row[key]:
                 panel.plot([every * number for number in range(len(curve))], curve, color=colour, linewidth=0.8,
                            alpha=0.6)
@@ -47,7 +48,7 @@ def curves_figure(path: Path, found: Mapping[float, Mapping[str, Any]]) -> None:
             panel.plot([], [], color=colour, label=f"true {alpha:g}")
             panel.set_yscale("log")
         for curve in row["energy"]:
-            energy.plot([row["every"] * number for number in range(len(curve))],
+            energy.plot([EVERY * number for number in range(len(curve))],
                         [value - curve[-1] + 1e-2 for value in curve], color=colour, linewidth=0.8, alpha=0.6)
     energy.set_yscale("log")
     energy.set_xlabel("iteration", color=TEXT, fontsize=8)
