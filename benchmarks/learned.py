@@ -1,8 +1,9 @@
-"""Learned systems, each trained for the same processor time: ``python -m benchmarks.learned SCENARIO --work DIR``.
+"""Learned systems, each trained for the same processor time: ``python -m benchmarks.learned SCENARIO --name TABLE``.
 
-Each trains by its own loss from the quick preset's recipe. A few steps tell what a step costs; the training then has as
-many as fit into ``--seconds`` of processor time, so what else runs on the machine does not decide. ``--test`` names a
-second scenario whose test pairs are registered as well: the crosses of meta-regularisation.
+Each trains by its own loss, from the quick preset's recipe, on the same prepared images, for ``--seconds`` of processor
+time, so what else runs on the machine does not decide; its averaged weights at the end register the same test pairs, and
+what is measured is the network's own answer on the working grid, nothing refined and nothing mended. ``--test``: a second
+scenario, whose test pairs are registered as well, for trainings on other deformations than those met.
 """
 
 from __future__ import annotations
@@ -12,26 +13,28 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from statistics import fmean, median, stdev
 
+import numpy as np
 import torch
+from torch import nn
 
-from AutoRegLib.bundle import ModelBundle
 from AutoRegLib.core.folds import folded
 from AutoRegLib.core.networks import NETWORKS
 from AutoRegLib.core.recipe import FieldFilter, Recipe
 from AutoRegLib.core.scenario import Scenario, read_scenario
-from AutoRegLib.evaluation.evaluate import Alignments, evaluate
 from AutoRegLib.fields.jacobian import jacobian_determinant
-from AutoRegLib.learning.data import prepare
+from AutoRegLib.fields.warp import warp
+from AutoRegLib.imaging.surface_distance import surface_distances
+from AutoRegLib.learning.data import Dataset, prepare
 from AutoRegLib.learning.start_recipe import start_recipe
-from AutoRegLib.learning.train import train, train_step
+from AutoRegLib.learning.train import train_step, update_average
 from AutoRegLib.losses.objective import label_dice
+from AutoRegLib.networks.none import NoNetwork
 from AutoRegLib.networks.registry import build_network, count_parameters
 from benchmarks import tables
 from benchmarks.tables import Row, cached
-
-_TRIED = 8  # steps that tell the cost of one, the first two not counted
 
 #: name -> (network, what is changed in its recipe)
 SYSTEMS: dict[str, tuple[str, Callable[[Recipe], Recipe]]] = {
@@ -42,97 +45,122 @@ SYSTEMS: dict[str, tuple[str, Callable[[Recipe], Recipe]]] = {
         recipe, network=replace(recipe.network, filter=FieldFilter()))),
     "metareg-gram": ("metareg", lambda recipe: replace(
         recipe, network=replace(recipe.network, filter=FieldFilter(13, "gram")))),
+    "autoreg-filtered": ("autoreg", lambda recipe: replace(
+        recipe, network=replace(recipe.network, filter=FieldFilter(13)))),
 }
 
 
-def recipe_of(system: str, scenario: Scenario, *, seed: int, step_rate: float | None) -> Recipe:
-    """What the system trains, its steps not yet set."""
-    network, change = SYSTEMS[system]
-    recipe = change(start_recipe(scenario, "quick", network=network, seed=seed))
-    settings = replace(recipe.training, validation_pairs=8)
-    if step_rate is not None:
-        settings = replace(settings, learning_rate=step_rate)
-    return replace(recipe, training=settings)
+def some(scenario: Scenario, count: int) -> Scenario:
+    """About ``count`` cases of the training split and of the test split, drawn by pairs."""
+    kept: set[str] = set()
+    pairs = []
+    for split in ("train", "test"):
+        own: set[str] = set()
+        every = list(scenario.pairs_of(split))  # type: ignore[arg-type]
+        for pair in Random(0).sample(every, len(every)):
+            if len(own) < count:
+                own |= {pair.moving.id, pair.fixed.id}
+                pairs.append((pair.moving.id, pair.fixed.id))
+        kept |= own
+    listed = {"pairs": tuple(pairs)} if scenario.pairs else {}
+    cases = tuple(c for c in scenario.cases if c.id in kept or c.id == scenario.atlas or c.split == "val")
+    return replace(scenario, cases=cases, **listed)
 
 
-def step_cost(recipe: Recipe, scenario: Scenario) -> float:
-    """Processor seconds of a training step."""
-    dataset, network = prepare(scenario, recipe, ("train",)), build_network(recipe)
+def trained(recipe: Recipe, dataset: Dataset, seconds: float) -> tuple[nn.Module, int]:
+    """The network with its averaged weights after so many processor seconds, and how many steps they were."""
+    network, step, began = build_network(recipe), 0, time.process_time()
     optimiser = torch.optim.Adam(network.parameters(), lr=recipe.training.learning_rate)
-    spent = []
-    for step in range(_TRIED):
-        began = time.process_time()
-        train_step(recipe, dataset, network, optimiser, step=step, progress=0.0)
-        spent.append(time.process_time() - began)
-    return median(spent[2:])
+    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    while (progress := (time.process_time() - began) / seconds) < 1.0:
+        train_step(recipe, dataset, network, optimiser, step=step, progress=progress)
+        step += 1
+        update_average(average, network, step=step, decay=recipe.training.average)
+    network.load_state_dict(average)
+    return network.eval(), step
 
 
-def bare(model: ModelBundle, scenario: Scenario, *, limit: int) -> Row:
-    """The network's own answers to test pairs on the working grid, before the product mends and composes them."""
-    dataset = prepare(scenario, model.recipe, ("test",))
-    dice, positive, least, seconds = [], [], [], []
+def registered(network: nn.Module | None, dataset: Dataset, *, limit: int) -> Row:
+    """What the network's answers to test pairs are worth; None: the pairs as they lie."""
+    network = network or NoNetwork()
+    figures: list[list[float]] = [[] for _ in range(5)]
+    dice, far, positive, least, seconds = figures
     with torch.inference_mode():
         for pair in dataset.sample("test", limit):
             batch = dataset.batch([pair])
             began = time.process_time()
-            answer = model.network(batch.moving, batch.fixed)
+            answer = network(batch.moving, batch.fixed)
             seconds.append(time.process_time() - began)
             determinant = jacobian_determinant(answer.displacement)
-            positive.append(1.0 - float(folded(determinant).float().mean()))
+            positive.append(100.0 * (1.0 - float(folded(determinant).float().mean())))
             least.append(float(determinant.min()))
-            if batch.labels is not None:
-                dice.append(float(label_dice(answer, *batch.labels, structures=dataset.structures)))
-    return {"bare_dice": fmean(dice) if dice else None, "bare_dice_sd": stdev(dice) if len(dice) > 1 else None,
-            "positive_percent": 100.0 * fmean(positive), "positive_sd": 100.0 * stdev(positive),
-            "least_determinant": fmean(least), "least_sd": stdev(least), "network_cpu_s": median(seconds)}
+            if batch.labels is None:
+                continue
+            dice.append(float(label_dice(answer, *batch.labels, structures=dataset.structures)))
+            moving, fixed = (
+                image[0, 0].numpy() for image in (warp(batch.labels[0], answer.displacement, mode="nearest"),
+                                                  batch.labels[1]))
+            both = [s for s in dataset.structures if (moving == s).any() and (fixed == s).any()]
+            far += [max(float(np.percentile(ends, 95)) for ends in surface_distances(
+                moving == s, fixed == s, dataset.grid)) for s in both]
+    found: Row = {"pairs": len(positive)}
+    for name, values in zip(("dice", "hd95_mm", "positive_percent", "least_determinant"), figures, strict=False):
+        if values:
+            found |= {name: fmean(values), f"{name}_sd": stdev(values) if len(values) > 1 else None}
+    return {**found, "pair_cpu_s": median(seconds)}
 
 
-def measured(system: str, scenarios: Sequence[Scenario], folder: Path, given: argparse.Namespace, seed: int,
-             alignments: Sequence[Alignments]) -> Row:
-    """Train the system on the first scenario, and register test pairs of all."""
-    recipe = recipe_of(system, scenarios[0], seed=seed, step_rate=given.rate)
-    cost = step_cost(recipe, scenarios[0])
-    steps = max(int(given.seconds / cost), 2)
-    recipe = replace(recipe, training=replace(recipe.training, steps=steps))
-    model = train(recipe, scenarios[0], output=folder / f"{system}-{seed}")
-    row: Row = {"steps": steps, "step_cpu_s": cost, "parameters": count_parameters(model.network),
-                "mebibytes": count_parameters(model.network) * 4 / 2**20}
-    for place, scenario in enumerate(scenarios):
-        means = evaluate(model, scenario, output=folder / f"{system}-{seed}-{place}", limit=given.limit,
-                         alignments=alignments[place])
-        found = {"dice": means["dice"]["mean"], "dice_sd": means["dice"].get("sd"), "dice_affine": means.get(
-            "dice_affine", means["dice_before"])["mean"], "hd95_mm": means.get("hd95_mm"), "folds": means["folds"],
-            "seconds": means["seconds"], "pairs": means["pairs"], **bare(model, scenario, limit=given.limit)}
-        row |= {name if place == 0 else f"cross_{name}": value for name, value in found.items()}
+def measured(system: str, scenario: Scenario, datasets: Sequence[Dataset], given: argparse.Namespace, seed: int) -> Row:
+    """Train the system on the first dataset and register the test pairs of all."""
+    network, row = None, {}
+    if system != "none":
+        recipe = recipe_of(system, scenario, given, seed=seed)
+        network, steps = trained(recipe, datasets[0], given.seconds)
+        count = count_parameters(network)
+        row = {"steps": steps, "parameters": count, "mebibytes": count * 4 / 2**20}
+    for place, dataset in enumerate(datasets):
+        found = registered(network, dataset, limit=given.limit)
+        row |= {name if place == 0 else f"other_{name}": value for name, value in found.items()}
     return row
+
+
+def recipe_of(system: str, scenario: Scenario, given: argparse.Namespace, *, seed: int) -> Recipe:
+    """What the system trains."""
+    network, change = SYSTEMS[system]
+    return change(start_recipe(scenario, "quick", network=network, spacing=given.spacing, seed=seed))
 
 
 def main(argv: Sequence[str] | None = None) -> list[Row]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenario", type=Path)
     parser.add_argument("--test", type=Path, help="a second scenario, whose test pairs are registered as well")
-    parser.add_argument("--work", type=Path, required=True, help="rows and models")
+    parser.add_argument("--work", type=Path, required=True, help="rows that were finished")
     parser.add_argument("--name", required=True, help="of the table")
     parser.add_argument("--seconds", type=float, default=60.0, help="processor time of each training")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--limit", type=int, default=24, help="test pairs")
-    parser.add_argument("--rate", type=float, help="learning rate (default: the preset's)")
+    parser.add_argument("--cases", type=int, default=1000, help="at most about so many of each split")
+    parser.add_argument("--spacing", type=float, help="of the working grid, mm (default: the preset's)")
     parser.add_argument("--systems", nargs="+", default=list(NETWORKS), choices=list(SYSTEMS))
     given = parser.parse_args(argv)
     torch.set_num_threads(1)
-    scenarios = [read_scenario(path) for path in (given.scenario, given.test) if path is not None]
-    alignments: list[Alignments] = [{} for _ in scenarios]
+    scenario = some(read_scenario(given.scenario), given.cases)
+    start = recipe_of("autoreg", scenario, given, seed=0)
+    datasets = [prepare(scenario, start, ("train", "test"))]
+    if given.test is not None:
+        datasets.append(prepare(some(read_scenario(given.test), given.cases), start, ("test",)))
+    wanted = [("none", 0), *((system, seed) for seed in range(given.seeds) for system in given.systems)]
     rows = [
-        cached(given.work, f"{system}-{seed}",
-               lambda system=system, seed=seed: measured(  # type: ignore[misc]
-                   system, scenarios, given.work, given, seed, alignments),
-               resume=True, names={"system": system, "seed": seed})
-        for seed in range(given.seeds) for system in given.systems
+        cached(given.work, f"{system}-{seed}", lambda s=system, n=seed: measured(  # type: ignore[misc]
+            s, scenario, datasets, given, n), resume=True, names={"system": system, "seed": seed})
+        for system, seed in wanted
     ]
-    tables.save(given.name, rows, title=f"Learned systems in equal time: {scenarios[0].name}", summary=(
-        f"{given.seconds:g} s of processor time for each training, quick preset, own losses, no refinement; "
-        f"{rows[0].get('pairs')} test pairs. dice, hd95_mm, folds, seconds: as delivered; bare_dice, positive_percent, "
-        "least_determinant: of the network's answers on the working grid, mean and sd over pairs."))
+    grid = " x ".join(f"{step:g}" for step in datasets[0].grid.spacing)
+    training = sum(case.split == "train" for case in scenario.cases)
+    tables.save(given.name, rows, title=f"Learned systems in equal time: {scenario.name}", summary=(
+        f"{given.seconds:g} s of processor time for each training on a grid of {grid} mm, quick preset, own losses; "
+        f"{training} training cases, {rows[0]['pairs']} test pairs. Measured on the networks' own answers, nothing "
+        "refined or mended: mean and sd over pairs (hd95_mm: over pairs and structures). none: the pairs as prepared."))
     return rows
 
 

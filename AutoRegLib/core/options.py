@@ -9,7 +9,7 @@ from typing import Any, Literal
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Preset = Literal["quick", "standard", "thorough"]
 Split = Literal["train", "val", "test"]
-Similarity = Literal["auto", "lncc", "mind"]  # without a model only; a model has its own loss
+Similarity = Literal["auto", "lncc", "mind", "mse", "nmi"]  # without a model only; a model has its own loss
 Affine = Literal["auto", "rigid", "similarity", "affine", "none"]
 Refine = int | Literal["auto", "full"]
 

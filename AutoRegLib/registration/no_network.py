@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from AutoRegLib.bundle import ModelBundle
 from AutoRegLib.core.recipe import LossWeights, Network, Objective, Preprocessing, Recipe
@@ -16,18 +18,26 @@ NAME = "none"
 _MOST_VOXELS = {2: 2048**2, 3: 256**3}  # of the working grid; about 3 GB while a brain of that size is refined
 # on the velocity, which cannot fold: on the displacement the same Dice came with thousands of folds
 _OBJECTIVE = Objective(windows=(9, 7, 7), mind=(1, 1), regularise="velocity", fold_weight=1.0)
-#: the loss of each similarity; less and more smoothing with MIND left larger errors, as did wider patches
-WEIGHTS = {name: LossWeights(similarity_mix=mix, smoothness=smoothness).at_full_scale()
-           for name, mix, smoothness in (("lncc", 1.0, 1.0), ("mind", 0.0, 0.6))}
+#: how much each similarity is smoothed, in its own unit; less and more of it with MIND left larger errors, as did wider
+#: patches
+SMOOTHNESS = {"lncc": 1.0, "mind": 0.6, "mse": 0.05, "nmi": 0.2}
+
+
+def with_loss(recipe: Recipe, similarity: str) -> Recipe:
+    """The recipe with the loss of a similarity, a name of :data:`SMOOTHNESS`."""
+    mind = similarity == "mind"
+    weights = LossWeights(similarity_mix=0.0 if mind else 1.0, smoothness=SMOOTHNESS[similarity]).at_full_scale()
+    term: Any = recipe.objective.data_term if mind else similarity
+    return replace(recipe, loss_weights=weights, objective=replace(recipe.objective, data_term=term))
 
 
 def no_network(fixed: Geometry, moving: Geometry) -> ModelBundle:
     """The bundle that answers nothing, on the working grid that suits these two images; LNCC until told otherwise."""
     recipe = Recipe(
-        spatial_dims=fixed.dims, network=Network(name=NAME), genotype=None, loss_weights=WEIGHTS["lncc"],
+        spatial_dims=fixed.dims, network=Network(name=NAME), genotype=None,
         objective=_OBJECTIVE, preprocessing=Preprocessing(spacing=(working_spacing(fixed, moving),) * fixed.dims),
     )
-    return ModelBundle(Path(NAME), recipe, NoNetwork().eval(), {}, {})
+    return ModelBundle(Path(NAME), with_loss(recipe, "lncc"), NoNetwork().eval(), {}, {})
 
 
 def finest_spacing(fixed: Geometry, moving: Geometry) -> float:

@@ -182,7 +182,7 @@ def working_geometry(recipe: Recipe, fixed: Geometry) -> Geometry:
 def _check(recipe: Recipe, fixed: Volume, moving: Volume, *, refine: Iterations, similarity: Similarity) -> None:
     check_iterations(refine)
     if similarity not in get_args(Similarity):
-        raise InputError("unknown similarity", expected="auto, lncc or mind", got=similarity)
+        raise InputError("unknown similarity", expected="auto, lncc, mind, mse or nmi", got=similarity)
     if similarity != "auto" and recipe.network.name != NAME:
         raise InputError("a model compares images by the loss it was trained with",
                          expected="similarity auto, or no network", got=f"{similarity} with a model",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from AutoRegLib.fields.smooth import gaussian
 from AutoRegLib.fields.warp import warp
 from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.kernels.box import box_sum
-from AutoRegLib.registration.no_network import NAME, WEIGHTS
+from AutoRegLib.registration.no_network import NAME, with_loss
 from AutoRegLib.registration.refine import refine_prediction
 
 # deep inside, two persons of one contrast: correlation 0.28 to 0.97, of which a straight line is 0.80 and more; of one
@@ -32,6 +31,7 @@ _DEEP = 5  # voxels: a window all in tissue; borders to a dark background correl
 _FEW = 64  # voxels that tell nothing
 _SHIFT, _SIGMA = 0.6, 3.0  # voxels: mean length and smoothness of the warp that is to be found back
 _ITERATIONS = 20
+_TRIALS = ("lncc", "mind")  # what "auto" chooses among
 _BETTER = 0.97  # of what MIND leaves: a wrong local correlation ruins the pair, a needless MIND costs little
 
 
@@ -43,13 +43,13 @@ def with_similarity(
     Images whose brightness agrees inside tissue, along a line, are of one kind: local correlation. For others short
     registrations decide (:func:`left_over`); where they do not speak for local correlation it is MIND.
 
-    The second value has the report's keys ``similarity`` (lncc, mind, lncc+mind), ``similarity_chosen_by`` (images,
+    The second value has the report's keys ``similarity`` (lncc, mind, mse, nmi; of a model also local_nmi, lncc+mind), ``similarity_chosen_by`` (images,
     request, model) and ``similarity_reason``, a sentence.
     Shape: both images on one grid, affinely aligned; ``inside`` (bool): the voxels that count, None all.
     """
     if recipe.network.name != NAME:
-        mix = recipe.loss_weights.similarity_mix
-        return recipe, {"similarity": "lncc" if mix == 1 else "mind" if mix == 0 else "lncc+mind",
+        mix, term = recipe.loss_weights.similarity_mix, recipe.objective.data_term
+        return recipe, {"similarity": term if mix == 1 else "mind" if mix == 0 else f"{term}+mind",
                         "similarity_chosen_by": "model", "similarity_reason": "the loss the model was trained with"}
     chooser, reason = "request", "asked for"
     if similarity == "auto":
@@ -61,12 +61,12 @@ def with_similarity(
             similarity = "lncc"
             reason = f"{seen}: of one kind"
         else:
-            left = {name: left_over(recipe, fixed, moving, name, inside=inside) for name in WEIGHTS}
+            left = {name: left_over(recipe, fixed, moving, name, inside=inside) for name in _TRIALS}
             similarity = "lncc" if left["lncc"] < min(_BETTER * left["mind"], 1.0) else "mind"
             reason = (f"{seen}: perhaps not of one kind; of a small known warp put on the moving image, registering "
                       "leaves " + " and ".join(
                           f"{100 * share:.0f} % by {name}" for name, share in left.items()))
-    return replace(recipe, loss_weights=WEIGHTS[similarity]), {
+    return with_loss(recipe, similarity), {
         "similarity": similarity, "similarity_chosen_by": chooser, "similarity_reason": reason}
 
 
@@ -138,7 +138,7 @@ def left_over(
     """
     moving_tensor, fixed_tensor, counted = _coarse(moving, fixed, inside, most=_TRIED)
     shape = fixed_tensor.shape[2:]
-    tuned = replace(recipe, loss_weights=WEIGHTS[similarity])
+    tuned = with_loss(recipe, similarity)
     noise = torch.randn((1, len(shape), *shape), generator=torch.Generator().manual_seed(0))
     known = gaussian(noise, _SIGMA)
     known = known * (_SHIFT / known.norm(dim=1).mean())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,6 +119,24 @@ def test_terms_over_scales_weigh_each_scale() -> None:
 
     parts = [float(kl_divergence(*latent).detach()) for latent in prediction.latents]
     assert kl(half_scale=2.0, quarter_scale=0.0, eighth_scale=3.0) == pytest.approx(2 * parts[0] + 3 * parts[2])
+
+
+def test_the_authors_weights_belong_to_the_network_that_the_decisions_describe() -> None:
+    """Two scales, features without a variance, matching of one channel of cost: nothing of ours could hold them."""
+    package = find_spec("MultiPropReg")
+    if package is None or not package.submodule_search_locations:
+        pytest.skip("the package MultiPropReg is not installed")
+    for file in sorted(Path(next(iter(package.submodule_search_locations))).glob("models/*.ckpt")):
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        # grids of coordinates are no weights, and the parts of M and R stand in the file twice
+        own = {name: value for name, value in state.items() if not name.endswith("grid") and not (
+            name.startswith("enc.") and int(name.split(".")[1]) > 5)}
+        assert sum(value.numel() for value in own.values()) == 526_444
+        strided = [own[f"enc.{layer}.main.weight"] for layer in (0, 3)]
+        assert all(value.shape[2:] == (4, 4, 4) for value in strided) and len(strided) == 2
+        fixed, field = own["enc.5.main.weight"].shape[0], 3
+        assert own["conv2_0.main.weight"].shape[1] == 1 + fixed
+        assert own["conv1_0.main.weight"].shape[1] == 1 + own["enc.2.main.weight"].shape[0] + field + 16
 
 
 def test_recipe_comes_back_from_its_file(tmp_path: Any) -> None:

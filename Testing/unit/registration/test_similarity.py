@@ -98,6 +98,18 @@ def test_what_was_asked_for_or_trained_stays() -> None:
     assert chosen is trained and told["similarity"] == "lncc+mind" and "trained" in told["similarity_reason"]
 
 
+@pytest.mark.parametrize("name", ["mse", "nmi"])
+def test_differences_and_mutual_information_are_taken_where_asked_for(name: str) -> None:
+    first = tissues(0.2, 0.4, 0.6, 0.9)
+    chosen, told = with_similarity(recipe(), first, first, name)  # type: ignore[arg-type]
+    assert (chosen.objective.data_term, chosen.loss_weights.similarity_mix) == (name, 1.0)
+    assert (told["similarity"], told["similarity_chosen_by"]) == (name, "request")
+    trained = replace(chosen, network=Network(name="autoreg"))
+    assert with_similarity(trained, first, first, "auto")[1]["similarity"] == name
+    partner = first if name == "mse" else replace(first, array=np.where(organ().numpy(), 1.2 - first.array, 0.0))
+    assert left_over(recipe(), first, partner, name) < 0.9, "it finds back some of a known warp"
+
+
 def test_few_slices_are_looked_at_too() -> None:
     flat = tissues(0.2, 0.4, 0.6, 0.9).array
     grid = Geometry((SIDE, SIDE, 4), (1.0, 1.0, 5.0), (0.0,) * 3, tuple(np.eye(3).ravel().tolist()))
