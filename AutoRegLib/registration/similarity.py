@@ -43,8 +43,8 @@ def with_similarity(
     Images whose brightness agrees inside tissue, along a line, are of one kind: local correlation. For others short
     registrations decide (:func:`left_over`); where they do not speak for local correlation it is MIND.
 
-    The second value has the report's keys ``similarity`` (lncc, mind, mse, nmi; of a model also local_nmi, lncc+mind), ``similarity_chosen_by`` (images,
-    request, model) and ``similarity_reason``, a sentence.
+    The second value has the report's keys ``similarity`` (lncc, mind, mse, nmi; of a model also local_nmi, and two as
+    lncc+mind), ``similarity_chosen_by`` (images, request, model) and ``similarity_reason``, a sentence.
     Shape: both images on one grid, affinely aligned; ``inside`` (bool): the voxels that count, None all.
     """
     if recipe.network.name != NAME:
