@@ -1,9 +1,9 @@
 """Learned systems, each trained for the same processor time: ``python -m benchmarks.learned SCENARIO --name TABLE``.
 
 Each trains by its own loss, from the quick preset's recipe, on the same prepared images, for ``--seconds`` of processor
-time, so what else runs on the machine does not decide; its averaged weights at the end register the same test pairs, and
-what is measured is the network's own answer on the working grid, nothing refined and nothing mended. ``--test``: a second
-scenario, whose test pairs are registered as well, for trainings on other deformations than those met.
+time, so what else runs on the machine does not decide. Its averaged weights at the end register the same test pairs;
+what is measured is the network's own answer on the working grid, nothing refined, nothing mended. ``--test``: a second
+scenario, whose test pairs are registered as well: how a training fares on other deformations than it saw.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 from statistics import fmean, median, stdev
+from typing import get_args
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from torch import nn
 from AutoRegLib.core.folds import folded
 from AutoRegLib.core.networks import NETWORKS
 from AutoRegLib.core.recipe import FieldFilter, Recipe
-from AutoRegLib.core.scenario import Scenario, read_scenario
+from AutoRegLib.core.scenario import Scenario, Split, read_scenario
 from AutoRegLib.fields.jacobian import jacobian_determinant
 from AutoRegLib.fields.warp import warp
 from AutoRegLib.imaging.surface_distance import surface_distances
@@ -53,18 +54,17 @@ SYSTEMS: dict[str, tuple[str, Callable[[Recipe], Recipe]]] = {
 def some(scenario: Scenario, count: int) -> Scenario:
     """About ``count`` cases of the training split and of the test split, drawn by pairs."""
     kept: set[str] = set()
-    pairs = []
-    for split in ("train", "test"):
+    chosen: set[tuple[str, str]] = set()
+    for split in get_args(Split):
         own: set[str] = set()
-        every = list(scenario.pairs_of(split))  # type: ignore[arg-type]
-        for pair in Random(0).sample(every, len(every)):
+        pairs = list(scenario.pairs_of(split))
+        for pair in Random(0).sample(pairs, len(pairs)):
             if len(own) < count:
                 own |= {pair.moving.id, pair.fixed.id}
-                pairs.append((pair.moving.id, pair.fixed.id))
+                chosen.add((pair.moving.id, pair.fixed.id))
         kept |= own
-    listed = {"pairs": tuple(pairs)} if scenario.pairs else {}
-    cases = tuple(c for c in scenario.cases if c.id in kept or c.id == scenario.atlas or c.split == "val")
-    return replace(scenario, cases=cases, **listed)
+    cases = tuple(case for case in scenario.cases if case.id in kept or case.id == scenario.atlas)
+    return replace(scenario, cases=cases, pairs=tuple(p for p in scenario.pairs if (p.moving, p.fixed) in chosen))
 
 
 def trained(recipe: Recipe, dataset: Dataset, seconds: float) -> tuple[nn.Module, int]:
