@@ -237,7 +237,8 @@ def _batch(arguments: BatchArguments, device: str, monitor: Monitor) -> dict[str
         arguments.output, VERBS["batch"].results, overwrite=arguments.overwrite, resume=arguments.resume,
         monitor=monitor,
     )
-    names = ("affine", "refine", "similarity", "inverse", "seed", "compress")
+    names = ("affine", "refine", "similarity", "smoothness", "preserve_volume", "deliver", "inverse", "seed",
+             "compress")
     same = {name: getattr(arguments, name) for name in names}
     settings = {**same, "refine": _iterations(arguments.refine, model), "model": arguments.model}
 

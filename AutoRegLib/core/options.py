@@ -12,6 +12,7 @@ Split = Literal["train", "val", "test"]
 Similarity = Literal["auto", "lncc", "mind", "mse", "nmi"]  # without a model only; a model has its own loss
 Affine = Literal["auto", "rigid", "similarity", "affine", "none"]
 Refine = int | Literal["auto", "full"]
+Deliver = Literal["auto", "whole"]
 
 
 def option(
@@ -60,6 +61,24 @@ def affine_option() -> Any:
     """How far images are aligned first."""
     return option("alignment before everything else, at most so far; auto keeps of rigid, affine what the images speak "
                   "for (default auto)", "auto")
+
+
+def deliver_option() -> Any:
+    """Whether what harms is delivered."""
+    return option("auto: where measures say that the result harms, less of it is delivered; whole: what was found "
+                  "(default auto)", "auto")
+
+
+def smoothness_option() -> Any:
+    """How fine a refinement's deformation may be."""
+    return option("the finest detail of the refinement's deformation: the larger, the smoother (default 0: as the "
+                  "images ask)", 0.0, metavar="MM", least=0)
+
+
+def preserve_volume_option() -> Any:
+    """The weight of the volume penalty."""
+    return option("how much the refinement is kept from shrinking and swelling: weight of the mean squared logarithm "
+                  "of the Jacobian determinant, 0.1 to 1 for instance (default 0)", 0.0, metavar="W", least=0)
 
 
 def compress_option() -> Any:

@@ -18,23 +18,27 @@ from AutoRegLib.core.geodesic_verbs import FitArguments, PredictArguments, Sampl
 from AutoRegLib.core.options import (
     Affine,
     Common,
+    Deliver,
     Preset,
     Refine,
     Similarity,
     Split,
     affine_option,
     compress_option,
+    deliver_option,
     label_weight_option,
     limit_option,
     minutes_option,
     model_option,
     option,
+    preserve_volume_option,
     preset_option,
     refine_option,
     resume_option,
     scenario_option,
     seed_option,
     similarity_option,
+    smoothness_option,
     spacing_option,
 )
 from AutoRegLib.core.pair_table import PAIR_FILES
@@ -108,6 +112,9 @@ class RegisterArguments(Common):
     affine: Affine = affine_option()
     refine: Refine | None = refine_option()
     similarity: Similarity = similarity_option()
+    smoothness: float = smoothness_option()
+    preserve_volume: float = preserve_volume_option()
+    deliver: Deliver = deliver_option()
     inverse: bool = option("also write inverse_transform.nrrd", False)
     transform_format: tuple[Literal["nrrd", "nii.gz", "h5", "tfm"], ...] = option(
         "nrrd is always written; also nii.gz, h5, tfm", ("nrrd",), metavar="FORMAT")
@@ -125,6 +132,9 @@ class BatchArguments(Common):
     affine: Affine = affine_option()
     refine: Refine | None = refine_option()
     similarity: Similarity = similarity_option()
+    smoothness: float = smoothness_option()
+    preserve_volume: float = preserve_volume_option()
+    deliver: Deliver = deliver_option()
     inverse: bool = option("also write inverse_transform.nrrd of each pair", False)
     compress: bool = compress_option()
     resume: bool = resume_option("keep what is finished in --output, go on with the rest")

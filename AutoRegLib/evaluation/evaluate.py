@@ -14,7 +14,7 @@ from AutoRegLib.bundle import ModelBundle, table_text
 from AutoRegLib.core.errors import CancelledError, InputError
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.measures import MEASURES, over_pairs
-from AutoRegLib.core.options import Similarity
+from AutoRegLib.core.options import Deliver, Similarity
 from AutoRegLib.core.records import make_folder, write_json, write_text
 from AutoRegLib.core.scenario import Case, Pair, Scenario, Split
 from AutoRegLib.imaging.align import Alignment
@@ -140,10 +140,11 @@ def _one(
         pair.fixed.landmarks if pair.moving.landmarks else None,
         pair.moving.landmarks if pair.fixed.landmarks else None, dims=scenario.spatial_dims))
     bundle = bundle or no_network(inputs.fixed.geometry, inputs.moving.geometry)
+    deliver: Deliver = "auto" if bundle.recipe.network.name == NAME else "whole"  # a model is measured as it is
     began = time.perf_counter()
     found = register_volumes(bundle, inputs.fixed, inputs.moving, modality=pair.fixed.modality or None,
                              moving_modality=pair.moving.modality or None, refine=refine, similarity=similarity,
-                             alignment=aligned, seed=seed, device=device)
+                             deliver=deliver, alignment=aligned, seed=seed, device=device)
     seconds = time.perf_counter() - began + spent
     alignments.setdefault(names, (found.alignment, found.seconds["align"]))
     report, _ = assemble(bundle, inputs, found, structures=tuple(scenario.structures),

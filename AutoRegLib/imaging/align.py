@@ -53,6 +53,7 @@ class Alignment:
     level: Level = "none"  # what was asked for; "none": the headers as they are
     kept: str = "headers"  # or centres, rigid, similarity, affine
     reason: str = ""
+    before: tuple[tuple[str, sitk.AffineTransform], ...] = ()  # the stages that it passed, headers first
 
 
 def affine_align(
@@ -108,8 +109,7 @@ class _Sampling:
     ) -> None:
         self.fixed_mask, self.moving_mask, self.seed = fixed_mask, moving_mask, seed
         self.part = 1.0 if fixed_mask is None else float(fixed_mask.mean())
-        self.masks = tuple(None if mask is None else array_to_image(mask.astype(np.uint8), volume.geometry)
-                           for mask, volume in ((fixed_mask, fixed), (moving_mask, moving)))
+        self.masks = _mask_image(fixed_mask, fixed), _mask_image(moving_mask, moving)
 
     def held_out(self) -> _Sampling:
         """The same, at other points."""
@@ -150,6 +150,7 @@ def _align(
         warnings.append("the headers place the images apart; their centres were used instead")
         before, starts, kept = 0.0, starts[1:], "centres"
     transform, best = starts[0], metric(starts[0])
+    passed = [(kept, starts[0])] if kept == "centres" else [(kept, starts[0]), ("centres", starts[1])]
     edges = levels[max(len(levels) - 2, 0)]
 
     def problem(found: sitk.AffineTransform, value: float) -> str:
@@ -158,7 +159,7 @@ def _align(
         wrong = implausible(found, transform, fixed.geometry, moving.geometry)
         if wrong or value <= best:
             return wrong
-        return contradicted(edge_agreement(*edges, transform), edge_agreement(*edges, found))
+        return contradicted(*(edge_agreement(*edges, one, sampling.masks) for one in (transform, found)))
 
     pool = _begun(*levels[0], starts, polish=level != "centre", sampling=sampling)
     if guarded:
@@ -169,6 +170,7 @@ def _align(
     if value > best and not problem(start, value):
         transform, best, kept = start, value, "centres" if level == "centre" else "rigid"
         reason = "mutual information rises, edges agree"
+        passed.append((kept, transform))
     stages: list[str] = ["rigid", level] if level in ("similarity", "affine") else ["rigid"] * (level == "rigid")
     while stages:
         stage = stages.pop(0)
@@ -179,12 +181,18 @@ def _align(
         wrong = problem(found, value)
         if not wrong and value > best:
             transform, best, kept = found, value, stage
+            passed.append((kept, transform))
             reason = "mutual information rises on voxels left out, edges agree"
         elif wrong and stage != "rigid":
             warnings.append(f"the {stage} alignment was dropped: {wrong}")
             if stage == "affine" and guarded:
                 stages.append("similarity")
-    return Alignment(_affine(transform, scale=radius), before, best, tuple(warnings), level, kept, reason)
+    return Alignment(_affine(transform, scale=radius), before, best, tuple(warnings), level, kept, reason, tuple(
+        (name, _affine(stage, scale=radius)) for name, stage in passed if stage is not transform))
+
+
+def _mask_image(mask: np.ndarray | None, volume: Volume) -> sitk.Image | None:
+    return None if mask is None else array_to_image(mask.astype(np.uint8), volume.geometry)
 
 
 class _Metric:

@@ -14,22 +14,33 @@ UNCOVERED = 0.3  # of the fixed image, lost beyond the stage before; a head in a
 _EDGES_KEPT = 0.97  # of the agreement before: noise moves it that much
 
 
-def edge_agreement(fixed: sitk.Image, moving: sitk.Image, transform: sitk.Transform) -> float:
+def edge_agreement(
+    fixed: sitk.Image, moving: sitk.Image, transform: sitk.Transform,
+    masks: tuple[sitk.Image | None, sitk.Image | None] = (None, None),
+) -> float:
     """How parallel the gradients of both images are under a transform, whatever their sign; 0 without an overlap.
 
-    The mean over the overlap of ``(g . h)^2 / ((|g|^2 + e^2)(|h|^2 + f^2))``, where e and f are the mean lengths.
+    The mean over the overlap of ``(g . h)^2 / ((|g|^2 + e^2)(|h|^2 + f^2))``, where e and f are the mean lengths. Of
+    the fixed image's mask (both: uint8, each in its image's space) what the moving one's leaves out agrees by 0.
     Reference: Haber and Modersitzki, MICCAI 2006.
     """
     moved = sitk.Resample(moving, fixed, transform, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
     reached = sitk.Resample(sitk.Cast(moving * 0 + 1, sitk.sitkUInt8), fixed, transform, sitk.sitkNearestNeighbor, 0)
     seen = image_to_array(reached) > 0
+    counted = np.ones(seen.shape, bool)
+    for mask, place in zip(masks, (sitk.Transform(fixed.GetDimension(), sitk.sitkIdentity), transform), strict=True):
+        if mask is not None:
+            inside = image_to_array(sitk.Resample(mask, fixed, place, sitk.sitkNearestNeighbor, 0)) > 0
+            seen = seen & inside
+            counted = inside if mask is masks[0] else counted
     if min(seen.shape) < 3 or not seen.any():
         return 0.0
+    share = 1.0 if masks == (None, None) else seen.sum() / counted.sum()
     gradients = [np.gradient(image_to_array(image).astype(np.float32)) for image in (fixed, moved)]
     squares = [np.sum([part**2 for part in gradient], axis=0) for gradient in gradients]
     product = np.sum([one * other for one, other in zip(*gradients, strict=True)], axis=0) ** 2
     floors = [float(np.sqrt(square[seen]).mean()) ** 2 + 1e-12 for square in squares]
-    return float((product / ((squares[0] + floors[0]) * (squares[1] + floors[1])))[seen].mean())
+    return float(share * (product / ((squares[0] + floors[0]) * (squares[1] + floors[1])))[seen].mean())
 
 
 def implausible(

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.core.options import Affine, Similarity
+from AutoRegLib.core.options import Affine, Deliver, Similarity
 from AutoRegLib.imaging.files import file_sha256, read_points, read_transform, read_volume
 from AutoRegLib.imaging.volume import Volume
 
@@ -29,6 +29,9 @@ class RegisterOptions:
     affine: Affine = "auto"
     refine: int | Literal["auto", "full"] = 0  # most iterations at the finest level
     similarity: Similarity = "auto"  # without a network only
+    smoothness: float = 0.0  # of the refinement, mm
+    preserve_volume: float = 0.0  # weight in the refinement
+    deliver: Deliver = "auto"  # or "whole": what was found, even where it harms
     inverse: bool = False
     transform_format: tuple[str, ...] = ("nrrd",)
     compress: bool = True  # displacement fields in .nrrd

@@ -18,7 +18,7 @@ from AutoRegLib.bridge import displacement_to_field, to_tensor
 from AutoRegLib.bundle import ModelBundle
 from AutoRegLib.core.errors import CancelledError, InputError, OutOfMemoryProblem
 from AutoRegLib.core.jobs import Monitor
-from AutoRegLib.core.options import Affine, Similarity
+from AutoRegLib.core.options import Affine, Deliver, Similarity
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.fields.fold_repair import nearly_folded, repair_folds
 from AutoRegLib.fields.prediction import Prediction, integrate
@@ -31,6 +31,7 @@ from AutoRegLib.imaging.preprocess import to_grid
 from AutoRegLib.imaging.reach import voxels_beyond
 from AutoRegLib.imaging.tetrahedra import Orientation
 from AutoRegLib.imaging.volume import Volume, resample
+from AutoRegLib.registration.guard import Look, Verdict, believed, judged, partial
 from AutoRegLib.registration.inverse import affine_guess, refine_inverse
 from AutoRegLib.registration.no_network import NAME
 from AutoRegLib.registration.refine import Iterations, check_iterations, refine_prediction
@@ -52,7 +53,8 @@ class Registration:
     to fixed, in that order), where the network integrates a velocity; else empty. ``refinement``: what the
     refinement did, in the words of the report; empty without one. ``unfolded``: voxels at which the network's
     answer, or the whole field on the fixed image's grid, folded before it was smoothed there.
-    ``orientation``: what the field does to volumes.
+    ``orientation``: what the field does to volumes. ``verdict``: how much of what was found is delivered, and why not
+    all.
     Unit: mm LPS; seconds by step.
     """
 
@@ -65,6 +67,7 @@ class Registration:
     refinement: dict[str, Any] = dataclasses.field(default_factory=dict)
     unfolded: int = 0
     orientation: Orientation | None = None
+    verdict: Verdict = dataclasses.field(default_factory=Verdict)
 
 
 class Clock:
@@ -89,8 +92,9 @@ def register_volumes(
     model: ModelBundle, fixed: Volume, moving: Volume, *, affine: Affine = "auto",
     initial: Any = None, fixed_mask: np.ndarray | None = None, moving_mask: np.ndarray | None = None,
     modality: str | None = None, moving_modality: str | None = None, refine: Iterations = 0,
-    similarity: Similarity = "auto", inverse: bool = False, alignment: Alignment | None = None, seed: int = 0,
-    device: str = "cpu", monitor: Monitor | None = None,
+    similarity: Similarity = "auto", smoothness: float = 0.0, preserve_volume: float = 0.0, deliver: Deliver = "auto",
+    inverse: bool = False, alignment: Alignment | None = None, seed: int = 0, device: str = "cpu",
+    monitor: Monitor | None = None,
 ) -> Registration:
     """Find the pull-back from fixed to moving points.
 
@@ -104,6 +108,9 @@ def register_volumes(
     Masks (bool, each on its image's grid) guide the affine alignment and the refinement: what lies outside them has
     no influence on either, and the field there is only smooth. Padding of a CT lies outside. A network sees the images
     without masks.
+    ``smoothness`` (mm), ``preserve_volume`` (a weight): bounds of the refinement, as in :func:`refine_prediction`.
+    ``deliver`` "auto": where measures that did not make the result say that it harms, less of it is delivered
+    (:mod:`AutoRegLib.registration.guard`); "whole": what was found, whatever they say.
     ``alignment``: what aligning these two found before; it is then not sought again.
 
     Unit/Direction: mm LPS, fixed to moving.
@@ -126,9 +133,12 @@ def register_volumes(
                 compared[1], _through(initial, compared[0], fixed.geometry), level=level,  # type: ignore[arg-type]
                 guarded=affine == "auto", fixed_mask=fixed_mask,
                 moving_mask=_mask_through(initial, moving_mask, moving.geometry, fixed.geometry), seed=seed)
+        grid = working_geometry(model.recipe, fixed.geometry)
+        look = Look(compared[1], compared[0], grid, initial, fixed_mask, moving_mask, (modality, moving_modality))
+        if affine == "auto" and deliver == "auto":
+            alignment = believed(look, alignment)
         outer = (alignment.transform,) if initial is None else (alignment.transform, initial)
     with clock("prepare", monitor):
-        grid = working_geometry(model.recipe, fixed.geometry)
         chain = compose_on(grid, *outer).to_transform() if initial is not None else alignment.transform
 
         def prepared(moving: Volume, fixed: Volume) -> tuple[Volume, Volume]:
@@ -143,7 +153,14 @@ def register_volumes(
             masks = (mask_on(moving_mask, moving.geometry, grid, chain), mask_on(fixed_mask, fixed.geometry, grid))
             prediction, refinement = _refine(
                 model.recipe, prediction, *(prepared(*compared) if masked else inputs), masks=masks, iterations=refine,
-                similarity=similarity, monitor=monitor)
+                similarity=similarity, smoothness=smoothness / min(grid.spacing), volume_weight=preserve_volume,
+                monitor=monitor)
+    verdict = Verdict()
+    if deliver == "auto":
+        with clock("judge", monitor):
+            verdict = judged(look, prediction, alignment.transform, similarity=refinement.get("similarity", ""),
+                             squarings=model.recipe.network.squarings)
+            prediction = partial(prediction, verdict.share, grid.shape, squarings=model.recipe.network.squarings)
     with clock("compose", monitor):
         forward, backward = _fields(prediction, grid, squarings=model.recipe.network.squarings)
         delivered, oriented, mended = without_folds(compose_on(fixed.geometry, forward.to_transform(), *outer))
@@ -160,7 +177,8 @@ def register_volumes(
               ) if given and masked and refine == 0 else ()
     beyond = () if initial is None else _beyond(outer, fixed.geometry)
     return Registration(delivered, inverted, alignment, inverse_chain, clock.seconds,
-                        (*alignment.warnings, *unseen, *beyond, *torn), refinement, unfolded + mended, oriented)
+                        (*alignment.warnings, *verdict.words, *unseen, *beyond, *torn), refinement, unfolded + mended,
+                        oriented, verdict)
 
 
 def _beyond(outer: Sequence[Any], fixed: Geometry) -> tuple[str, ...]:
@@ -226,7 +244,8 @@ def _predict(model: ModelBundle, moving: Volume, fixed: Volume, *, device: str) 
 
 def _refine(
     recipe: Recipe, prediction: Prediction, moving: Volume, fixed: Volume, *,
-    masks: tuple[Volume | None, Volume | None], iterations: Iterations, similarity: Similarity, monitor: Monitor,
+    masks: tuple[Volume | None, Volume | None], iterations: Iterations, similarity: Similarity,
+    smoothness: float, volume_weight: float, monitor: Monitor,
 ) -> tuple[Prediction, dict[str, Any]]:
     """The answer optimised for this pair with the recipe's own loss, and what was done, in the words of the report."""
     device, learnt = prediction.displacement.device, recipe.network.name != NAME
@@ -236,7 +255,8 @@ def _refine(
     tensors = [None if volume is None else to_tensor(volume).to(device) for volume in masks]
     refined = refine_prediction(
         prediction, to_tensor(moving).to(device), to_tensor(fixed).to(device), recipe=recipe, iterations=iterations,
-        finish=learnt, moving_mask=tensors[0], fixed_mask=tensors[1], monitor=monitor)
+        finish=learnt, moving_mask=tensors[0], fixed_mask=tensors[1], smoothness=smoothness,
+        volume_weight=volume_weight, monitor=monitor)
     start = {"start": "network" if learnt else "alignment"}
     return Prediction(refined.displacement, refined.velocity), {**start, **refined.summary(), **told}
 

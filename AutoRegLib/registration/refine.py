@@ -29,6 +29,7 @@ from AutoRegLib.fields.warp import warp
 from AutoRegLib.losses.diffusion import diffusion
 from AutoRegLib.losses.folding import fold_penalty
 from AutoRegLib.losses.objective import similarity
+from AutoRegLib.losses.volume import volume_change
 
 Iterations = int | Literal["auto", "full"]
 Masks = tuple[Tensor | None, Tensor | None]  # of the moving and the fixed image
@@ -43,6 +44,7 @@ _FLAT = 1e-3  # gradients below this, of the loss summed over voxels, are noise:
 _GRADIENT_SIGMA = 1.0  # 0 and 2 voxels gave lower Dice
 _STEP = 1.0  # voxels of one Euler step while optimising; the answer has the recipe's squarings
 _FOLD_WEIGHT, _FOLD_MARGIN = 1.0, 0.1
+_UNSMOOTHED = 0.3  # voxels: a Gaussian narrower than this is none
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Refined:
 def refine_prediction(
     prediction: Prediction, moving: Tensor, fixed: Tensor, *, recipe: Recipe, iterations: Iterations = "auto",
     finish: bool = False, moving_mask: Tensor | None = None, fixed_mask: Tensor | None = None,
-    monitor: Monitor | None = None,
+    smoothness: float = 0.0, volume_weight: float = 0.0, monitor: Monitor | None = None,
 ) -> Refined:
     """Optimise the pair's stationary velocity from the network's; the result's loss is never above the start's.
 
@@ -119,6 +121,10 @@ def refine_prediction(
     The similarity is its weighted mean over voxels, weighted by the fixed mask times the warped moving one (which
     carry no gradient): elsewhere the field is only smooth. Images that were ``continued`` beyond their masks keep
     what lies outside out of the local windows too.
+
+    ``smoothness``: what is added to the velocity is smooth by construction, a Gaussian of this standard deviation
+    (voxels) over something: no detail of the deformation is finer. ``volume_weight``: of the mean squared logarithm of
+    the Jacobian determinant, so that structures neither vanish nor swell.
 
     Shape: images and masks (weights, 0 to 1) (1, 1, *spatial), the recipe's loss on them.
     Unit/Direction: voxels, pull-back.
@@ -146,14 +152,15 @@ def refine_prediction(
     masks = (prepared(moving_mask, given), prepared(fixed_mask))
     half = [size // 2 for size in target.shape[2:]]
     start = fixed.new_zeros(1, len(half), *half) if prediction.velocity is None else _fitted(prediction.velocity, half)
-    finest = _Problem(source, target, factors[-1], recipe, masks)
+    bounds = _Bounds(smoothness, volume_weight)
+    finest = _Problem(source, target, factors[-1], recipe, masks, bounds)
     with torch.no_grad():
         before = float(finest.loss(start))
     velocity, levels = start, []
     for place, factor in enumerate(factors):
         last = factor == factors[-1]
         most = course.coarser if not last else iterations if isinstance(iterations, int) else course.finest
-        problem = finest if last else _Problem(source, target, factor, recipe, masks)
+        problem = finest if last else _Problem(source, target, factor, recipe, masks, bounds)
         velocity, level = _descend(problem, velocity, most, course=course, monitor=monitor, done=place,
                                    count=len(factors))
         levels.append(level)
@@ -193,11 +200,21 @@ def converged(losses: Sequence[float], *, tolerance: float, share: float = 0.0, 
     return not earlier - recent > max(tolerance * abs(earlier), share * (losses[0] - recent))
 
 
+@dataclass(frozen=True)
+class _Bounds:
+    """What the user asks of the deformation beside the recipe's loss. Unit: voxels of the working grid; a weight."""
+
+    smoothness: float
+    volume_weight: float
+
+
 class _Problem:
     """The loss of one level as a function of the velocity on that level's grid (half of it at full resolution)."""
 
-    def __init__(self, moving: Tensor, fixed: Tensor, factor: int, recipe: Recipe, masks: Masks) -> None:
-        self.factor, self.recipe = factor, recipe
+    def __init__(self, moving: Tensor, fixed: Tensor, factor: int, recipe: Recipe, masks: Masks,
+                 bounds: _Bounds) -> None:
+        self.factor, self.recipe, self.volume_weight = factor, recipe, bounds.volume_weight
+        self.sigma = bounds.smoothness / max(factor, 2)  # voxels of the velocity's grid
         self.moving_mask, self.fixed_mask = (None if mask is None else downsample(mask, factor) for mask in masks)
         self.moving, self.fixed = downsample(moving, factor), downsample(fixed, factor)
         coarse = max(factor, 2)
@@ -216,6 +233,8 @@ class _Problem:
                            mind=objective.mind)
         regularised = velocity if objective.regularise == "velocity" else displacement
         folds = max(objective.fold_weight, _FOLD_WEIGHT) * fold_penalty(coarse, margin=_FOLD_MARGIN)
+        if self.volume_weight > 0:
+            folds = folds + self.volume_weight * volume_change(coarse)
         return value + weights.smoothness * diffusion(regularised) + folds
 
     def _counted(self, displacement: Tensor) -> Tensor | None:
@@ -241,13 +260,16 @@ def _descend(
     optimiser = torch.optim.Adam([moved], lr=course.rate, betas=_BETAS, eps=_FLAT)
     losses: list[float] = []
 
+    def reached(moved: Tensor) -> Tensor:
+        return moved if problem.sigma < _UNSMOOTHED else start + gaussian(moved - start, problem.sigma)
+
     def still() -> bool:
         return converged(losses, tolerance=course.tolerance, share=course.share)
 
     while len(losses) < most and not still() and monitor.wish() != "finish":
         if monitor.wish() == "cancel":
             raise CancelledError("stopped during the refinement")
-        loss = problem.loss(moved)
+        loss = problem.loss(reached(moved))
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
             break
@@ -256,7 +278,7 @@ def _descend(
         optimiser.step()
         monitor.event("progress", done=done + len(losses) / most, total=count)
     with torch.no_grad():
-        end = moved.detach()
+        end = reached(moved.detach())
         after = float(problem.loss(end))
     change = resize_displacement(end - start, velocity.shape[2:])
     level = Level(problem.factor, len(losses), still(), losses[0] if losses else after, after,

@@ -16,6 +16,7 @@ from AutoRegLib.imaging.tetrahedra import orientation
 from AutoRegLib.imaging.volume import Volume, looks_like_ct, resample
 from AutoRegLib.networks.registry import count_parameters
 from AutoRegLib.registration import metrics
+from AutoRegLib.registration.fit import Registered, fit
 from AutoRegLib.registration.no_network import NAME, finest_spacing
 from AutoRegLib.registration.pair import PairInputs
 from AutoRegLib.registration.pipeline import Registration
@@ -70,10 +71,14 @@ def assemble(
     aligned = found.alignment
     report["alignment"] = {"kept": aligned.kept, "reason": aligned.reason, "information_before": aligned.metric_before,
                            "information": aligned.metric_after}
+    if found.verdict.scores:
+        report["delivered"] = {"deformation": found.verdict.share, "agreement": found.verdict.scores,
+                               **({"reason": found.verdict.reason} if found.verdict.reason else {})}
     if found.unfolded:
         report["unfolded_voxels"] = found.unfolded
     if found.refinement:
         report["refine"] = found.refinement
+    report |= fit(Registered(model.recipe, pair, found, volumes.jacobian, report))
     report["warnings"] = [*(_sentence(text) for text in found.warnings), *remarks(model.recipe, pair, report)]
     return report, volumes
 

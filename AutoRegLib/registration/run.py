@@ -62,8 +62,9 @@ def register(
         model = model or no_network(pair.fixed.geometry, pair.moving.geometry)
     found = register_volumes(
         model, pair.fixed, pair.moving, affine=options.affine, initial=pair.initial, fixed_mask=pair.mask,
-        moving_mask=pair.moving_mask, refine=options.refine, similarity=options.similarity, inverse=options.inverse,
-        seed=options.seed, device=device, monitor=monitor,
+        moving_mask=pair.moving_mask, refine=options.refine, similarity=options.similarity, deliver=options.deliver,
+        smoothness=options.smoothness, preserve_volume=options.preserve_volume,
+        inverse=options.inverse, seed=options.seed, device=device, monitor=monitor,
     )
     clock.seconds.update(found.seconds)
     fields = {f"transform.{suffix}": found.field for suffix in ("nrrd", *options.transform_format)}

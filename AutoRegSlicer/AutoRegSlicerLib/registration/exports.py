@@ -68,8 +68,8 @@ def exportRegistrationSteps(
     inverse = inputs.inverse or (outputs is not None and "inverseTransform" in outputs.wanted)
     return JobRequest("register", {
         "model": str(inputs.model), **files, "affine": inputs.affine, "refine": inputs.refine,
-        "similarity": inputs.similarity, "inverse": inverse, "device": inputs.device, "output": "out",
-        "compress": False,  # reading a compressed field holds up the window twice as long
+        "similarity": inputs.similarity, "deliver": inputs.deliver, "inverse": inverse, "device": inputs.device,
+        "output": "out", "compress": False,  # reading a compressed field holds up the window twice as long
     })
 
 

@@ -31,7 +31,7 @@ def registerVolumes(
 
     ``model``: a bundle's folder or name, or "none" (with ``refine="auto"``: no training is needed). ``more``: the
     other fields of :class:`RegistrationInputs` (segmentations, landmarks, masks, roi, initialTransform, affine, refine,
-    similarity, inverse, device). ``outputs``: default is transform, warped volume and Jacobian map, and warped
+    similarity, deliver, inverse, device). ``outputs``: default is transform, warped volume and Jacobian map, and warped
     labels when there is a moving segmentation. ``jobs``: a ``jobs_ui.Jobs``; by default one in Slicer's own job
     folder. ``wait`` False returns the job folder at once: call ``importRegistration(scene, folder)`` when it is
     done. ``onStatus(JobStatus)`` is called while waiting.

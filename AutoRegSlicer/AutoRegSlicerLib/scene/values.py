@@ -40,6 +40,7 @@ class RegistrationInputs:
     affine: str = "auto"
     refine: int | str = 0  # most iterations of the finest level, or "auto"
     similarity: str = "auto"  # without a model: auto, lncc or mind
+    deliver: str = "auto"  # or whole: what was found, even where measures say that it harms
     inverse: bool = False
     device: str = "auto"
     fixedMaskSegmentIDs: tuple[str, ...] | None = None

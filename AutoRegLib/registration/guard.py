@@ -1,0 +1,221 @@
+"""No result worse than its input: what was found is judged by measures that did not make it, and given back less
+deformed where they speak against it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from AutoRegLib.bridge import to_tensor
+from AutoRegLib.fields.prediction import Prediction, integrate
+from AutoRegLib.fields.resample import downsample
+from AutoRegLib.fields.warp import warp
+from AutoRegLib.imaging.align import Alignment
+from AutoRegLib.imaging.geometry import Geometry
+from AutoRegLib.imaging.preprocess import to_grid
+from AutoRegLib.imaging.volume import Volume, resample
+from AutoRegLib.registration.agreement import OWN, agreements
+from AutoRegLib.registration.mirrored import mirror_gains
+
+Scores = dict[str, float]  # by measure
+
+_VOXELS = {2: 128**2, 3: 28**3}  # that are judged: finer ones are what a deformation fits to noise
+_DARK = 0.02  # of the brightness: background, which mirrored images share
+_NOISE = 0.01  # of a measure: resampling once more moves it so much
+_SHARES = (0.5, 0.25)  # of a velocity, tried before all of it is given up
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is delivered of what was found.
+
+    ``share`` of the deformation. ``reason``: why not all, in words. ``scores``: of headers, alignment and result, by
+    measure of :mod:`AutoRegLib.registration.agreement`. ``mirrored``: how much better the aligned image fits than
+    mirrored ones.
+    """
+
+    share: float = 1.0
+    reason: str = ""
+    scores: dict[str, Scores] = field(default_factory=dict)
+    mirrored: tuple[float, ...] = ()
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What to tell the user; nothing where all is delivered."""
+        if self.share == 1.0:
+            return ()
+        what = f"only {100 * self.share:.0f} % of the deformation is delivered" if self.share else (
+            "the deformation was left out and the alignment alone is delivered")
+        return (f"{what}: {self.reason}",)
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """A coarse look at a pair: what stages of its registration are judged on.
+
+    ``grid``: the working grid, on whose coarse version all is compared. ``initial``: the user's transform, which
+    every stage is followed by. Masks (bool) lie on their images' grids.
+    """
+
+    fixed: Volume
+    moving: Volume
+    grid: Geometry
+    initial: Any = None
+    fixed_mask: np.ndarray | None = None
+    moving_mask: np.ndarray | None = None
+    modalities: tuple[str, str] = ("", "")  # of the fixed and the moving image
+
+    @cached_property
+    def factor(self) -> int:
+        """The working grid's voxels along the side of a coarse one."""
+        size, factor = self.grid.size, 1
+        while math.prod(size) / factor ** len(size) > _VOXELS[len(size)] and min(size) // (2 * factor) >= 4:
+            factor *= 2
+        return factor
+
+    @cached_property
+    def coarse(self) -> Geometry:
+        """The coarse grid; its first voxel covers the first ones of the working grid."""
+        return _coarser(self.grid, self.factor)
+
+    @cached_property
+    def _target(self) -> tuple[Tensor, Tensor]:
+        image = to_grid(self.fixed, self.coarse, modality=self.modalities[0])
+        return to_tensor(image), self._weights(self.fixed_mask, self.fixed.geometry)
+
+    @cached_property
+    def _source(self) -> tuple[Volume, Volume]:
+        """The moving image and where it has data, on coarse voxels of its own axes."""
+        own = self.moving.geometry
+        finest = min(self.coarse.spacing)
+        factor = max(1, int(finest / max(own.spacing)))
+        grid = _coarser(own, factor) if factor > 1 else own
+        seen = np.ones(own.shape, np.float32) if self.moving_mask is None else self.moving_mask.astype(np.float32)
+        return (to_grid(self.moving, grid, modality=self.modalities[1]),
+                resample(Volume(seen, own, "intensity"), grid, antialias=True))
+
+    def _weights(self, mask: np.ndarray | None, own: Geometry) -> Tensor:
+        if mask is None:
+            return torch.ones(1, 1, *self.coarse.shape)
+        return to_tensor(resample(Volume(mask.astype(np.float32), own, "intensity"), self.coarse, antialias=True))
+
+    def placed(self, *transforms: Any) -> tuple[Tensor, Tensor]:
+        """The moving image and where it has data, through a chain from fixed to moving points, on the coarse grid."""
+        import SimpleITK as sitk
+
+        image, seen = self._source
+        chain = [one for one in (*transforms, self.initial) if one is not None]
+        through = sitk.CompositeTransform(chain[::-1]) if chain else None
+        return (to_tensor(resample(image, self.coarse, through, outside=None)),
+                to_tensor(resample(seen, self.coarse, through)))
+
+    def mirrored(self, transform: Any) -> tuple[float, ...]:
+        """How much better the moving image fits in the fixed tissue than mirrored ones do, by :func:`mirror_gains`."""
+        (image, seen), (target, counted) = self.placed(transform), self._target
+        tissue = counted * (target > target.min() + _DARK)
+        return tuple(mirror_gains(target, image, tissue if bool(tissue.any()) else counted, seen).values())
+
+    @torch.inference_mode()
+    def scores(self, *transforms: Any, displacement: Tensor | None = None) -> Scores:
+        """Every measure, with the moving image through the transforms and, before them, a displacement of the working
+        grid. Unit: voxels.
+        """
+        image, seen = self.placed(*transforms)
+        if displacement is not None:
+            pads = [amount for size in reversed(displacement.shape[2:]) for amount in (0, -size % self.factor)]
+            padded = F.pad(displacement.cpu(), pads, mode="replicate") if any(pads) else displacement.cpu()
+            moved = downsample(padded, self.factor) / self.factor
+            image, seen = warp(image, moved), warp(seen, moved)
+        return agreements(self._target[0], image, self._target[1], seen)
+
+
+def believed(look: Look, alignment: Alignment) -> Alignment:
+    """The alignment, or the last stage before it that the measures do not say is worse than those before.
+
+    Mutual information chose it and has no say.
+    """
+    stages = [*alignment.before, (alignment.kept, alignment.transform)]
+    scores = [look.scores(transform) for _, transform in stages]
+    reason = ""
+    for place in range(len(stages) - 1, 0, -1):
+        found = [harm(earlier, scores[place], without="information") for earlier in scores[:place]]
+        worse = next((text for text in found if text), "")
+        if not worse:
+            break
+        reason = reason or f"the {alignment.kept} alignment was dropped: {worse}"
+    else:
+        place = 0
+    if not reason:
+        return alignment
+    kept, transform = stages[place]
+    return replace(alignment, transform=transform, kept=kept, before=alignment.before[:place],
+                   reason="what came after made the images agree less", warnings=(*alignment.warnings, reason))
+
+
+def judged(
+    look: Look, prediction: Prediction, transform: Any, *, similarity: str = "", squarings: int = 7,
+) -> Verdict:
+    """How much of a deformation after an alignment is delivered.
+
+    It harms where the median of the relative changes of the measures, but for the one that ``similarity`` optimises,
+    falls by more than noise, against the alignment or against the headers. Then half and a quarter of its velocity are
+    tried; what harms still is left out.
+    """
+    own, scores = OWN.get(similarity, ""), {"headers": look.scores(), "alignment": look.scores(transform)}
+    mirrored = look.mirrored(transform)
+    if not bool((prediction.displacement != 0).any()):
+        return Verdict(1.0, "", scores | {"result": scores["alignment"]}, mirrored)
+    first = ""
+    for share in (1.0, *(_SHARES if prediction.velocity is not None else ())):
+        part = partial(prediction, share, look.grid.shape, squarings=squarings)
+        found = look.scores(transform, displacement=part.displacement)
+        worse = [harm(scores[stage], found, without=own) for stage in ("alignment", "headers")]
+        first = first or next((text for text in worse if text), "")
+        if not any(worse):
+            return Verdict(share, first, scores | {"result": found}, mirrored)
+    return Verdict(0.0, first, scores | {"result": scores["alignment"]}, mirrored)
+
+
+def harm(before: Mapping[str, float], after: Mapping[str, float], *, without: str = "") -> str:
+    """Why a stage is worse than the one before, in words; empty where it is not. ``without``: a biased measure."""
+    changes = {name: change(value, after[name]) for name, value in before.items() if name != without}
+    if median(changes.values()) >= -_NOISE:
+        return ""
+    return "the images agree less after it: " + ", ".join(
+        f"{name} {before[name]:.3f} to {after[name]:.3f}" for name, value in changes.items() if value < -_NOISE)
+
+
+def change(before: float, after: float) -> float:
+    """The relative change of a measure, between -1 and 1."""
+    largest = max(abs(before), abs(after))
+    return 0.0 if largest < 1e-9 or not math.isfinite(largest) else (after - before) / largest
+
+
+def partial(prediction: Prediction, share: float, shape: tuple[int, ...], *, squarings: int) -> Prediction:
+    """The deformation that a share of the velocity makes; of 0 none. ``shape``: of the working grid."""
+    if share == 1.0:
+        return prediction
+    if prediction.velocity is None or share == 0.0:
+        velocity = None if prediction.velocity is None else torch.zeros_like(prediction.velocity)
+        return Prediction(share * prediction.displacement, velocity)
+    velocity = share * prediction.velocity
+    with torch.inference_mode():
+        found = integrate(velocity, [2 * size for size in velocity.shape[2:]], squarings=squarings)
+    return Prediction(found[(slice(None), slice(None), *(slice(size) for size in shape))].contiguous(), velocity)
+
+
+def _coarser(grid: Geometry, factor: int) -> Geometry:
+    """The grid whose voxels cover ``factor`` of this one's along every axis; the last ones may reach beyond it."""
+    size = tuple(-(-own // factor) for own in grid.size)
+    spacing = tuple(factor * own for own in grid.spacing)
+    shift = grid.direction_matrix @ (np.array(grid.spacing) * (factor - 1) / 2)
+    return Geometry(size, spacing, tuple((np.array(grid.origin) + shift).tolist()), grid.direction)
