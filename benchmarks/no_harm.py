@@ -38,9 +38,10 @@ def labelled(
     """The pairs of a scenario's split of which both have labels, drawn with seed 0."""
     for pair in read_scenario(folder / file).pairs_of(split, limit=400, seed=0):
         if pair.fixed.labels and pair.moving.labels:
-            images = [read(case.image, "intensity", spacing) for case in (pair.fixed, pair.moving)]
-            labels = [read(str(case.labels), "labels", spacing) for case in (pair.fixed, pair.moving)]
-            yield Case(f"{folder.name} {pair.fixed.id} {pair.moving.id}", *images, None, None, *labels)
+            fixed, moving = (read(case.image, "intensity", spacing) for case in (pair.fixed, pair.moving))
+            ours, theirs = (read(str(case.labels), "labels", spacing) for case in (pair.fixed, pair.moving))
+            yield Case(f"{folder.name} {pair.fixed.id} {pair.moving.id}", fixed, moving, fixed_labels=ours,
+                       moving_labels=theirs)
 
 
 def distorted(case: Case, number: int) -> Case:
@@ -54,8 +55,9 @@ def distorted(case: Case, number: int) -> Case:
 def _lungs(folder: Path) -> Iterator[Case]:
     cases = read_scenario(folder / "scenario.json").cases
     for fixed, moving in permutations(cases, 2):
-        yield Case(f"lung {fixed.id} {moving.id}", *(read_volume(c.image, "intensity") for c in (fixed, moving)),
-                   None, None, *(read_volume(str(c.labels), "labels") for c in (fixed, moving)))
+        yield Case(f"lung {fixed.id} {moving.id}", read_volume(fixed.image, "intensity"),
+                   read_volume(moving.image, "intensity"), fixed_labels=read_volume(str(fixed.labels), "labels"),
+                   moving_labels=read_volume(str(moving.labels), "labels"))
 
 
 def _single(folder: Path) -> Iterator[Case]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -80,8 +80,10 @@ OWN = {"lncc": "correlation", "mind": "structure"}
 
 
 @torch.inference_mode()
-def agreements(fixed: Tensor, warped: Tensor, counted: Tensor, seen: Tensor) -> dict[str, float]:
-    """Every measure of :data:`AGREEMENTS`, on the part of the fixed image that counts.
+def agreements(
+    fixed: Tensor, warped: Tensor, counted: Tensor, seen: Tensor, *, names: Sequence[str] = tuple(AGREEMENTS),
+) -> dict[str, float]:
+    """The measures of :data:`AGREEMENTS` of these names, on the part of the fixed image that counts.
 
     ``counted``: weights of the fixed image's voxels; ``seen``: where the warped image has something to say. What
     counts and is not seen agrees by 0, so that hiding what differs is no gain.
@@ -90,7 +92,7 @@ def agreements(fixed: Tensor, warped: Tensor, counted: Tensor, seen: Tensor) -> 
     """
     weights = counted * seen
     share = float(weights.sum()) / max(float(counted.sum()), 1e-12)
-    return {name: share * measure(fixed, warped, weights) for name, measure in AGREEMENTS.items()}
+    return {name: share * AGREEMENTS[name](fixed, warped, weights) for name in names}
 
 
 def _bins_of(values: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -30,6 +30,7 @@ Scores = dict[str, float]  # by measure
 
 _VOXELS = {2: 128**2, 3: 28**3}  # that are judged: finer ones are what a deformation fits to noise
 _DARK = 0.02  # of the brightness: background, which mirrored images share
+_MIRRORED = {2: 192**2, 3: 48**3}  # what tells a slab of a head from a mirrored one is finer
 _NOISE = 0.01  # of a measure: resampling once more moves it so much
 _SHARES = (0.5, 0.25)  # of a velocity, tried before all of it is given up
 
@@ -73,12 +74,14 @@ class Look:
     fixed_mask: np.ndarray | None = None
     moving_mask: np.ndarray | None = None
     modalities: tuple[str, str] = ("", "")  # of the fixed and the moving image
+    most: int = 0  # voxels of the coarse grid; 0: as many as stages are judged on
 
     @cached_property
     def factor(self) -> int:
         """The working grid's voxels along the side of a coarse one."""
         size, factor = self.grid.size, 1
-        while math.prod(size) / factor ** len(size) > _VOXELS[len(size)] and min(size) // (2 * factor) >= 4:
+        most = self.most or _VOXELS[len(size)]
+        while math.prod(size) / factor ** len(size) > most and min(size) // (2 * factor) >= 4:
             factor *= 2
         return factor
 
@@ -120,7 +123,8 @@ class Look:
 
     def mirrored(self, transform: Any) -> tuple[float, ...]:
         """How much better the moving image fits in the fixed tissue than mirrored ones do, by :func:`mirror_gains`."""
-        (image, seen), (target, counted) = self.placed(transform), self._target
+        finer = replace(self, most=_MIRRORED[self.grid.dims])
+        (image, seen), (target, counted) = finer.placed(transform), finer._target
         tissue = counted * (target > target.min() + _DARK)
         return tuple(mirror_gains(target, image, tissue if bool(tissue.any()) else counted, seen).values())
 

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from AutoRegLib.registration.agreement import agreements
 
+_THICK = 8  # voxels along an axis: fewer are much the same mirrored
+_MEASURES = ("information", "edges", "correlation")  # structure takes longer than these together
 _SHIFT = 0.25  # of the grid, the most that a mirrored image is shifted to fit
 
 Axes = tuple[int, ...]
@@ -26,14 +28,15 @@ def mirror_gains(fixed: Tensor, moving: Tensor, counted: Tensor, seen: Tensor) -
     Shape: (1, 1, *spatial); ``counted``, ``seen`` weights.
     """
     axes = tuple(range(2, fixed.ndim))
-    own = agreements(fixed, moving, counted, seen)
+    thick = [axis for axis in axes if fixed.shape[axis] >= _THICK]
+    own = agreements(fixed, moving, counted, seen, names=_MEASURES)
     target, gains = _strength(fixed) * counted, {}
-    for number in range(1, len(axes) + 1):
-        for chosen in itertools.combinations(axes, number):
+    for number in range(1, len(thick) + 1):
+        for chosen in itertools.combinations(thick, number):
             image, reach = moving.flip(chosen), seen.flip(chosen)
             shift = best_shift(target, _strength(image) * reach)
             image, reach = torch.roll(image, shift, axes), _without_wrapped(torch.roll(reach, shift, axes), shift)
-            other = agreements(fixed, image, counted, reach)
+            other = agreements(fixed, image, counted, reach, names=_MEASURES)
             gains[tuple(axis - 2 for axis in chosen)] = median(
                 (own[name] - value) / max(abs(own[name]), abs(value), 1e-9) for name, value in other.items())
     return gains

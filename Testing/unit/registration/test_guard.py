@@ -150,6 +150,7 @@ def test_the_shift_of_a_copy_is_found() -> None:
 def test_an_image_fits_better_than_its_mirrored_copies_and_a_mirrored_one_worse() -> None:
     image = textures(24, 26, 22)
     everywhere = torch.ones_like(image)
+    assert not mirror_gains(*(part[..., :7, :7, :7] for part in (image, image, everywhere, everywhere)))
     assert min(mirror_gains(image, 1 - image, everywhere, everywhere).values()) > 0.5
     flipped = mirror_gains(image, image.flip(3), everywhere, everywhere)
     assert flipped[1,] < -0.5 and min(flipped, key=flipped.__getitem__) == (1,)
