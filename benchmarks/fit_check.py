@@ -118,7 +118,8 @@ def wrong_inputs(data: Path) -> Iterator[Input]:
         yield Input(f"noise {organ}", False, image, replace(
             image, array=random.normal(100, 20, image.array.shape).astype(np.float32)))
         sparse = np.zeros(image.array.shape, np.float32)
-        sparse[tuple(slice(size // 2, size // 2 + 2) for size in sparse.shape)] = 100
+        middle = tuple(slice(length // 2, length // 2 + 2) for length in image.array.shape)
+        sparse[middle] = 100
         yield Input(f"nearly empty {organ}", False, image, replace(image, array=sparse))
         yield Input(f"empty {organ}", False, image, replace(image, array=np.zeros_like(sparse)))
     for organ in ("hippocampus", "brain", "heart"):
@@ -139,7 +140,7 @@ def checked(given: Input) -> Row:
     try:
         return _checked(bundle, given)
     except AutoRegError as refused:
-        return {"right": given.right, "verdict": "refused", "reasons": refused.message[:60]}
+        return {"right": given.right, "verdict": "refused", "reasons": refused.what}
 
 
 def _checked(bundle: ModelBundle, given: Input) -> Row:
@@ -172,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
         for light in ("green", "amber", "red", "refused")}} for right in (False, True)]
     print(markdown(lines), flush=True)
     if given.save:
-        save("fit_check", rows, title="Are wrong inputs told from right ones?", verdict=markdown(lines))
+        save("fit_check", rows, title="Are wrong inputs told from right ones?", summary=markdown(lines))
     return rows
 
 

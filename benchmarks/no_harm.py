@@ -146,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
     lines = summary(rows)
     print(markdown(lines), [row["pair"] for row in rows if row["harmed"]], flush=True)
     if given.save:
-        save("no_harm", rows, title="Is a pair ever worse than it was?", verdict=markdown(lines))
+        save("no_harm", rows, title="Is a pair ever worse than it was?", summary=markdown(lines))
     return rows
 
 
