@@ -16,7 +16,7 @@ from AutoRegLib.core.records import digest, make_folder, read_json, write_json, 
 from AutoRegLib.core.strict_json import read_object
 
 SCHEMA, SETTINGS = "autoreg-batch/1", "batch.json"
-COLUMNS = ("name", "state", *FIGURES, "error", "fixed", "moving")
+COLUMNS = ("name", "state", "fit", *FIGURES, "error", "fixed", "moving")
 
 
 class PairMonitor(Monitor):
@@ -121,7 +121,8 @@ def _claimed(folder: Path, mark: str, *, overwrite: bool) -> Path:
 def figures(report: Mapping[str, Any]) -> dict[str, Any]:
     """What the summary says of a report; what was not measured has no key."""
     values = {key: report[key] for key in FIGURES if key in report}
-    return {key: value["mean"] if isinstance(value, Mapping) else value for key, value in values.items()
+    fit = {"fit": report["fit"]["verdict"]} if "fit" in report else {}
+    return fit | {key: value["mean"] if isinstance(value, Mapping) else value for key, value in values.items()
             if not isinstance(value, Mapping) or "mean" in value}
 
 

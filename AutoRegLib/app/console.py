@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 from AutoRegLib.core.errors import CancelledError
+from AutoRegLib.core.fit import MEANING
 from AutoRegLib.core.jobs import Monitor, Wish
 from AutoRegLib.core.measures import MEASURES, VALIDATION
 
@@ -171,7 +172,10 @@ def show_result(verb: str, result: Mapping[str, Any]) -> None:
 
 def result_lines(verb: str, result: Mapping[str, Any]) -> list[str]:
     """The result in words: measures first, before and after side by side; then every other value a line."""
-    lines = []
+    fit = result.get("fit")
+    lines = [] if not isinstance(fit, Mapping) else [
+        f"{'fit':24s} {str(fit['verdict']).upper()}: {MEANING[fit['verdict']]}",
+        *(f"  {reason['light']:22s} {reason['text']}" for reason in fit["reasons"])]
     told = {measure.before for measure in MEASURES.values()}
     for name, measure in MEASURES.items():
         after, before = _mean(result.get(name)), _mean(result.get(measure.before))

@@ -51,7 +51,7 @@ class Alignment:
     metric_after: float
     warnings: tuple[str, ...] = ()
     level: Level = "none"  # what was asked for; "none": the headers as they are
-    kept: str = "headers"  # or centres, rigid, similarity, affine
+    kept: str = "headers"  # or centres, shift, rigid, similarity, affine
     reason: str = ""
     before: tuple[tuple[str, sitk.AffineTransform], ...] = ()  # the stages that it passed, headers first
 

@@ -181,3 +181,10 @@ def _matlab_parts(data: bytes) -> Iterator[_Part]:
 def _not_finite(path: Path, count: int) -> InputError:
     return InputError(f"{path} has numbers that are not finite", expected=f"finite numbers, up to {FARTHEST:g}",
                       got=f"{count} are NaN, infinite or larger", remedy="make the transform again")
+
+
+def translation(shift: np.ndarray) -> sitk.AffineTransform:
+    """The linear transform that adds a shift. Unit: mm LPS."""
+    found = sitk.AffineTransform(len(shift))
+    found.SetTranslation([float(value) for value in shift])
+    return found

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import Colormap, Normalize
 
+from AutoRegLib.core.fit import MEANING
 from AutoRegLib.figure_style import AFFINE, AFTER, BEFORE, CAUTION, FAINT, TEXT, Sheet
 from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.registration.figure_panels import (
@@ -27,6 +28,7 @@ from AutoRegLib.registration.slices import Plane, Views
 
 _WIDTH, _GAP, _MARGIN = 1.72, 0.1, 0.45  # inches; the margins hold the orientation letters
 _HEAD, _TITLE, _LETTERS, _KEYS, _LINE = 0.98, 0.46, 0.2, 0.55, 0.5
+LIGHTS = {"green": "#5fbf77", "amber": "#e8b04b", "red": "#e5604d"}
 _FEW = 7  # structures (and their mean) whose bars have room for numbers
 _ACROSS = 7  # figures in one line
 #: words, key of the report, format
@@ -66,7 +68,8 @@ def compose(
     width = 2 * _MARGIN + columns * wide + (columns - 1) * _GAP
     heights = [wide * min(max(h / w, 0.5), 1.6) for w, h in (shown.views.extent(row[0][1]) for row in rows)]
     headed = [i == 0 or shown.views.dims == 2 for i in range(len(rows))]
-    words = textwrap.wrap(" · ".join(report["warnings"]), int(width * 12))
+    told = [reason["text"] for reason in report.get("fit", {}).get("reasons", [])]
+    words = textwrap.wrap(" · ".join([*told, *report["warnings"]]), int(width * 12))
     figures = _present(report)
     lines = -(-len(figures) // _ACROSS)
     bars = _bars_height(report)
@@ -186,6 +189,10 @@ def _headline(sheet: Sheet, title: str, pair: PairInputs, report: Mapping[str, A
         parts.append(f"LNCC {report['lncc_before']:.3f} \N{RIGHTWARDS ARROW} {report['lncc']:.3f}")
     parts.append("no folds" if not report["folds"] else
                  f"{report['folds']:,} folds ({100 * report['fold_fraction']:.2g} %)")
+    if "fit" in report:
+        verdict = report["fit"]["verdict"]
+        sheet.text(sheet.size[0] - _MARGIN, 0.2, f"\N{BLACK CIRCLE} {MEANING[verdict]}", fontsize=11, weight="bold",
+                   ha="right", color=LIGHTS[verdict])
     parts.append("no trained model" if report["model"] == "none" else f"model “{report['model']}”")
     sheet.text(_MARGIN, 0.59, "   \N{MIDDLE DOT}   ".join(parts), fontsize=12, color=AFTER)
 

@@ -20,13 +20,17 @@ from AutoRegLib.fields.prediction import Prediction, integrate
 from AutoRegLib.fields.resample import downsample
 from AutoRegLib.fields.warp import warp
 from AutoRegLib.imaging.align import Alignment
+from AutoRegLib.imaging.displacement import chain
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.preprocess import to_grid
+from AutoRegLib.imaging.transforms import translation
 from AutoRegLib.imaging.volume import Volume, resample
 from AutoRegLib.registration.agreement import OWN, agreements
 from AutoRegLib.registration.mirrored import mirror_gains
+from AutoRegLib.registration.weak import WEAK, around, first_place, structural_shift
 
 Scores = dict[str, float]  # by measure
+_RESEMBLE = "the images hardly resemble each other, so that no measure can be trusted"
 
 _VOXELS = {2: 128**2, 3: 28**3}  # that are judged: finer ones are what a deformation fits to noise
 _DARK = 0.02  # of the brightness: background, which mirrored images share
@@ -111,15 +115,24 @@ class Look:
             return torch.ones(1, 1, *self.coarse.shape)
         return to_tensor(resample(Volume(mask.astype(np.float32), own, "intensity"), self.coarse, antialias=True))
 
-    def placed(self, *transforms: Any) -> tuple[Tensor, Tensor]:
-        """The moving image and where it has data, through a chain from fixed to moving points, on the coarse grid."""
-        import SimpleITK as sitk
+    @torch.inference_mode()
+    def shifted(self) -> Any:
+        """The alignment of images that hardly resemble each other: :func:`structural_shift` from where they lay."""
+        start, (target, counted) = first_place(self.fixed.geometry, self.moving.geometry), self._target
+        image, seen = self.placed(translation(start), on=around(self.coarse))
+        shift = structural_shift(target, image, counted * (target > target.min() + _DARK), seen)
+        step = self.coarse.index_to_physical[:-1, :-1] @ np.array(shift[::-1], dtype=float)
+        return translation(start + step)
 
+    def placed(self, *transforms: Any, on: Geometry | None = None) -> tuple[Tensor, Tensor]:
+        """The moving image and where it has data, through a chain from fixed to moving points, on the coarse grid, or
+        another one.
+        """
+        grid = on or self.coarse
         image, seen = self._source
-        chain = [one for one in (*transforms, self.initial) if one is not None]
-        through = sitk.CompositeTransform(chain[::-1]) if chain else None
-        return (to_tensor(resample(image, self.coarse, through, outside=None)),
-                to_tensor(resample(seen, self.coarse, through)))
+        links = [one for one in (*transforms, self.initial) if one is not None]
+        through = chain(*links) if links else None
+        return to_tensor(resample(image, grid, through, outside=None)), to_tensor(resample(seen, grid, through))
 
     def mirrored(self, transform: Any) -> tuple[float, ...]:
         """How much better the moving image fits in the fixed tissue than mirrored ones do, by :func:`mirror_gains`."""
@@ -145,10 +158,15 @@ class Look:
 def believed(look: Look, alignment: Alignment) -> Alignment:
     """The alignment, or the last stage before it that the measures do not say is worse than those before.
 
-    Mutual information chose it and has no say.
+    Mutual information chose it and has no say. Images that hardly resemble each other are only shifted
+    (:mod:`AutoRegLib.registration.weak`).
     """
     stages = [*alignment.before, (alignment.kept, alignment.transform)]
     scores = [look.scores(transform) for _, transform in stages]
+    if max(score["structure"] for score in scores) < WEAK:
+        return replace(alignment, transform=look.shifted(), kept="shift", before=(), reason=_RESEMBLE, warnings=(
+            f"{_RESEMBLE}: they are only shifted, near where they lay; look at the result, or give landmarks or an "
+            "initial transform",))
     reason = ""
     for place in range(len(stages) - 1, 0, -1):
         found = [harm(earlier, scores[place], without="information") for earlier in scores[:place]]

@@ -23,7 +23,10 @@ def compatibility(bundle: Bundle) -> str:
 
 def summarize(report: dict[str, Any]) -> str:
     """A finished registration in one line: how good it is, as far as it was measured."""
-    parts = [_("Done in {time}.").format(time=qtbits.duration(report["seconds"]))] if "seconds" in report else []
+    parts = fitted(report.get("fit", {}))
+    if "seconds" in report:
+        ended = _("Ended after {time}.") if report.get("fit", {}).get("verdict") == "red" else _("Done in {time}.")
+        parts.append(ended.format(time=qtbits.duration(report["seconds"])))
     overlap = report.get("dice_before", {}).get("mean"), report.get("dice", {}).get("mean")
     points = report.get("tre_before_mm"), report.get("tre_mm")
     for (before, after), text in ((overlap, _("Dice {before} → {after}.")),
@@ -37,6 +40,13 @@ def summarize(report: dict[str, Any]) -> str:
             "{percent} % of voxels fold; inverse and volume measures are unreliable there.").format(
                 percent=f"{percent:.2g}"))
     return " ".join(parts)
+
+
+def fitted(fit: dict[str, Any]) -> list[str]:
+    """What speaks against a result, first of all; empty where nothing does."""
+    words = {"red": _("Do not use this result: {reason}"), "amber": _("Look before you use it: {reason}")}
+    reasons = fit.get("reasons", [])
+    return [words[fit["verdict"]].format(reason=reasons[0]["text"])] if reasons and fit["verdict"] in words else []
 
 
 def comparedBy(refinement: dict[str, Any]) -> list[str]:

@@ -23,6 +23,7 @@ from AutoRegLib.registration.guard import Look, believed, harm, judged, partial
 from AutoRegLib.registration.mirrored import best_shift, mirror_gains
 from AutoRegLib.registration.no_network import no_network
 from AutoRegLib.registration.pipeline import register_volumes, working_geometry
+from AutoRegLib.registration.weak import first_place, headers_say_nothing, structural_shift
 
 GRIDS = {2: (PLANE_FIXED, PLANE_MOVING), 3: (FIXED_GRID, MOVING_GRID)}
 
@@ -165,3 +166,33 @@ def test_a_look_is_coarse_and_lies_where_the_images_do() -> None:
     assert np.allclose(grid.coarse.centre, fine.centre)
     assert grid.scores()["structure"] == 1
     assert judged(grid, Prediction(torch.zeros(1, 3, 84, 76, 80), None), sitk.AffineTransform(3)).share == 1
+
+
+def test_images_that_hardly_resemble_each_other_are_shifted_near_where_they_lay() -> None:
+    """A texture under noise and another contrast: the shift is found; without any resemblance it stays near."""
+    large = textures(24, 26, 28)
+    fixed = (1 - large)[..., 4:20, 6:20, 5:21]  # in the middle: (4, 6, 6)
+    everywhere, around_it = torch.ones_like(fixed), torch.ones_like(large)
+    assert structural_shift(fixed, large, everywhere, around_it) == (0, 0, -1)
+    unrelated = structural_shift(textures(16, 14, 16, seed=9), large, everywhere, around_it)
+    assert max(map(abs, unrelated)) <= 3
+
+
+def test_headers_of_one_corner_say_nothing_and_other_ones_do() -> None:
+    def grid(size: int, start: float) -> Geometry:
+        return Geometry((size,) * 3, (1.0,) * 3, (start,) * 3, tuple(np.eye(3).ravel()))
+
+    assert headers_say_nothing(grid(40, 0.4), grid(60, 0.4))
+    assert not headers_say_nothing(grid(40, 0.4), grid(40, 0.4))  # one grid, one place
+    assert not headers_say_nothing(grid(40, 8.0), grid(60, 0.4))
+    assert headers_say_nothing(grid(40, 900.0), grid(60, 0.4))
+    assert np.allclose(first_place(grid(40, 0.4), grid(60, 0.4)), 10)
+
+
+def test_an_alignment_of_images_without_resemblance_is_not_believed() -> None:
+    noise = np.random.default_rng(0).uniform(0, 250, MOVING_GRID.shape).astype(np.float32)
+    pair = replace(look(3), moving=Volume(noise, MOVING_GRID, "intensity"))
+    kept = believed(pair, affine_align(pair.fixed, pair.moving))
+    assert kept.kept == "shift" and "hardly resemble" in kept.warnings[0]
+    assert np.allclose(np.array(kept.transform.GetMatrix()).reshape(3, 3), np.eye(3))
+    assert np.linalg.norm(kept.transform.GetTranslation()) < 0.3 * 50
