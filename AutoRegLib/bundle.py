@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from AutoRegLib.core.bundle_folder import (
     WEIGHTS,
     check_complete,
+    count_weights,
     export_archive,
     import_archive,
     locate_bundle,
@@ -78,10 +80,13 @@ def load_bundle(name: str | Path, *, device: str = "cpu") -> ModelBundle:
     path = locate_bundle(name)
     check_complete(path)
     recipe = read_recipe(path / "recipe.json")
-    network = build_network(recipe)
     try:
+        _check_weights(path / WEIGHTS, recipe)
+        network = build_network(recipe)
         state = load_file(path / WEIGHTS, device="cpu")
         network.load_state_dict(state)
+        if not all(torch.isfinite(value).all() for value in state.values()):
+            raise ValueError("weights that are not finite")
     except Exception as problem:  # safetensors raises its own type, torch a RuntimeError
         raise InputError(
             f"the weights in {path} are damaged or belong to another network",
@@ -90,6 +95,15 @@ def load_bundle(name: str | Path, *, device: str = "cpu") -> ModelBundle:
         ) from None
     metrics, facts = (read_facts(path / file) for file in ("metrics.json", "provenance.json"))
     return ModelBundle(path, recipe, network.to(device).eval(), metrics, facts)
+
+
+def _check_weights(path: Path, recipe: Recipe) -> None:
+    """As many weights as the recipe's network has, before memory is taken for either. Raises InputError, ValueError."""
+    with torch.device("meta"):
+        expected = sum(value.numel() for value in build_network(recipe).state_dict().values())
+    found = count_weights(path)
+    if found != expected:
+        raise ValueError(f"{found} weights where the recipe's network has {expected}")
 
 
 def import_bundle(archive: str | Path) -> Path:

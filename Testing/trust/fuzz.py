@@ -23,7 +23,7 @@ from pathlib import Path
 
 from trust.seeds import Target, targets
 
-from AutoRegLib.core.errors import MOST_CHARACTERS, AutoRegError
+from AutoRegLib.core.errors import MOST_CHARACTERS, AutoRegError, InputError
 
 SECONDS, MEGABYTES = 20.0, 700  # that one execution may last (the machine may be busy), and the process may hold
 LONGEST = 2_000_000  # bytes of a damaged file
@@ -116,6 +116,8 @@ def execute(target: Target, path: Path, seed: str, state: mmap.mmap, start: int)
 def fuzz(target: Target, seconds: float, seed: str, folder: Path, keep: Path) -> tuple[int, int, list[str]]:
     """How many were read, how many refused, and what went wrong."""
     path, state = folder / target.name, mmap.mmap(-1, 64)
+    for name, data in target.beside.items():
+        (folder / name).write_bytes(data)
     read = refused = start = 0
     wrong: list[str] = []
     until = time.monotonic() + seconds
@@ -147,6 +149,10 @@ def _child(target: Target, path: Path, seed: str, state: mmap.mmap, start: int) 
     """The reading process: quiet but for errors that are not ours."""
     import SimpleITK as sitk
 
+    from AutoRegLib.imaging import files, transforms
+
+    files.check_readable = transforms.check_readable = _apart  # type: ignore[attr-defined]
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libraries in C write to it what they think of a file
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     try:
@@ -157,6 +163,11 @@ def _child(target: Target, path: Path, seed: str, state: mmap.mmap, start: int) 
         Path(f"{path}.traceback").write_text(traceback.format_exc(), encoding="utf-8")
     finally:
         os._exit(1)
+
+
+def _apart(path: Path, function: str) -> None:
+    """Formats that are tried in a process of their own are not tried here: a second each, and safe by that."""
+    raise InputError(f"{path} is of a format that only ITK reads", got=function)
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,21 @@ from AutoRegLib.imaging.files import read_points, read_transform, read_volume, w
 
 @dataclass(frozen=True)
 class Target:
-    """A reader that takes a file, the name the file has, and good contents. ``lines``: it has lines of text."""
+    """A reader that takes a file, the name the file has, and good contents.
+
+    ``lines``: it has lines of text. ``beside``: files that lie beside it, by name.
+    """
 
     name: str
     read: Callable[[Path], Any]
     seeds: tuple[bytes, ...]
     lines: bool
+    beside: dict[str, bytes] = field(default_factory=dict)
 
 
 def targets() -> dict[str, Target]:
     """By a short name: images, transforms, points, JSON, tables, archives."""
+    sitk.ProcessObject.SetGlobalDefaultThreader("Platform")  # a pool of threads does not outlive a fork
     with tempfile.TemporaryDirectory() as folder:
         found = [*_images(Path(folder)), *_transforms(Path(folder)), *_points(Path(folder)), *_texts(Path(folder)),
                  _archive(Path(folder))]
@@ -48,11 +53,18 @@ def _images(folder: Path) -> list[Target]:
     flat = sitk.GetImageFromArray((array[0] / 4).astype(np.uint8))
     found = []
     for suffix in (".nrrd", ".nhdr", ".mha", ".mhd", ".nii", ".nii.gz", ".hdr"):
-        kinds = (image, sitk.Cast(image, sitk.sitkFloat32), sitk.Cast(image, sitk.sitkUInt8), vectors)
-        seeds = [_written(folder / f"s{suffix}", lambda p, i=i, c=c: sitk.WriteImage(i, p, c))
-                 for i in kinds[:3 if suffix == ".hdr" else 4] for c in (False, True)]
+        kinds = [image, sitk.Cast(image, sitk.sitkFloat32), sitk.Cast(image, sitk.sitkUInt8)]
+        kinds += [vectors] if suffix != ".hdr" else []
+        seeds, beside = [], {}
+        for number, (kind, compressed) in enumerate((k, c) for k in kinds for c in (False, True)):
+            name = "x" if suffix == ".hdr" else f"x{number}"  # the voxels of these lie by their own name
+            seeds.append(_written(folder / f"{name}{suffix}", lambda p, k=kind, c=compressed: sitk.WriteImage(k, p, c)))
+            beside |= {f.name: f.read_bytes() for f in folder.glob(f"{name}.*") if f.suffix != suffix}
+            for file in folder.iterdir():
+                file.unlink()
         found.append(Target(f"x{suffix}", lambda p: read_volume(p, "intensity"), tuple(seeds),
-                            suffix in (".nrrd", ".nhdr", ".mha", ".mhd")))
+                            suffix in (".nrrd", ".nhdr", ".mha", ".mhd"),
+                            beside if suffix in (".nhdr", ".mhd", ".hdr") else {}))
     for suffix in (".png", ".jpg", ".tif"):
         seed = _written(folder / f"s{suffix}", lambda p: sitk.WriteImage(flat, p))
         found.append(Target(f"x{suffix}", lambda p: read_volume(p, "intensity"), (seed,), False))
