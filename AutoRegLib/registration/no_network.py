@@ -20,7 +20,7 @@ _MOST_VOXELS = {2: 2048**2, 3: 256**3}  # of the working grid; about 3 GB while 
 _OBJECTIVE = Objective(windows=(9, 7, 7), mind=(1, 1), regularise="velocity", fold_weight=1.0)
 #: how much each similarity is smoothed, in its own unit; less and more of it with MIND left larger errors, as did wider
 #: patches
-SMOOTHNESS = {"lncc": 1.0, "mind": 0.6, "mse": 0.05, "nmi": 0.2}
+SMOOTHNESS = {"lncc": 1.0, "mind": 0.6, "mse": 0.03, "nmi": 0.2}
 
 
 def with_loss(recipe: Recipe, similarity: str) -> Recipe:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from pipeline.scenes import make_scenario
 
 from AutoRegLib.core.recipe import Network, Recipe, write_recipe
 from AutoRegLib.networks.registry import build_network, count_parameters
-from benchmarks import summaries
+from benchmarks import learned, summaries, tables
 from benchmarks.environments import Needs, NotInstalledError, environment
 from benchmarks.measure import ROOT, RunFailedError, run_process
 from benchmarks.methods import METHODS
@@ -49,6 +50,20 @@ def test_everything_runs_at_tiny_sizes(tmp_path: Path) -> None:
     for part in ("pairs", "networks", "operations", "startup"):
         text = (results / f"{part}.md").read_text()
         assert "processor:" in text and "commit" in text and str(tmp_path) not in text
+
+
+def test_learned_systems_in_equal_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of the pairs as they lie and of two networks, of two scenarios; kept when asked again."""
+    scenario, other = (make_scenario(tmp_path / name) for name in ("one", "other"))
+    monkeypatch.setattr(tables, "RESULTS", tmp_path / "results")
+    options = [str(scenario), "--test", str(other), "--work", str(tmp_path / "work"), "--name", "learned", "--seconds",
+               "0.3", "--cases", "4", "--limit", "1", "--systems", "dirnet", "metareg-no-penalty"]
+    rows = learned.main(options)
+    assert [row["system"] for row in rows] == ["none", "dirnet", "metareg-no-penalty"]
+    assert rows[0]["positive_percent"] == 100 and "parameters" not in rows[0]
+    assert all(row["steps"] > 0 and 0 < row["dice"] <= 1 and row["hd95_mm"] >= 0 for row in rows[1:])
+    assert all(row["other_dice"] == pytest.approx(rows[0]["dice"], abs=0.2) for row in rows)
+    assert learned.main(options) == rows and len(rows_of(tmp_path / "results" / "learned.csv")) == 3
 
 
 def test_every_peer_has_its_file() -> None:
