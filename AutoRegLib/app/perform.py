@@ -109,7 +109,9 @@ def _search(arguments: SearchArguments, device: str, monitor: Monitor) -> dict[s
 
 
 def _as_found(recipe: Recipe, name: str) -> Recipe:
-    """The recipe with the operators and loss weights of a trained model. Raises InputError (another network)."""
+    """The recipe with the network, operators and loss weights of a trained model, so that its weights fit what is found
+    where only loss weights are. Raises InputError (another network).
+    """
 
     found = read_recipe(locate_bundle(name))
     ours, theirs = ((r.network.name, r.spatial_dims) for r in (recipe, found))
@@ -119,7 +121,7 @@ def _as_found(recipe: Recipe, name: str) -> Recipe:
             expected=f"a {ours[1]}-D model of '{ours[0]}'", got=f"a {theirs[1]}-D model of '{theirs[0]}'",
             remedy=f"search with --network {theirs[0]}, or choose another --start",
         )
-    return replace(recipe, genotype=found.genotype, loss_weights=found.loss_weights)
+    return replace(recipe, network=found.network, genotype=found.genotype, loss_weights=found.loss_weights)
 
 
 def _train(arguments: TrainArguments, device: str, monitor: Monitor) -> dict[str, Any]:

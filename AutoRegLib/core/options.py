@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass
 from typing import Any, Literal
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
-Preset = Literal["quick", "standard", "thorough"]
+Preset = Literal["quick", "standard", "thorough", "published"]
 Split = Literal["train", "val", "test"]
 Similarity = Literal["auto", "lncc", "mind", "mse", "nmi"]  # without a model only; a model has its own loss
 Affine = Literal["auto", "rigid", "similarity", "affine", "none"]
@@ -88,7 +88,7 @@ def compress_option() -> Any:
 
 def preset_option() -> Any:
     """The preset."""
-    return option("how fine and how long (default standard)", "standard")
+    return option("how fine and how long (default standard); published: the paper's procedure, in epochs", "standard")
 
 
 def spacing_option() -> Any:

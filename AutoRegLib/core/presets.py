@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from AutoRegLib.core.recipe import (
     LossWeights,
@@ -12,29 +12,38 @@ from AutoRegLib.core.recipe import (
     Preprocessing,
     Recipe,
     Search,
+    Stage,
     Training,
     with_own_loss,
 )
 from AutoRegLib.core.scenario import Scenario
 
-PresetName = Literal["quick", "standard", "thorough"]
+PresetName = Literal["quick", "standard", "thorough", "published"]
 #: what each preset allows: most voxels of the working grid, steps of a search stage, of training, finalists
 SCALES: dict[str, tuple[int, int, int, int]] = {
     "quick": (400_000, 120, 2_000, 3),
     "standard": (1_500_000, 400, 20_000, 6),
     "thorough": (8_000_000, 2_000, 100_000, 7),
+    "published": (8_000_000, 0, 0, 1),  # counted in epochs: see published()
 }
+#: epochs of the paper; of its searches it says only that they end after 10 in which nothing moved: these are the most
+SEARCH_EPOCHS, STABLE_EPOCHS, TUNING_EPOCHS, JOINT_EPOCHS, TRAINING_EPOCHS = 100, 10, 15, 30, 200
+#: the paper's rates of the weights and the operators, and of the loss weights
+PUBLISHED_RATE, PUBLISHED_LOSS_RATE = 1e-4, 4e-3
 #: where time is short: half the paper's channels take nearly twice the steps in the same time.
 #: Hippocampus, 150 s on one thread: validation Dice 0.731 against 0.729 (seed 0)
-NARROW = Network(features=(8, 16), decoder=(24, 16, 16))
+#: features compared with their neighbours: hippocampus, 50 s of processor time, validation Dice 0.746 instead of 0.735
+NEAR = (1, 1)
+NARROW = Network(features=(8, 16), decoder=(24, 16, 16), correlation=NEAR)
 #: within one contrast: no second similarity, no coarser scales (docs/results.md, training steps)
 PLAIN = LossWeights(similarity_mix=1.0, smoothness=1.0).at_full_scale()
+NO_CLIP = 1e9  # the largest norm of a gradient that a recipe can ask for
 RATE = 2e-3  # trainings that collapse at it go back at half of it
 
 
 def preset_network(preset: str) -> Network:
     """The sizes of a preset's network."""
-    return Network() if preset == "thorough" else NARROW
+    return {"thorough": Network(correlation=NEAR), "published": Network()}.get(preset, NARROW)
 
 
 def with_published_loss(recipe: Recipe) -> Recipe:
@@ -54,14 +63,14 @@ def preset_recipe(
     several = len(modalities) > 1
     # LNCC assumes a locally linear relation of intensities: between modalities MIND has to carry more
     weights = LossWeights(similarity_mix=0.1) if several else PLAIN
-    default = Search()
+    default, sized = Search(), preset_network(preset)
     recipe = Recipe(
         spatial_dims=scenario.spatial_dims,
         structures=scenario.structures,
-        network=replace(preset_network(preset), name=network),
+        network=sized if network == "autoreg" else replace(sized, name=network, correlation=Network().correlation),
         loss_weights=weights,
         # measured, not argued: 0.729 against 0.728 with the displacement smoothed (same data and time)
-        objective=Objective(regularise="velocity"),
+        objective=Objective(regularise="velocity", counted="foreground" if network == "autoreg" else "all"),
         preprocessing=Preprocessing(
             spacing=spacing, affine="none" if same_space else "auto",
             modality="" if several else next(iter(modalities), ""),
@@ -73,4 +82,39 @@ def preset_recipe(
         ),
         seed=seed,
     )
+    if preset == "published":
+        recipe = published(recipe, epoch=sum(case.split == "train" for case in scenario.cases))
     return with_own_loss(recipe)
+
+
+def published(recipe: Recipe, *, epoch: int) -> Recipe:
+    """The recipe with the paper's own procedure, loss and rates, one pair a step; no finals, nothing of ours.
+
+    ``epoch``: steps that count as one, as many as there are training cases. Feature cells, deformation cells and loss
+    weights are searched by one unrolled step each, then the network's weights are tuned alone, then all are moved
+    together: operators by the registration loss, loss weights by the overlap of labels, on validation pairs.
+    Reference: AutoReg paper, Sec. IV-A and Algorithm 1; what it leaves open is docs/method.md, section 1.4.
+    """
+    epoch = max(epoch, 1)
+
+    def stage(name: str, upper: Any, judge: Any, epochs: int, rate: float, **more: Any) -> Stage:
+        return Stage(name, upper, judge, epochs * epoch, rate, **{"warmup": 0.0, **more})
+
+    search = Search(
+        stages=(
+            stage("feature architecture", "feature", "registration", SEARCH_EPOCHS, PUBLISHED_RATE),
+            stage("deformation architecture", "deformation", "registration", SEARCH_EPOCHS, PUBLISHED_RATE),
+            stage("loss weights", "lambda", "auto", SEARCH_EPOCHS, PUBLISHED_LOSS_RATE, warm=True),
+            stage("weights alone", "lambda", "auto", TUNING_EPOCHS, 0.0, warmup=1.0, warm=True),
+            stage("all together", "all", "auto", JOINT_EPOCHS, PUBLISHED_RATE, warm=True, continues=True,
+                  loss_rate=PUBLISHED_LOSS_RATE),
+        ),
+        shares=(0.25, 0.3, 0.2, 0.05, 0.2), finalists=1, epsilon="rate", batch=1, learning_rate=PUBLISHED_RATE,
+        clip=NO_CLIP, stable_checks=STABLE_EPOCHS, check_every=epoch,
+    )
+    training = Training(steps=TRAINING_EPOCHS * epoch, batch=1, learning_rate=PUBLISHED_RATE, final_rate=1.0,
+                        clip=NO_CLIP, augment=0.0, average=0.0)
+    return replace(
+        recipe, loss_weights=LossWeights(), objective=Objective(fold_weight=0.0, upper_fold_weight=0.0),
+        search=search, training=training,
+    )

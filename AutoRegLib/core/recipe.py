@@ -76,6 +76,8 @@ class Objective:
     windows: tuple[int, int, int] = within((9, 7, 5), 1, 99)  # of LNCC and local NMI at scales 1, 1/2, 1/4 (voxels)
     mind: tuple[int, int] = within((2, 2), 1, 9)  # radius of MIND's patches, and how far apart they are (voxels)
     regularise: Literal["displacement", "velocity"] = "displacement"
+    # voxels that the similarity is the mean over: without a background of one least value, where there is one
+    counted: Literal["all", "foreground"] = "all"
     fold_weight: float = within(10.0, 0, 1e9)  # of mean(relu(-det J)) in the training; like LNCC a mean over voxels
     label_weight: float = within(0.0, 0, 1e9)  # auxiliary soft Dice on training labels; 0 = labels unused in training
     filter_symmetry: float = within(1.0, 0, 1e9)  # of a learnt filter's distance to its mirror images (rho_1)
@@ -122,9 +124,17 @@ class Network:
     stride_on: Literal["first", "last"] = "first"  # which edge of a FeatureCell halves the grid
     shared_features: bool = True  # one set of feature weights for both images
     update: Literal["add", "compose", "replace"] = "add"  # how the 1/2 scale uses the 1/4 velocity
+    # voxels around each within which the features of both images are correlated, at 1/2 and 1/4; 0: not at all
+    correlation: tuple[int, int] = within((0, 0), 0, 4)
+    passes: int = within(1, 1, 8)  # from coarse to fine, with the same weights, each from where the last one ended
     propagation: Propagation = Propagation()
     filter: FieldFilter = FieldFilter()
     affine_first: bool = False  # a small network in front finds an affine map, trained with the rest
+
+    def __post_init__(self) -> None:
+        if self.passes > 1 and self.update != "add":
+            raise InputError("several passes need a velocity to add to", expected="update 'add'", got=self.update,
+                             remedy="set network.passes to 1, or network.update to add")
 
 
 @dataclass(frozen=True)
@@ -163,10 +173,11 @@ class Stage:
 """
 
     name: str
-    upper: Literal["feature", "deformation", "lambda"]
+    upper: Literal["feature", "deformation", "lambda", "all"]
     judge: ValidationObjective
     steps: int = within(MISSING, 0, 10**9)
     upper_rate: float = within(MISSING, 0, 1e3)
+    loss_rate: float | None = within(None, 0, 1e3)  # of loss weights searched beside operators; None: upper_rate
     recompute: bool = False  # compute the candidates' activations again in the backward pass: less memory, more time
     coarsen: int = within(1, 1, 64)  # the working grid of this stage is this much coarser
     inner_steps: int = within(1, 0, 1000)  # unrolled lower steps behind each upper gradient
@@ -174,7 +185,8 @@ class Stage:
     warmup: float = within(0.2, 0, 1)  # part of the stage before its upper variable moves
     spread: float = within(0.0, 0, 1e3)  # > 0: the weights learn to answer to upper variables moved by up to this much
     unrolled: bool = True  # add what unrolled training steps say; a stage with answering weights needs none
-    warm: bool = False  # start from the weights of the stage before
+    warm: bool = False  # start from the weights of the stages before
+    continues: bool = False  # the upper variable too goes on from where the stages before left it
     decay: bool = False  # let the upper rate fall to zero over the stage
 
     def __post_init__(self) -> None:

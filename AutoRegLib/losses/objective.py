@@ -22,6 +22,7 @@ from AutoRegLib.losses.dice import one_hot, soft_dice
 from AutoRegLib.losses.diffusion import diffusion
 from AutoRegLib.losses.field_filter import filter_penalty
 from AutoRegLib.losses.folding import fold_penalty
+from AutoRegLib.losses.foreground import foreground
 from AutoRegLib.losses.kl import kl_divergence, velocity_spread
 from AutoRegLib.losses.lncc import lncc_loss
 from AutoRegLib.losses.mind import mind_loss
@@ -115,8 +116,9 @@ def _similarity_at(scale: int) -> Callable[[Compared], Tensor | None]:
             moving, fixed = (_pooled(image, displacement, 2**scale) for image in (moving, fixed))
         windows = seen.objective.windows
         window = windows[scale] if scale < len(windows) else max(windows[-1] - 2, 3)
+        mask = foreground(fixed) if seen.objective.counted == "foreground" else None
         return similarity(warp(moving, displacement), fixed, mix=seen.weights["similarity_mix"], window=window,
-                          data_term=seen.objective.data_term, mind=seen.objective.mind)
+                          mask=mask, data_term=seen.objective.data_term, mind=seen.objective.mind)
 
     return term
 

@@ -15,6 +15,7 @@ from AutoRegLib.fields.velocity import compose, exponentiate
 from AutoRegLib.fields.warp import warp
 from AutoRegLib.networks.cells import Cell, see_differences
 from AutoRegLib.networks.common import Mixture, check_pair, crop_to, pad_to_multiple, standardise, velocity_head
+from AutoRegLib.networks.correlation import local_correlation
 
 
 class AutoRegNet(nn.Module):
@@ -52,8 +53,12 @@ class AutoRegNet(nn.Module):
             })
 
         self.features = nn.ModuleList(features() for _ in range(1 if config.shared_features else 2))
-        self.deformation_quarter = Cell(edges("deformation_quarter"), dims, (2 * quarter, first, second, last))
-        self.deformation_half = Cell(edges("deformation_half"), dims, (2 * half + dims + last, first, second, last))
+        near_half, near_quarter = ((2 * r + 1) ** dims if r else 0 for r in config.correlation)
+        again = dims if config.passes > 1 else 0  # a further pass shows the coarse cell where the last one ended
+        self.deformation_quarter = Cell(
+            edges("deformation_quarter"), dims, (2 * quarter + near_quarter + again, first, second, last))
+        self.deformation_half = Cell(
+            edges("deformation_half"), dims, (2 * half + near_half + dims + last, first, second, last))
         self.head_quarter = velocity_head(dims, last)
         self.head_half = velocity_head(dims, last)
         self._initialise()
@@ -96,19 +101,41 @@ class AutoRegNet(nn.Module):
         moving = pad_to_multiple(standardise(moving), 4).contiguous(memory_format=self.layout)
         fixed = pad_to_multiple(standardise(fixed), 4).contiguous(memory_format=self.layout)
         (moving_half, fixed_half), (moving_quarter, fixed_quarter) = self._extract(moving, fixed, mixture)
-        squarings = self.config.squarings
+        velocity: Tensor | None = None
+        for _ in range(self.config.passes):
+            velocity, displacement_half, displacement_quarter = self._estimate(
+                (moving_half, fixed_half), (moving_quarter, fixed_quarter), velocity, mixture)
+        full = resize_displacement(displacement_half, fixed.shape[2:])
+        return Prediction(crop_to(full, shape), velocity, (displacement_half, displacement_quarter))
 
+    def _estimate(
+        self, half: tuple[Tensor, Tensor], quarter: tuple[Tensor, Tensor], before: Tensor | None, mixture: Mixture
+    ) -> tuple[Tensor | None, Tensor, Tensor]:
+        """One pass from coarse to fine over (moving, fixed) features: the velocity at 1/2, displacements at 1/2, 1/4.
+
+        ``before``: the velocity at 1/2 that the pass before ended with; this one adds to it.
+        """
+        (moving_half, fixed_half), (moving_quarter, fixed_quarter) = half, quarter
+        squarings, grid = self.config.squarings, fixed_half.shape[2:]
+        radius_half, radius_quarter = self.config.correlation
+        start: Tensor | None = None
+        parts: list[Tensor] = []
+        if before is not None:
+            start = resize_displacement(before, fixed_quarter.shape[2:])
+            moved = exponentiate(start, squarings=squarings)
+            moving_quarter, parts = warp(moving_quarter, moved), [moved]
+        elif self.config.passes > 1:
+            parts = [fixed_quarter.new_zeros(len(fixed_quarter), self.dims, *fixed_quarter.shape[2:])]
         decoded = self.deformation_quarter(
-            torch.cat((moving_quarter, fixed_quarter), dim=1), mixture.get("deformation_quarter")
-        )
+            self._joined(moving_quarter, fixed_quarter, radius_quarter, parts), mixture.get("deformation_quarter"))
         velocity_quarter = self.head_quarter(decoded)
+        if start is not None:
+            velocity_quarter = velocity_quarter + start
         displacement_quarter = exponentiate(velocity_quarter, squarings=squarings)
 
-        grid = fixed_half.shape[2:]
         coarse = resize_displacement(displacement_quarter, grid)
-        rows = coarse.contiguous(memory_format=self.layout)  # like the other parts: joining rows is a plain copy
         decoded = self.deformation_half(
-            torch.cat((warp(moving_half, coarse), fixed_half, rows, resize_image(decoded, grid)), dim=1),
+            self._joined(warp(moving_half, coarse), fixed_half, radius_half, [coarse, resize_image(decoded, grid)]),
             mixture.get("deformation_half"),
         )
         velocity: Tensor | None = self.head_half(decoded)
@@ -116,13 +143,19 @@ class AutoRegNet(nn.Module):
         if self.config.update == "add":
             # the fine cell corrects the coarse velocity and need not predict everything again
             velocity = velocity + resize_displacement(velocity_quarter, grid)
+            if before is not None and start is not None:  # what the quarter grid cannot hold of it
+                velocity = velocity + before - resize_displacement(start, grid)
         displacement_half = exponentiate(velocity, squarings=squarings)
         if self.config.update == "compose":
             displacement_half = compose(displacement_half, coarse)
             velocity = None  # the composition is no longer the flow of one stationary velocity
+        return velocity, displacement_half, displacement_quarter
 
-        full = resize_displacement(displacement_half, fixed.shape[2:])
-        return Prediction(crop_to(full, shape), velocity, (displacement_half, displacement_quarter))
+    def _joined(self, moving: Tensor, fixed: Tensor, radius: int, more: Sequence[Tensor]) -> Tensor:
+        """What a deformation cell reads, in one memory layout, so that joining is a plain copy."""
+        near = [local_correlation(fixed, moving, radius=radius)] if radius else []
+        parts = [part.contiguous(memory_format=self.layout) for part in (*near, *more)]
+        return torch.cat((moving, fixed, *parts), dim=1)
 
 
 def searched_cells(kind: str) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from AutoRegLib.fields.velocity import compose, exponentiate
 from AutoRegLib.fields.warp import warp
 from AutoRegLib.losses.diffusion import diffusion
 from AutoRegLib.losses.folding import fold_penalty
+from AutoRegLib.losses.foreground import foreground
 from AutoRegLib.losses.objective import similarity
 from AutoRegLib.losses.volume import volume_change
 
@@ -119,7 +120,8 @@ def refine_prediction(
     monitor's wish to finish ends the level where it stands.
 
     The similarity is its weighted mean over voxels, weighted by the fixed mask times the warped moving one (which
-    carry no gradient): elsewhere the field is only smooth. Images that were ``continued`` beyond their masks keep
+    carry no gradient): elsewhere the field is only smooth. Without masks it is the fixed image's foreground, where the
+    recipe counts that alone. Images that were ``continued`` beyond their masks keep
     what lies outside out of the local windows too.
 
     ``smoothness``: what is added to the velocity is smooth by construction, a Gaussian of this standard deviation
@@ -149,6 +151,8 @@ def refine_prediction(
         return _padded(image if shift is None else warp(image, shift), max(4, factors[0]))
 
     source, target = cast(Tensor, prepared(moving, given)), cast(Tensor, prepared(fixed))
+    if recipe.objective.counted == "foreground" and fixed_mask is None and moving_mask is None:
+        fixed_mask = foreground(fixed)
     masks = (prepared(moving_mask, given), prepared(fixed_mask))
     half = [size // 2 for size in target.shape[2:]]
     start = fixed.new_zeros(1, len(half), *half) if prediction.velocity is None else _fitted(prediction.velocity, half)

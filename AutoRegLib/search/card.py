@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from AutoRegLib.core.genotype import CELLS, Genotype
 from AutoRegLib.core.measures import validation_measure
-from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.core.recipe import Recipe, network_differences
 from AutoRegLib.search.successive_halving import FOUND
 from AutoRegLib.search.successive_halving import STAGE as FINALS
 
@@ -26,6 +26,7 @@ def search_card(
         "",
         "## Architecture",
         "",
+        *_topology(start, found),
         *_architecture(start.genotype, found.genotype),
         "",
         "## Loss weights",
@@ -76,6 +77,12 @@ def found_gain(history: Sequence[Mapping[str, Any]]) -> float | None:
         return None
     start = next(row for row in rows if row["finalist"] == "start" and row["round"] == mine[-1]["round"])
     return float(mine[-1]["score"] - start["score"])
+
+
+def _topology(start: Recipe, found: Recipe) -> list[str]:
+    """What is not an operator: where the found network differs from the default's."""
+    changed = network_differences(start, replace(found, genotype=start.genotype))
+    return [f"Changed beside the operators: {'; '.join(changed)}.", ""] if changed else []
 
 
 def _architecture(start: Genotype | None, found: Genotype | None) -> list[str]:

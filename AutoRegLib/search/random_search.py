@@ -25,7 +25,7 @@ from AutoRegLib.learning.validation import validate_pairs
 from AutoRegLib.networks.registry import build_network
 from AutoRegLib.search.search import runnable_stages
 from AutoRegLib.search.successive_halving import STAGE, by_hand, run_finals, scoring_recipe, unlike
-from AutoRegLib.search.upper_variables import searched_weights
+from AutoRegLib.search.upper_variables import searched_kinds, searched_weights
 
 #: at most, with the start among them; the first of four rounds is then about as long for each as in a search's finals
 CANDIDATES = 16
@@ -62,7 +62,7 @@ def random_search(
         once, left = whole.used - before, max(whole.seconds - whole.used, 0.0)
         count = affordable(left, once)
         seconds = max(left - validations(count) * once, 0.0)
-    candidates = draw_candidates(recipe, {stage.upper for stage in stages}, count=count)
+    candidates = draw_candidates(recipe, searched_kinds(stages), count=count)
 
     def keep(state: dict[str, Any]) -> None:
         save_checkpoint(path, {

@@ -43,7 +43,7 @@ from AutoRegLib.search.stage import run_stage
 from AutoRegLib.search.state import SearchState
 from AutoRegLib.search.successive_halving import STAGE as FINALS
 from AutoRegLib.search.successive_halving import affordable, propose_candidates, run_finals
-from AutoRegLib.search.upper_variables import UPPERS
+from AutoRegLib.search.upper_variables import UPPERS, searched_kinds
 
 GENOTYPE_SCHEMA = "autoreg-genotype/1"
 
@@ -93,7 +93,8 @@ def search(
         begin(stage.name)
         upper, trained, finished = run_stage(
             _with_found(recipe, stages, state), stage, dataset, history=state.history, seconds=state.seconds, keep=keep,
-            monitor=monitor, warm=state.trained, costs=costs, saved=state.inside,
+            monitor=monitor, warm=state.trained, before={n: v for found in state.found for n, v in found.items()},
+            costs=costs, saved=state.inside,
         )
         state.found = [*state.found, upper]
         state.next_part(trained)
@@ -104,7 +105,7 @@ def search(
     elif len(shares) > len(stages):
         begin(FINALS)
         candidates = finalists(recipe, found, shares_of(stages, state.found), dataset, costs, state,
-                               uppers={stage.upper for stage in stages})
+                               uppers=searched_kinds(stages))
         winner, found = run_finals(
             candidates, dataset, steps=recipe.search.final_steps, seconds=state.seconds, history=state.history,
             keep=keep, monitor=monitor, saved=state.inside,
@@ -194,11 +195,14 @@ def within_limit(found: Recipe, shares: Mapping[str, Tensor], costs: CostTable |
 def fast_enough(
     candidates: Sequence[tuple[str, Recipe]], recipe: Recipe, costs: CostTable | None
 ) -> list[tuple[str, Recipe]]:
-    """Without the candidates that break the limit on seconds; the start and the found one keep it."""
+    """Without the candidates that break the limit on seconds, or whose topology was not timed; the start and the found
+    one keep it.
+    """
     most = recipe.search.max_seconds
     if costs is None or most is None:
         return list(candidates)
-    return [c for c in candidates if costs.total(c[1].genotype or Genotype()) <= most]
+    return [c for c in candidates
+            if c[1].network == recipe.network and costs.total(c[1].genotype or Genotype()) <= most]
 
 
 def runnable_stages(recipe: Recipe, dataset: Dataset, monitor: Monitor) -> tuple[list[Stage], list[float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -43,20 +44,23 @@ def run_stage(
     keep: Callable[[dict[str, Any]], None],
     monitor: Monitor,
     warm: Mapping[str, Tensor],
+    before: Mapping[str, Tensor] | None = None,
     costs: CostTable | None = None,
     saved: dict[str, Any] | None,
 ) -> tuple[Tensors, Tensors, bool]:
     """One search: alternate lower steps on training batches with upper steps on validation batches.
 
-    ``warm``: weights of the stage before; where the stage starts warm, those of the same name are taken over.
+    ``warm``: weights of the stages before; where the stage starts warm, those of the same name are taken over;
+    ``before``: where their upper variables ended, for a stage that continues them.
     ``costs``: what the candidates cost, where their speed counts.
     Returns the upper variable, the weights, and whether the user asked to finish. It ends at its budget or when
     the upper variable stood still for ``stable_checks`` checks.
     """
     settings, kind = recipe.search, UPPERS[stage.upper]
     network = build_network(recipe, searched=kind.searched, recompute=stage.recompute).to(dataset.device)
-    start = {n: v.to(dataset.device) for n, v in kind.start(recipe).items()}
-    problem = build_problem(recipe, stage, dataset, network, costs=costs)
+    known = before if before is not None and stage.continues else {}
+    start = {n: known.get(n, v).to(dataset.device) for n, v in kind.start(recipe).items()}
+    problems = build_problems(recipe, stage, dataset, network, costs=costs)
     weights: Tensors = {n: p.detach() for n, p in network.named_parameters()}  # no copy: the network is called on them
     if stage.warm:
         _restore(weights, {n: warm[n] for n in weights if n in warm})
@@ -69,13 +73,18 @@ def run_stage(
         _restore(weights, saved["weights"])
         _restore(upper, saved["upper"])
     lower_optimiser = torch.optim.Adam(weights.values(), lr=settings.learning_rate, fused=True)
-    upper_optimiser = torch.optim.Adam(upper.values(), lr=stage.upper_rate, betas=(0.5, 0.999))
+    rates = [stage.upper_rate] * len(problems)
+    if len(problems) > 1 and stage.loss_rate is not None:
+        rates[-1] = stage.loss_rate
+    upper_optimiser = torch.optim.Adam(
+        [{"params": [upper[name] for name in names], "lr": rate}
+         for rate, (names, _) in zip(rates, problems, strict=True)], betas=(0.5, 0.999))
     if saved:
         lower_optimiser.load_state_dict(saved["lower"])
         upper_optimiser.load_state_dict(saved["upper_optimiser"])
     clock = Clock(stage.steps, seconds=seconds, **(saved["clock"] if saved else {}))
     still = saved["still"] if saved else 0
-    before = saved["before"] if saved else _copied(upper)
+    last = saved["before"] if saved else _copied(upper)
     validation = validation_of(stage, dataset)
 
     def draw(split: str, role: str, number: int) -> Draw:
@@ -94,7 +103,7 @@ def run_stage(
     def state() -> None:
         keep({
             "weights": _copied(weights), "upper": _copied(upper), "lower": lower_optimiser.state_dict(),
-            "upper_optimiser": upper_optimiser.state_dict(), "still": still, "before": before,
+            "upper_optimiser": upper_optimiser.state_dict(), "still": still, "before": last,
             "clock": {"step": clock.step, "used": clock.used},
         })
 
@@ -114,18 +123,22 @@ def run_stage(
         step = clock.step
         batch = draw("train", "lower", step)
         if clock.progress < stage.warmup:
-            loss, slope, _ = value_and_gradients(problem.lower_loss, weights, upper, batch)
+            loss, slope, _ = value_and_gradients(problems[0][1].lower_loss, weights, upper, batch)
         else:
-            result = hypergradient(
-                problem, weights, upper, validation=[draw("val", "upper", step)],
-                train=[batch, *(draw("train", f"inner{i}", step) for i in range(1, stage.inner_steps))],
-                rate=settings.learning_rate if stage.inner_rate is None else stage.inner_rate,
-                method="difference" if settings.second_order and stage.unrolled else "first", epsilon=settings.epsilon,
-            )
+            inner = [batch, *(draw("train", f"inner{i}", step) for i in range(1, stage.inner_steps))]
+            seen, slopes = draw("val", "upper", step), {}
+            for names, problem in problems:
+                result = hypergradient(
+                    problem, weights, upper, validation=[seen], train=inner,
+                    rate=settings.learning_rate if stage.inner_rate is None else stage.inner_rate,
+                    method="difference" if settings.second_order and stage.unrolled else "first",
+                    epsilon=settings.epsilon,
+                )
+                slopes |= {name: result.gradient[name] for name in names}
             late = (clock.progress - stage.warmup) / max(1.0 - stage.warmup, 1e-9)
-            for group in upper_optimiser.param_groups:
-                group["lr"] = stage.upper_rate * (1.0 - late if stage.decay else 1.0)
-            _step(upper, result.gradient, upper_optimiser)
+            for group, rate in zip(upper_optimiser.param_groups, rates, strict=True):
+                group["lr"] = rate * (1.0 - late if stage.decay else 1.0)
+            _step(upper, slopes, upper_optimiser)
             upper_loss, loss, slope = float(result.loss), result.lower_loss, result.slope
         if not math.isfinite(float(loss)):
             raise DivergedError(f"the search diverged in stage '{stage.name}'", got=float(loss),
@@ -135,7 +148,7 @@ def run_stage(
         clock.step += 1
         if clock.step % settings.check_every == 0:
             now = note()
-            moved, before = kind.change(before, now), now
+            moved, last = kind.change(last, now), now
             started = clock.progress > stage.warmup
             still = still + 1 if started and moved < settings.tolerance else 0
         if clock.used - kept > CHECKPOINT_SECONDS:
@@ -151,6 +164,23 @@ def run_stage(
 def validation_of(stage: Stage, dataset: Dataset) -> ValidationObjective:
     """The stage's validation objective on these data."""
     return choose_validation(dataset) if stage.judge == "auto" else stage.judge
+
+
+def build_problems(
+    recipe: Recipe, stage: Stage, dataset: Dataset, network: torch.nn.Module, *, costs: CostTable | None = None
+) -> list[tuple[list[str], BilevelProblem]]:
+    """Which upper variables answer to which problem: where both are searched, operators are validated by the
+    registration loss and loss weights by the stage's own objective.
+    """
+    kind = UPPERS[stage.upper]
+    names = list(kind.start(recipe))
+    own = build_problem(recipe, stage, dataset, network, costs=costs)
+    cells = [name for name in names if name in kind.searched]
+    weights = [name for name in names if name not in kind.searched]
+    if not (cells and weights):
+        return [(names, own)]
+    operators = build_problem(recipe, replace(stage, judge="registration"), dataset, network, costs=costs)
+    return [(cells, operators), (weights, own)]
 
 
 def build_problem(

@@ -14,9 +14,10 @@ from AutoRegLib.search.bilevel import Tensors
 class SearchState:
     """The state between two steps. ``part`` counts the stages, the finals come after the last.
 
-    ``found``: the upper variable that each finished stage ended at. ``trained``: the weights that the stage before
-    left. ``used``: seconds of the whole search. ``seconds``: budget of the running part (None: its steps). ``inside``:
-    the running part's own state, None where it has not begun. ``costs``: of the candidates, as plain values.
+    ``found``: the upper variable that each finished stage ended at. ``trained``: the weights that the stages before
+    left, each name's last. ``used``: seconds of the whole search. ``seconds``: budget of the running part (None: its
+    steps). ``inside``: the running part's own state, None where it has not begun. ``costs``: of the candidates, as
+    plain values.
     """
 
     part: int = 0
@@ -41,4 +42,4 @@ class SearchState:
     def next_part(self, trained: Tensors | None = None) -> None:
         """The running part is over."""
         self.part, self.seconds, self.inside = self.part + 1, None, None
-        self.trained = self.trained if trained is None else trained
+        self.trained = {**self.trained, **(trained or {})}

@@ -43,6 +43,13 @@ FOUND = "found"
 PLAINER = ("start on one similarity", "start on one similarity at full scale")
 #: a plain start with all that the paper's loss has, at the weights of its release
 RICHER = "published loss weights"
+#: what no gradient searches, tried where all operators are: the start's network with one thing changed
+TOPOLOGIES: dict[str, dict[str, Any]] = {
+    "two passes": {"passes": 2},
+    "correlation within two voxels": {"correlation": (1, 2)},
+    "no correlation": {"correlation": (0, 0)},
+    "correlation": {"correlation": (1, 1)},
+}
 _WORST = 1e9
 
 
@@ -74,14 +81,17 @@ def by_hand(start: Recipe, uppers: Collection[str]) -> list[tuple[str, Recipe]]:
         if start.loss_weights == plain.at_full_scale():
             choices[RICHER] = LossWeights()
         named += [(name, replace(start, loss_weights=weights)) for name, weights in choices.items()]
+    if {"feature", "deformation"} <= set(uppers) and start.network.name == "autoreg" and start.network.update == "add":
+        named += [(name, replace(start, network=replace(start.network, **change)))
+                  for name, change in TOPOLOGIES.items()]
     return unlike(named)
 
 
 def unlike(candidates: Sequence[tuple[str, Recipe]]) -> list[tuple[str, Recipe]]:
-    """Those that no earlier one equals in operators and in the loss weights that its network's loss contains."""
+    """Those that no earlier one equals in network, operators and the loss weights that its network's loss contains."""
     kept: dict[Any, tuple[str, Recipe]] = {}
     for name, recipe in candidates:
-        kept.setdefault((recipe.genotype, contained_weights(recipe)), (name, recipe))
+        kept.setdefault((recipe.network, recipe.genotype, contained_weights(recipe)), (name, recipe))
     return list(kept.values())
 
 
@@ -238,7 +248,7 @@ def _score(
     monitor: Monitor, ident: int,
 ) -> None:
     """Score the finalist's averaged weights on the validation pairs and say what came out."""
-    measure = replace(scoring, genotype=finalist.recipe.genotype)
+    measure = replace(scoring, network=finalist.recipe.network, genotype=finalist.recipe.genotype)
     rows = validate_pairs(measure, dataset, finalist.average)
     # a finalist that diverged is the worst of all, and must not upset the order of the others
     finalist.scores = [row["score"] if math.isfinite(row["score"]) else -_WORST for row in rows]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
 
 from AutoRegLib.core.genotype import OPERATORS, Genotype
-from AutoRegLib.core.recipe import WEIGHTS, Recipe, contained_weights
+from AutoRegLib.core.recipe import WEIGHTS, Recipe, Stage, contained_weights
 from AutoRegLib.losses.objective import to_constrained, to_free
 from AutoRegLib.networks.autoreg import searched_cells
 from AutoRegLib.search.bilevel import Tensors
@@ -93,9 +93,45 @@ def _loss_weights() -> Upper:
     )
 
 
+def _all_of(parts: Sequence[Upper]) -> Upper:
+    """Several upper variables as one, their names side by side."""
+
+    def own(part: Upper, values: Mapping[str, Tensor]) -> Tensors:
+        return {n: v for n, v in values.items() if (n in part.searched if part.searched else n in WEIGHTS)}
+
+    def use(upper: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+        mixture: dict[str, Tensor] = {}
+        lambdas: dict[str, Tensor] | None = None
+        for part in parts:
+            found, weights = part.use(own(part, upper))
+            mixture |= found
+            lambdas = weights if lambdas is None else lambdas
+        return mixture, lambdas
+
+    def apply_to(recipe: Recipe, upper: Tensors) -> Recipe:
+        for part in parts:
+            recipe = part.apply_to(recipe, own(part, upper))
+        return recipe
+
+    return Upper(
+        searched=tuple(cell for part in parts for cell in part.searched),
+        start=lambda recipe: {n: v for part in parts for n, v in part.start(recipe).items()},
+        use=use,
+        apply_to=apply_to,
+        row=lambda upper: {n: v for part in parts for n, v in part.row(own(part, upper)).items()},
+        change=lambda before, after: max(part.change(own(part, before), own(part, after)) for part in parts),
+    )
+
+
 #: the upper variables a stage can name
 UPPERS: dict[str, Upper] = {
     "feature": _architecture("feature"),
     "deformation": _architecture("deformation"),
     "lambda": _loss_weights(),
+    "all": _all_of((_architecture("feature"), _architecture("deformation"), _loss_weights())),
 }
+
+
+def searched_kinds(stages: Iterable[Stage]) -> set[str]:
+    """What is searched by stages together: ``feature``, ``deformation``, ``lambda``."""
+    return {kind for stage in stages for kind in (set(UPPERS) - {"all"} if stage.upper == "all" else {stage.upper})}

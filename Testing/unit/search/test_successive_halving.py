@@ -16,6 +16,7 @@ from AutoRegLib.search.cost_model import count_candidates
 from AutoRegLib.search.successive_halving import (
     PLAINER,
     RICHER,
+    TOPOLOGIES,
     Finalist,
     _better_half,
     _winner,
@@ -38,8 +39,9 @@ def test_candidates_are_the_start_the_whole_leaner_ones_and_the_surest_parts() -
     shares["feature_quarter"][1, OPERATORS.index("sep5")] = 0.5
     work = count_candidates(START)
     named = dict(propose_candidates(START, FOUND, uppers=EVERY, shares=shares, work=work))
-    assert list(named)[:8] == ["start", "found", *PLAINER, "found loss weights on one similarity",
-                               "found at half the work", "found loss weights", "found architecture"]
+    topologies = [name for name in TOPOLOGIES if name != "no correlation"]  # as the start
+    assert list(named)[:11] == ["start", "found", *PLAINER, *topologies, "found loss weights on one similarity",
+                                "found at half the work", "found loss weights", "found architecture"]
     assert named[PLAINER[0]] == replace(START, loss_weights=LossWeights(similarity_mix=1.0))
     assert named[PLAINER[1]] == replace(START, loss_weights=LossWeights(1.0, half_scale=0.0, quarter_scale=0.0))
     one = named["found loss weights on one similarity"]
@@ -52,7 +54,7 @@ def test_candidates_are_the_start_the_whole_leaner_ones_and_the_surest_parts() -
     assert named["surest edge"].loss_weights == START.loss_weights
     settled = replace(START, loss_weights=LossWeights(similarity_mix=0.0, half_scale=0.0, quarter_scale=0.0))
     again = propose_candidates(settled, settled, uppers=EVERY)
-    assert [name for name, _ in again] == ["start", RICHER], "no recipe twice"
+    assert [name for name, _ in again] == ["start", RICHER, *topologies], "no recipe twice"
     assert by_hand(settled, EVERY)[1][1].loss_weights == LossWeights(), "a plain start can still win it all back"
 
 
@@ -66,6 +68,15 @@ def test_finalists_change_what_is_searched_only() -> None:
         assert recipe.loss_weights == START.loss_weights, name
         assert recipe.genotype is not None and recipe.genotype.deformation_half == ("conv3",) * 3
     assert by_hand(START, {"feature"}) == [("start", START)]
+
+
+def test_topologies_change_the_network_alone_and_only_where_all_operators_are_searched() -> None:
+    named = dict(by_hand(START, EVERY))
+    for name in set(TOPOLOGIES) & set(named):
+        assert named[name] == replace(START, network=named[name].network), name
+        assert named[name].network != START.network
+    assert not set(TOPOLOGIES) & {name for name, _ in by_hand(START, {"lambda"})}
+    assert named["two passes"].network.passes == 2
 
 
 def test_a_network_without_coarser_scales_has_no_weights_for_them() -> None:
