@@ -154,7 +154,7 @@ def test_an_empty_split_is_refused(tmp_path: Path) -> None:
 def test_presets_follow_the_scenario(tmp_path: Path) -> None:
     scenario = read_scenario(written(tmp_path, scenario_data(structures={"3": "x"})))
     budgets = []
-    for name in SCALES:
+    for name in [name for name in SCALES if name != "published"]:  # which counts in epochs
         recipe = preset_recipe(scenario, name, spacing=(1.0, 1.0, 2.0), same_space=True)  # type: ignore[arg-type]
         assert recipe.structures == {3: "x"} and recipe.preprocessing.affine == "none"
         budgets.append(recipe.training.steps)

@@ -110,6 +110,7 @@ def test_a_search_starts_from_operators_and_loss_weights_of_a_model(
     perform(JobRequest("search", {**arguments, "start": "older"}))
     perform(JobRequest("search", {**arguments, "overwrite": True}))
     assert (started[0].genotype, started[0].loss_weights) == (RECIPE.genotype, RECIPE.loss_weights)
+    assert started[0].network == RECIPE.network, "so that training can start from the model's weights too"
     assert started[1].genotype == Genotype.uniform("conv3") and started[1].loss_weights != RECIPE.loss_weights
     with pytest.raises(InputError, match=r"search of 'voxelmorph2' cannot start from the model 'older'.*autoreg"):
         perform(JobRequest("search", {**arguments, "start": "older", "network": "voxelmorph2"}))
