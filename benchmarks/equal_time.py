@@ -31,6 +31,7 @@ from AutoRegLib.imaging.volume import resample
 from AutoRegLib.learning.data import Batch, Dataset, prepare
 from AutoRegLib.learning.divergence import Guard
 from AutoRegLib.learning.finish import finished
+from AutoRegLib.learning.optimiser import build_optimiser
 from AutoRegLib.learning.start_recipe import start_recipe
 from AutoRegLib.learning.train import train_step, update_average
 from AutoRegLib.losses.objective import as_weights, label_dice, registration_loss
@@ -58,6 +59,9 @@ VARIANTS: dict[str, Callable[[Recipe], Recipe]] = {
     "two passes": _network(correlation=(0, 0), passes=2),
     "correlation, two passes": _network(correlation=(1, 1), passes=2),
     "labels": _labels,
+    "adam": lambda recipe: replace(
+        recipe, training=replace(recipe.training, optimiser="adam", learning_rate=2e-3)),
+    "preset": lambda recipe: recipe,
 }
 
 
@@ -89,7 +93,7 @@ def fewer(scenario: Scenario, count: int | None) -> Scenario:
 def trained(recipe: Recipe, dataset: Dataset, seconds: float) -> tuple[torch.nn.Module, int]:
     """The averaged network after so many processor seconds, and its steps."""
     network, guard = build_network(recipe), Guard()
-    optimiser = torch.optim.Adam(network.parameters(), lr=recipe.training.learning_rate)
+    optimiser = build_optimiser(network.parameters(), recipe.training)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     began, step = time.process_time(), 0
     while (spent := time.process_time() - began) < seconds:
@@ -164,7 +168,7 @@ def compare(options: argparse.Namespace) -> list[Row]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenario", type=Path)
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["plain", "correlation"])
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["preset", "adam"])
     parser.add_argument("--seconds", type=float, default=120.0, help="processor time of each training")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--cases", type=int, help="training cases (default: all)")

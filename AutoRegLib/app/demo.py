@@ -130,7 +130,7 @@ def demo_recipe(scenario: Scenario, *, seed: int) -> Recipe:
     recipe = preset_recipe(scenario, "quick", spacing=(WORKING,) * 3, same_space=True, seed=seed)
     return replace(
         recipe, objective=replace(recipe.objective, windows=(5, 5, 3)),
-        training=replace(recipe.training, learning_rate=1.5e-3),
+        training=replace(recipe.training, optimiser="adam", learning_rate=1.5e-3),
     )
 
 

@@ -39,6 +39,8 @@ NARROW = Network(features=(8, 16), decoder=(24, 16, 16), correlation=NEAR)
 PLAIN = LossWeights(similarity_mix=1.0, smoothness=1.0).at_full_scale()
 NO_CLIP = 1e9  # the largest norm of a gradient that a recipe can ask for
 RATE = 2e-3  # trainings that collapse at it go back at half of it
+#: of the AutoReg network's orthogonal momentum: hippocampus, 50 s of processor time, loss 0.464 instead of 0.492
+TURNING_RATE = 3e-2
 
 
 def preset_network(preset: str) -> Network:
@@ -75,7 +77,8 @@ def preset_recipe(
             spacing=spacing, affine="none" if same_space else "auto",
             modality="" if several else next(iter(modalities), ""),
         ),
-        training=Training(steps=train_steps, learning_rate=RATE),
+        training=Training(steps=train_steps, **(
+            {"optimiser": "muon", "learning_rate": TURNING_RATE} if network == "autoreg" else {"learning_rate": RATE})),
         search=replace(
             default, stages=tuple(replace(stage, steps=stage_steps) for stage in default.stages),
             finalists=finalists, final_steps=stage_steps,

@@ -152,6 +152,7 @@ class Training:
 
     steps: int = within(20000, 0, 10**9)
     batch: int = within(2, 1, 4096)  # pairs a step; single small batches take a slow CPU path
+    optimiser: Literal["adam", "muon"] = "adam"  # each has rates of its own: 1e-3, or 3e-2
     learning_rate: float = within(1e-3, 0, 1e3)
     final_rate: float = within(0.05, 0, 1)  # cosine decay to this fraction of the rate
     clip: float = within(1.0, 0, 1e9)  # gradient norm

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from AutoRegLib.bundle import load_bundle
 from AutoRegLib.core.errors import AutoRegError, CancelledError, InputError
 from AutoRegLib.core.failures import explain
@@ -26,6 +24,7 @@ from AutoRegLib.evaluation.evaluate import Alignments, evaluate
 from AutoRegLib.evaluation.study_report import write_report
 from AutoRegLib.learning.data import prepare
 from AutoRegLib.learning.determinism import identity
+from AutoRegLib.learning.optimiser import build_optimiser
 from AutoRegLib.learning.train import train, train_step
 from AutoRegLib.networks.registry import build_network
 from AutoRegLib.registration import metrics
@@ -119,7 +118,7 @@ def pay_once(recipe: Recipe, scenario: Scenario, *, device: str, monitor: Monito
     """What only the first run of a process would pay for: alignments (remembered between runs), a first step."""
     dataset = prepare(scenario, recipe, ("train", "val"), device=device, monitor=monitor)
     network = build_network(recipe).to(device)
-    train_step(recipe, dataset, network, torch.optim.Adam(network.parameters()), step=0, progress=0.0)
+    train_step(recipe, dataset, network, build_optimiser(network.parameters(), recipe.training), step=0, progress=0.0)
 
 
 def run_row(

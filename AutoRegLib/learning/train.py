@@ -22,6 +22,7 @@ from AutoRegLib.learning.data import Dataset, prepare
 from AutoRegLib.learning.determinism import identity, provenance
 from AutoRegLib.learning.divergence import MOST, Guard
 from AutoRegLib.learning.finish import choose_finish
+from AutoRegLib.learning.optimiser import build_optimiser
 from AutoRegLib.learning.validation import validate
 from AutoRegLib.losses.objective import as_weights, registration_loss
 from AutoRegLib.networks.registry import build_network, count_parameters
@@ -62,7 +63,7 @@ def train(
     network = build_network(recipe).to(device)
     if start is not None:
         adopt_weights(network, recipe, start)
-    optimiser = torch.optim.Adam(network.parameters(), lr=recipe.training.learning_rate)
+    optimiser = build_optimiser(network.parameters(), recipe.training)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     best: dict[str, Any] = {"score": -math.inf, "step": 0, "state": average}
     history: list[dict[str, float]] = []

@@ -126,7 +126,7 @@ def run_stage(
             loss, slope, _ = value_and_gradients(problems[0][1].lower_loss, weights, upper, batch)
         else:
             inner = [batch, *(draw("train", f"inner{i}", step) for i in range(1, stage.inner_steps))]
-            seen, slopes = draw("val", "upper", step), {}
+            seen, slopes = draw("val", "upper", step), dict[str, Tensor]()
             for names, problem in problems:
                 result = hypergradient(
                     problem, weights, upper, validation=[seen], train=inner,

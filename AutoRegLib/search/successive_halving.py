@@ -27,6 +27,7 @@ from AutoRegLib.core.records import to_plain
 from AutoRegLib.learning.budget import CHECKPOINT_SECONDS, Clock, heed
 from AutoRegLib.learning.data import Dataset
 from AutoRegLib.learning.divergence import Guard
+from AutoRegLib.learning.optimiser import build_optimiser
 from AutoRegLib.learning.train import train_step, update_average
 from AutoRegLib.learning.validation import validate_pairs
 from AutoRegLib.networks.registry import build_network, count_parameters
@@ -234,7 +235,7 @@ def _rounds(count: int) -> int:
 
 def _enter(name: str, recipe: Recipe, dataset: Dataset) -> Finalist:
     network = build_network(recipe).to(dataset.device)
-    optimiser = torch.optim.Adam(network.parameters(), lr=recipe.training.learning_rate)
+    optimiser = build_optimiser(network.parameters(), recipe.training)
     return Finalist(name, recipe, network, optimiser, {n: v.detach().clone() for n, v in network.state_dict().items()})
 
 
