@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import types
+from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -93,8 +94,8 @@ def _add_option(parser: Any, field: Field[Any], hint: Any) -> None:
         settings["choices"] = get_args(kind)
     elif kind in (int, float):
         settings["type"] = kind
-    elif kind is not str:  # auto, full, or a whole number
-        settings["type"] = _iterations
+    elif kind is not str:  # words, or a number
+        settings["type"] = _word_or_number(kind)
     if facts["metavar"]:
         settings["metavar"] = facts["metavar"]
     if facts["position"]:
@@ -118,14 +119,21 @@ def _plain(hint: Any) -> Any:
     return hint
 
 
-def _iterations(text: str) -> int | str:
-    """``auto``, ``full`` or a whole number. Raises ArgumentTypeError."""
-    if text in ("auto", "full"):
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not auto, full or a whole number") from None
+def _word_or_number(kind: Any) -> Callable[[str], int | float | str]:
+    """What reads one of the words of a union, or its number. It raises ArgumentTypeError."""
+    words = [word for part in get_args(kind) if get_origin(part) is Literal for word in get_args(part)]
+    number = float if float in get_args(kind) else int
+
+    def read(text: str) -> int | float | str:
+        if text in words:
+            return text
+        try:
+            return number(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"'{text}' is not {', '.join(words)} or a {'' if number is float else 'whole '}number") from None
+
+    return read
 
 
 def _spoken(parser: Any) -> None:

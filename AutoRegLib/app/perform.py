@@ -163,6 +163,8 @@ def _learn(
 
 
 def _register(arguments: RegisterArguments, device: str, monitor: Monitor) -> dict[str, Any]:
+    if arguments.transformation == "lddmm" and arguments.model == "auto":
+        arguments = replace(arguments, model="none")
     if arguments.model != "auto":
         return _register_by(named_model(arguments.model, device), arguments, device, monitor)
     from AutoRegLib.registration.choose import choose_model
@@ -202,7 +204,8 @@ def _register_by(
 
     output = claim_output(arguments.output, VERBS["register"].results, overwrite=arguments.overwrite, monitor=monitor)
     given = {field.name: getattr(arguments, field.name) for field in fields(RegisterOptions)}
-    options = RegisterOptions(**{**given, "refine": _iterations(arguments.refine, model)})
+    shot = arguments.transformation == "lddmm" and arguments.refine is None  # a geodesic needs no refinement
+    options = RegisterOptions(**{**given, "refine": 0 if shot else _iterations(arguments.refine, model)})
     if model is None:  # bounds its own memory
         return register(
             None, arguments.fixed, arguments.moving, output=output, options=options, device=device, monitor=monitor

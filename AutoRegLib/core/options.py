@@ -11,6 +11,8 @@ Preset = Literal["quick", "standard", "thorough", "published"]
 Split = Literal["train", "val", "test"]
 Similarity = Literal["auto", "lncc", "mind", "mse", "nmi"]  # without a model only; a model has its own loss
 Affine = Literal["auto", "rigid", "similarity", "affine", "none"]
+Transformation = Literal["svf", "lddmm"]  # without a model: a stationary velocity, or geodesic shooting
+Regularity = float | Literal["auto", "map"]
 Refine = int | Literal["auto", "full"]
 Deliver = Literal["auto", "whole"]
 
@@ -55,6 +57,18 @@ def refine_option() -> Any:
 def similarity_option() -> Any:
     """What is compared without a model."""
     return option("what --model none compares images by (default auto: lncc for images that look alike)", "auto")
+
+
+def transformation_option() -> Any:
+    """What moves the image without a model."""
+    return option("what --model none moves the image by: svf, a stationary velocity, or lddmm, geodesic shooting "
+                  "(default svf)", "svf")
+
+
+def regularity_option() -> Any:
+    """The regularity of geodesic shooting."""
+    return option("regularity of lddmm in mm squared; auto (the default): 16 voxels squared; map: estimated with the "
+                  "velocity", "auto", metavar="A", above=0)
 
 
 def affine_option() -> Any:

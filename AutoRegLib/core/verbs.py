@@ -21,8 +21,10 @@ from AutoRegLib.core.options import (
     Deliver,
     Preset,
     Refine,
+    Regularity,
     Similarity,
     Split,
+    Transformation,
     affine_option,
     compress_option,
     deliver_option,
@@ -34,12 +36,14 @@ from AutoRegLib.core.options import (
     preserve_volume_option,
     preset_option,
     refine_option,
+    regularity_option,
     resume_option,
     scenario_option,
     seed_option,
     similarity_option,
     smoothness_option,
     spacing_option,
+    transformation_option,
 )
 from AutoRegLib.core.pair_table import PAIR_FILES
 from AutoRegLib.core.study_rows import ROWS, choose_rows
@@ -115,6 +119,8 @@ class RegisterArguments(Common):
     smoothness: float = smoothness_option()
     preserve_volume: float = preserve_volume_option()
     deliver: Deliver = deliver_option()
+    transformation: Transformation = transformation_option()
+    alpha: Regularity = regularity_option()
     inverse: bool = option("also write inverse_transform.nrrd", False)
     transform_format: tuple[Literal["nrrd", "nii.gz", "h5", "tfm"], ...] = option(
         "nrrd is always written; also nii.gz, h5, tfm", ("nrrd",), metavar="FORMAT")

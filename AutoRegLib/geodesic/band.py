@@ -25,12 +25,14 @@ class Band:
     frequency has no partner in a real field. An axis has at most as many as fit its voxels.
 
     ``bands`` 16 on 128 voxels: frequencies -7 .. 7, n = 15. ``weight`` is the number of coordinates of one component.
+    ``detail``: how many times as many frequencies a map has as the velocities that make it.
     """
 
     shape: tuple[int, ...]
     bands: int = 16
     dtype: torch.dtype = torch.float32
     device: torch.device | str = "cpu"
+    detail: float = 2.0
     sizes: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -120,13 +122,14 @@ class Band:
 
     @property
     def motion(self) -> Band:
-        """Where displacements live that velocities of this band make: twice as many frequencies."""
-        return self._kept("motion", lambda: Band(self.shape, 2 * self.bands, self.dtype, self.device))
+        """Where displacements live that velocities of this band make."""
+        return self._kept("motion", lambda: Band(self.shape, max(3, round(self.detail * self.bands)),
+                                               self.dtype, self.device, self.detail))
 
     def to_grid(self, values: Tensor, factor: int = 1) -> Tensor:
         """The field at the voxels, or at the centres of blocks of ``factor`` voxels per axis.
 
-        Shape: (..., *sizes) to (..., *ceil(shape / factor)). Unit: unchanged (voxels of the full grid).
+        Shape: (..., *sizes) to (..., *ceil(shape / factor)). Unit: unchanged.
         """
         return along_axes(values, self._grid(factor))
 

@@ -11,6 +11,8 @@ from AutoRegLib.geodesic.matching import Matching
 from AutoRegLib.geodesic.metric import Metric, Space
 from AutoRegLib.geodesic.shooting import STEPS, Geodesic, pull_back_gradient, shoot
 
+_LEAST = 0.05  # of the determinant: what is sampled between the points of the lattice stays above 0
+
 
 @dataclass(frozen=True, eq=False)
 class Point:
@@ -29,6 +31,9 @@ class Posterior:
     What the paper's Eq. 6 calls the negative log posterior, but for terms in sigma alone. Unlike there the trajectory's
     own dependence on alpha is part of the derivative by alpha, so that both gradients are those of one function.
 
+    Geodesics do not fold, but too few steps of a long one may: there the energy is infinite, so that no descent ends in
+    a map that is none.
+
     Shape: velocities (B, d, *coordinates of the space), alpha (B,).
     Reference: docs/method.md, section 7; Wang and Zhang (2021), Eq. 3 to 9.
     """
@@ -43,7 +48,9 @@ class Posterior:
         geodesic = shoot(velocity, metric, steps=self.steps, keep=gradient)
         moved = geodesic.on_grid(self.matching.factor)
         value, by_displacement = self.matching.value_and_gradient(moved, gradient=gradient)
-        return Point(value + metric.prior(velocity).double(), value, geodesic, by_displacement)
+        energy = value + metric.prior(velocity).double()
+        return Point(torch.where(geodesic.least_determinant() > _LEAST, energy, torch.inf), value, geodesic,
+                     by_displacement)
 
     def gradient(self, point: Point) -> tuple[Tensor, Tensor]:
         """By the velocity (dual to the inner product of the space) and by alpha: the adjoint of the shooting."""

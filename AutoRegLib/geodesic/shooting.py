@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from AutoRegLib.fields.jacobian import determinant
 from AutoRegLib.geodesic.metric import Metric, Space
 
 STEPS = 10
@@ -46,6 +47,14 @@ class Geodesic:
     def on_grid(self, factor: int = 1) -> Tensor:
         """The pull-back's displacement at the voxels, or at the centres of blocks of voxels. Unit: voxels."""
         return self.metric.space.motion.to_grid(self.displacement, factor)
+
+    def least_determinant(self) -> Tensor:
+        """The least det(I + Du) on the product lattice of the motion; not above 0 the map folds. Shape: (B,)."""
+        motion = self.metric.space.motion
+        slopes = _matrix(motion.spread(jacobian(motion, self.displacement), motion.lattice), motion.dims)
+        columns = [[slopes[:, row, column] + (row == column) for row in range(motion.dims)]
+                   for column in range(motion.dims)]
+        return determinant(columns).flatten(1).amin(1)
 
     def way_back(self) -> Tensor:
         """The displacement of the inverse map at the voxels: the geodesic shot backwards from its end."""

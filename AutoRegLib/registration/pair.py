@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.core.options import Affine, Deliver, Similarity
+from AutoRegLib.core.options import Affine, Deliver, Regularity, Similarity, Transformation
 from AutoRegLib.imaging.files import file_sha256, read_points, read_transform, read_volume
 from AutoRegLib.imaging.volume import Volume
 
@@ -32,6 +32,8 @@ class RegisterOptions:
     smoothness: float = 0.0  # of the refinement, mm
     preserve_volume: float = 0.0  # weight in the refinement
     deliver: Deliver = "auto"  # or "whole": what was found, even where it harms
+    transformation: Transformation = "svf"  # without a network only
+    alpha: Regularity = "auto"  # of lddmm; mm squared
     inverse: bool = False
     transform_format: tuple[str, ...] = ("nrrd",)
     compress: bool = True  # displacement fields in .nrrd

@@ -18,7 +18,7 @@ from AutoRegLib.bridge import displacement_to_field, to_tensor
 from AutoRegLib.bundle import ModelBundle
 from AutoRegLib.core.errors import CancelledError, InputError, OutOfMemoryProblem
 from AutoRegLib.core.jobs import Monitor
-from AutoRegLib.core.options import Affine, Deliver, Similarity
+from AutoRegLib.core.options import Affine, Deliver, Regularity, Similarity, Transformation
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.fields.fold_repair import nearly_folded, repair_folds
 from AutoRegLib.fields.prediction import Prediction, integrate
@@ -31,6 +31,7 @@ from AutoRegLib.imaging.preprocess import to_grid
 from AutoRegLib.imaging.reach import voxels_beyond
 from AutoRegLib.imaging.tetrahedra import Orientation
 from AutoRegLib.imaging.volume import Volume, resample
+from AutoRegLib.registration.geodesic_pair import shoot_pair
 from AutoRegLib.registration.guard import Look, Verdict, believed, judged, partial
 from AutoRegLib.registration.inverse import affine_guess, refine_inverse
 from AutoRegLib.registration.no_network import NAME
@@ -92,7 +93,8 @@ def register_volumes(
     model: ModelBundle, fixed: Volume, moving: Volume, *, affine: Affine = "auto",
     initial: Any = None, fixed_mask: np.ndarray | None = None, moving_mask: np.ndarray | None = None,
     modality: str | None = None, moving_modality: str | None = None, refine: Iterations = 0,
-    similarity: Similarity = "auto", smoothness: float = 0.0, preserve_volume: float = 0.0, deliver: Deliver = "auto",
+    similarity: Similarity = "auto", transformation: Transformation = "svf", regularity: Regularity = "auto",
+    smoothness: float = 0.0, preserve_volume: float = 0.0, deliver: Deliver = "auto",
     inverse: bool = False, alignment: Alignment | None = None, seed: int = 0, device: str = "cpu",
     monitor: Monitor | None = None,
 ) -> Registration:
@@ -105,6 +107,8 @@ def register_volumes(
     iterations of the finest level that optimise this pair, from the network's answer where there is one, or "auto", or
     "full": all levels from that answer on; the model stays as it is.
     ``similarity``: what a registration without a network compares images by; "auto" looks at them.
+    ``transformation``: "lddmm" shoots a geodesic of this ``regularity`` (see
+    :func:`AutoRegLib.registration.geodesic_pair.shoot_pair`), which a refinement may follow.
     Masks (bool, each on its image's grid) guide the affine alignment and the refinement: what lies outside them has
     no influence on either, and the field there is only smooth. Padding of a CT lies outside. A network sees the images
     without masks.
@@ -117,7 +121,7 @@ def register_volumes(
     Raises: InputError (other dimensions than the model's, no overlap, values), OutOfMemoryProblem, CancelledError.
     """
     monitor = monitor or Monitor()
-    _check(model.recipe, fixed, moving, refine=refine, similarity=similarity)
+    _check(model.recipe, fixed, moving, refine=refine, similarity=similarity, transformation=transformation)
     modality = model.recipe.preprocessing.modality if modality is None else modality
     moving_modality = modality if moving_modality is None else moving_modality
     clock = Clock()
@@ -148,13 +152,13 @@ def register_volumes(
     with clock("network", monitor), _fits(grid):
         prediction, unfolded = _predict(model, *inputs, device=device)
     refinement: dict[str, Any] = {}
-    if refine != 0:
+    if refine != 0 or transformation == "lddmm":
         with clock("refine", monitor), _fits(grid):
             masks = (mask_on(moving_mask, moving.geometry, grid, chain), mask_on(fixed_mask, fixed.geometry, grid))
             prediction, refinement = _refine(
                 model.recipe, prediction, *(prepared(*compared) if masked else inputs), masks=masks, iterations=refine,
                 similarity=similarity, smoothness=smoothness / min(grid.spacing), volume_weight=preserve_volume,
-                monitor=monitor)
+                regularity=regularity if transformation == "lddmm" else None, monitor=monitor)
     verdict = Verdict()
     if deliver == "auto":
         with clock("judge", monitor):
@@ -174,7 +178,7 @@ def register_volumes(
     torn = () if mended == 0 else (
         f"the deformation folded at {mended} voxels and was smoothed around them until none was left",)
     unseen = (_MASKS_UNSEEN.format("the affine alignment alone" if level != "none" else "nothing"),
-              ) if given and masked and refine == 0 else ()
+              ) if given and masked and not refinement else ()
     beyond = () if initial is None else _beyond(outer, fixed.geometry)
     return Registration(delivered, inverted, alignment, inverse_chain, clock.seconds,
                         (*alignment.warnings, *verdict.words, *unseen, *beyond, *torn), refinement, unfolded + mended,
@@ -197,7 +201,8 @@ def working_geometry(recipe: Recipe, fixed: Geometry) -> Geometry:
     return working_grid(fixed, spacing=spacing, multiple=4)
 
 
-def _check(recipe: Recipe, fixed: Volume, moving: Volume, *, refine: Iterations, similarity: Similarity) -> None:
+def _check(recipe: Recipe, fixed: Volume, moving: Volume, *, refine: Iterations, similarity: Similarity,
+           transformation: Transformation) -> None:
     check_iterations(refine)
     if similarity not in get_args(Similarity):
         raise InputError("unknown similarity", expected="auto, lncc, mind, mse or nmi", got=similarity)
@@ -205,6 +210,9 @@ def _check(recipe: Recipe, fixed: Volume, moving: Volume, *, refine: Iterations,
         raise InputError("a model compares images by the loss it was trained with",
                          expected="similarity auto, or no network", got=f"{similarity} with a model",
                          remedy="leave --similarity out, or use --model none")
+    if transformation not in get_args(Transformation) or (transformation != "svf" and recipe.network.name != NAME):
+        raise InputError("a model has its own transformation", expected="svf, or without a model lddmm",
+                         got=transformation, remedy="leave --transformation out, or use --model none")
     for role, volume in (("fixed", fixed), ("moving", moving)):
         if volume.geometry.dims != recipe.spatial_dims:
             raise InputError(f"the model is for {recipe.spatial_dims}-D images", expected=f"{recipe.spatial_dims}-D",
@@ -245,7 +253,7 @@ def _predict(model: ModelBundle, moving: Volume, fixed: Volume, *, device: str) 
 def _refine(
     recipe: Recipe, prediction: Prediction, moving: Volume, fixed: Volume, *,
     masks: tuple[Volume | None, Volume | None], iterations: Iterations, similarity: Similarity,
-    smoothness: float, volume_weight: float, monitor: Monitor,
+    regularity: Regularity | None, smoothness: float, volume_weight: float, monitor: Monitor,
 ) -> tuple[Prediction, dict[str, Any]]:
     """The answer optimised for this pair with the recipe's own loss, and what was done, in the words of the report."""
     device, learnt = prediction.displacement.device, recipe.network.name != NAME
@@ -253,11 +261,21 @@ def _refine(
     recipe, told = with_similarity(recipe, fixed, moving, similarity,
                                    inside=np.logical_and.reduce(given) if given else None)
     tensors = [None if volume is None else to_tensor(volume).to(device) for volume in masks]
+    there, here = (to_tensor(volume).to(device) for volume in (moving, fixed))
+    shot: dict[str, Any] = {}
+    if regularity is not None:
+        prediction, shot = shoot_pair(
+            there, here, regularity=regularity, measure=told["similarity"],  # type: ignore[arg-type]
+            spacing=fixed.geometry.spacing[0], masks=(tensors[0], tensors[1]), monitor=monitor)
+        if iterations == 0:
+            return prediction, {"start": "alignment", **shot, **told}
     refined = refine_prediction(
-        prediction, to_tensor(moving).to(device), to_tensor(fixed).to(device), recipe=recipe, iterations=iterations,
-        finish=learnt, moving_mask=tensors[0], fixed_mask=tensors[1], smoothness=smoothness,
-        volume_weight=volume_weight, monitor=monitor)
-    start = {"start": "network" if learnt else "alignment"}
+        prediction, there, here, recipe=recipe, iterations=iterations, finish=learnt or bool(shot),
+        moving_mask=tensors[0], fixed_mask=tensors[1], smoothness=smoothness, volume_weight=volume_weight,
+        monitor=monitor)
+    start: dict[str, Any] = {"start": "network" if learnt else "lddmm" if shot else "alignment"}
+    if shot:
+        start["shooting"] = shot
     return Prediction(refined.displacement, refined.velocity), {**start, **refined.summary(), **told}
 
 
@@ -268,7 +286,8 @@ def _fields(
     with torch.inference_mode():
         forward = displacement_to_field(prediction.displacement.cpu(), grid)
         if prediction.velocity is None:
-            return forward, None
+            back = prediction.inverse
+            return forward, None if back is None else displacement_to_field(back.cpu(), grid)
         return forward, displacement_to_field(_backwards(prediction.velocity, grid, squarings).cpu(), grid)
 
 

@@ -63,8 +63,8 @@ def register(
     found = register_volumes(
         model, pair.fixed, pair.moving, affine=options.affine, initial=pair.initial, fixed_mask=pair.mask,
         moving_mask=pair.moving_mask, refine=options.refine, similarity=options.similarity, deliver=options.deliver,
-        smoothness=options.smoothness, preserve_volume=options.preserve_volume,
-        inverse=options.inverse, seed=options.seed, device=device, monitor=monitor,
+        smoothness=options.smoothness, preserve_volume=options.preserve_volume, transformation=options.transformation,
+        regularity=options.alpha, inverse=options.inverse, seed=options.seed, device=device, monitor=monitor,
     )
     clock.seconds.update(found.seconds)
     fields = {f"transform.{suffix}": found.field for suffix in ("nrrd", *options.transform_format)}

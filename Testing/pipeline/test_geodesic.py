@@ -1,0 +1,108 @@
+"""A registration by geodesic shooting, files in and files out: it finds a known map and is an ordinary result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from AutoRegLib.app.cli import main
+from AutoRegLib.bridge import displacement_to_field
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.fields.smooth import gaussian
+from AutoRegLib.fields.warp import warp
+from AutoRegLib.geodesic.band import Band
+from AutoRegLib.geodesic.metric import Metric
+from AutoRegLib.geodesic.shooting import shoot
+from AutoRegLib.imaging.displacement import transform_points
+from AutoRegLib.imaging.files import read_displacement, read_transform, write_volume
+from AutoRegLib.imaging.geometry import Geometry
+from AutoRegLib.imaging.volume import Volume
+from AutoRegLib.registration.no_network import no_network
+from AutoRegLib.registration.pipeline import register_volumes
+
+SHAPE = (60, 64)
+GRID = Geometry(SHAPE[::-1], (1.5, 1.5), (-20.0, 10.0), (1.0, 0.0, 0.0, 1.0))
+
+
+def anatomy() -> tuple[Volume, Volume, Any]:
+    """A textured image, what a known geodesic makes of it, and that map."""
+    random = torch.Generator().manual_seed(7)
+    moving = 2 * gaussian(torch.rand(1, 1, *SHAPE, generator=random), 2.0)
+    band = Band(SHAPE, 7)
+    metric = Metric.of(band, 8.0)
+    truth = shoot(3 * band.zeros().normal_(generator=random) * metric.operator(-0.5), metric).on_grid()
+    fixed = warp(moving, truth)
+    images = [Volume(image[0, 0].numpy(), GRID, "intensity") for image in (fixed, moving)]
+    return images[0], images[1], displacement_to_field(truth, GRID)
+
+
+def errors(found: Any, truth: Any) -> tuple[float, float]:
+    """Mean distance of a field, and of no motion at all, to the truth, away from the border. Unit: mm."""
+    inside = (slice(8, -8), slice(8, -8))
+    return tuple(float(np.linalg.norm(field - truth.vectors, axis=-1)[inside].mean())  # type: ignore[return-value]
+                 for field in (found.vectors, 0 * truth.vectors))
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    folder = tmp_path_factory.mktemp("geodesic")
+    fixed, moving, truth = anatomy()
+    write_volume(fixed, folder / "fixed.nrrd")
+    write_volume(moving, folder / "moving.nrrd")
+    argv = ["register", str(folder / "fixed.nrrd"), str(folder / "moving.nrrd"), "--output", str(folder / "out"),
+            "--transformation", "lddmm", "--alpha", "18", "--affine", "none", "--inverse", "--quiet", "--device", "cpu"]
+    assert main(argv) == 0
+    return folder / "out", truth
+
+
+def test_it_finds_a_known_map_in_mm(result: tuple[Path, Any]) -> None:
+    left, before = errors(read_displacement(result[0] / "transform.nrrd"), result[1])
+    assert before > 1.0
+    assert left < 0.3 * before
+
+
+def test_it_says_what_it_did(result: tuple[Path, Any]) -> None:
+    report = json.loads((result[0] / "report.json").read_text())
+    done = report["refine"]
+    assert done["transformation"] == "lddmm" and done["alpha_chosen_by"] == "request"
+    assert abs(done["alpha_mm2"] - 18) < 1e-4  # 8 voxels squared
+    assert done["loss_after"] < done["loss_before"]
+    assert report["folds"] == 0 and report["jacobian_min"] > 0
+    assert report["lncc"] > report["lncc_before"]
+
+
+def test_its_inverse_leads_back(result: tuple[Path, Any]) -> None:
+    points = np.stack(np.meshgrid(np.linspace(5, 55, 6), np.linspace(30, 80, 6)), -1).reshape(-1, 2)
+    there, back = (read_transform(result[0] / f"{name}.nrrd") for name in ("transform", "inverse_transform"))
+    moved = transform_points(there, points)
+    assert np.linalg.norm(moved - points, axis=1).mean() > 0.5
+    assert np.linalg.norm(transform_points(back, moved) - points, axis=1).max() < 0.15  # a tenth of a voxel
+
+
+def test_alpha_may_come_from_the_images_and_a_refinement_may_follow() -> None:
+    fixed, moving, truth = anatomy()
+    bundle = no_network(GRID, GRID)
+    found = register_volumes(bundle, fixed, moving, affine="none", transformation="lddmm", regularity="map")
+    assert found.refinement["alpha_chosen_by"] == "images"
+    assert abs(found.refinement["alpha_mm2"] - 16 * 1.5**2) > 1
+    refined = register_volumes(bundle, fixed, moving, affine="none", transformation="lddmm", refine=5)
+    assert refined.refinement["start"] == "lddmm"
+    assert refined.refinement["shooting"]["transformation"] == "lddmm"
+    for registration in (found, refined):
+        left, before = errors(registration.field, truth)
+        assert left < 0.4 * before
+
+
+def test_a_model_keeps_its_own_transformation(capsys: pytest.CaptureFixture[str]) -> None:
+    from pipeline.synthetic import known_model
+
+    fixed, moving, _ = anatomy()
+    with pytest.raises(InputError, match="transformation"):
+        register_volumes(known_model(2, 0.1), fixed, moving, transformation="lddmm")
+    assert main(["register", "f", "m", "--output", "o", "--alpha", "much"]) == 2
+    assert "not auto, map or a number" in capsys.readouterr().err.replace("\n", " ")
