@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -104,6 +105,14 @@ def _check_weights(path: Path, recipe: Recipe) -> None:
     found = count_weights(path)
     if found != expected:
         raise ValueError(f"{found} weights where the recipe's network has {expected}")
+
+
+def origin(path: Path) -> dict[str, str]:
+    """Which model something began from, as provenance tells it: name, hash of its weights, what it was trained on."""
+    with open(path / WEIGHTS, "rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"model": path.name, "weights_sha256": found,
+            "scenario": str(read_facts(path / "provenance.json").get("scenario", "unknown"))}
 
 
 def import_bundle(archive: str | Path) -> Path:

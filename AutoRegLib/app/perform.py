@@ -78,6 +78,7 @@ def register(fixed: str | Path, moving: str | Path, output: str | Path, **option
 
 
 def _search(arguments: SearchArguments, device: str, monitor: Monitor) -> dict[str, Any]:
+    from AutoRegLib.bundle import origin
     from AutoRegLib.search.search import search
 
     if arguments.network not in NETWORKS:
@@ -96,7 +97,8 @@ def _search(arguments: SearchArguments, device: str, monitor: Monitor) -> dict[s
     recipe = replace(recipe, search=replace(
         recipe.search, stages=stages, speed_weight=arguments.speed_weight, max_seconds=arguments.max_seconds,
     ))
-    found = _learn("search", search, recipe, scenario, arguments, device, monitor)
+    start = None if arguments.start is None else origin(locate_bundle(arguments.start))
+    found = _learn("search", partial(search, start=start), recipe, scenario, arguments, device, monitor)
     output = Path(arguments.output)
     return {
         "output": str(output),

@@ -24,7 +24,8 @@ class Measure:
     ``mean``), empty where a pair has one value. ``before``: key of the same measure before the registration.
     ``form`` writes ``value * scale``. ``spread``: its standard deviation over seeds is worth writing.
     ``compares``: models are compared by the first such measure that was made. ``listed``: it has a column in the table
-    of pairs and structures; ``studied``: in that of a study.
+    of pairs and structures; ``studied``: in that of a study. ``varies``: its mean and
+    standard deviation over pairs are told as well, under ``<key>_mean`` and ``<key>_sd``.
     """
 
     key: str
@@ -39,6 +40,7 @@ class Measure:
     compares: bool = False
     listed: bool = True
     studied: bool = False
+    varies: bool = False
 
     def text(self, value: float) -> str:
         """The value as it is written."""
@@ -56,10 +58,11 @@ MEASURES: dict[str, Measure] = {measure.key: measure for measure in (
     Measure("tre_mm", "TRE mm", "{:.2f}", -1, "mean", before="tre_before_mm", compares=True, studied=True),
     Measure("lncc_before", "LNCC before", over_pairs="mean"),
     Measure("lncc", "LNCC", better=1, over_pairs="mean", before="lncc_before", compares=True, studied=True),
-    Measure("folds", "folded voxels", "{:.0f}", -1, "sum", studied=True),
+    Measure("folds", "folded voxels", "{:.0f}", -1, "sum", studied=True, varies=True),
     Measure("fold_fraction", "folded voxels %", "{:.3g}", -1, "mean", scale=100.0),
     Measure("ndv_fraction", "NDV %", "{:.4f}", -1, "mean", scale=100.0),
-    Measure("jacobian_min", "smallest Jacobian", over_pairs="min"),
+    Measure("positive_jacobian", "positive Jacobian %", "{:.4g}", 1, "mean", scale=100.0, studied=True, varies=True),
+    Measure("jacobian_min", "smallest Jacobian", over_pairs="min", varies=True),
     Measure("log_jacobian_std", "SD log Jacobian", over_pairs="mean"),
     Measure("seconds", "s a pair", "{:.2f}", over_pairs="median", spread=False, studied=True),
     Measure("peak_memory_bytes", "peak memory MiB", "{:.0f}", over_pairs="median", scale=2.0**-20, spread=False,

@@ -46,8 +46,14 @@ from AutoRegLib.core.options import (
     transformation_option,
 )
 from AutoRegLib.core.pair_table import PAIR_FILES
-from AutoRegLib.core.study_rows import ROWS, choose_rows
-from AutoRegLib.core.study_verbs import StudyArguments
+from AutoRegLib.core.study_rows import PEERS, ROWS, choose_rows
+from AutoRegLib.core.study_verbs import (
+    AugmentArguments,
+    FuseArguments,
+    StudyArguments,
+    SweepArguments,
+    SynthesiseArguments,
+)
 
 Level = tuple[int | None, float]  # most pairs a step (None: as asked), part of the working grid's voxels
 
@@ -229,7 +235,28 @@ VERBS: dict[str, Verb] = {
     "study": Verb(
         StudyArguments, "compare searches, baselines and ablations on your own data: the papers' tables",
         "autoreg study scenario.json --output study --rows ablation manual --minutes 20 --seeds 3",
-        ("study.json", "study.csv", "study.md", *ROWS), checkpoint="study.json", finishable=True,
+        ("study.json", "study.csv", "study.md", "study.html", *ROWS), checkpoint="study.json", finishable=True,
+    ),
+    "sweep": Verb(
+        SweepArguments, "train with several values of a recipe's field, find the best by validation",
+        "autoreg sweep search/recipe.json --scenario scenario.json --output sweep --over loss_weights.smoothness 0 0.5 "
+        "1 1.5 --minutes 5", ("sweep.json", "sweep.csv", "sweep.md", "figures"), checkpoint="sweep.json",
+        finishable=True,
+    ),
+    "synthesise": Verb(
+        SynthesiseArguments, "deform images by made-up fields of stated strengths, as scenarios to train and test on",
+        "autoreg synthesise scenario.json --output synthetic --sigma 10 16 --pairs 1000 20 80",
+        ("synthesis.json", "images"),
+    ),
+    "augment": Verb(
+        AugmentArguments, "deform a labelled image plausibly, for training a segmentation",
+        "autoreg augment --model model --scenario scenario.json --output augmented --count 200",
+        ("augment.json", "augment.csv", "pairs", "figures"),
+    ),
+    "fuse": Verb(
+        FuseArguments, "two registered images as one, T1 and T2 for instance",
+        "autoreg fuse t1.nii.gz t2.nii.gz --transform result/transform.nrrd --output fused",
+        ("fused.nii.gz", "fused_before.nii.gz", "fused.png", "fusion.json"),
     ),
     # a name of two words is an action: autoreg lddmm sample
     "lddmm sample": Verb(
@@ -265,16 +292,24 @@ def check_arguments(arguments: Common) -> None:
         value = getattr(arguments, name)
         if value is None:
             continue
-        if facts["file"] and not Path(value).exists():
-            raise InputError(f"no such file: {value}", expected=f"an existing file for '{name}'", got=value,
-                             remedy="check the path")
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if number and facts["least"] is not None and value < facts["least"]:
-            raise InputError(f"'{name}' is too small", expected=f"{facts['least']} or more", got=value)
-        if number and facts["above"] is not None and not facts["above"] < value < 1e6:
-            raise InputError(f"'{name}' is out of range", expected=f"more than {facts['above']}", got=value)
+        for file in (value if isinstance(value, tuple) else (value,)) if facts["file"] else ():
+            if not Path(file).exists():
+                raise InputError(f"no such file: {file}", expected=f"an existing file for '{name}'", got=file,
+                                 remedy="check the path")
+        for each in value if isinstance(value, tuple) else (value,):
+            number = isinstance(each, (int, float)) and not isinstance(each, bool)
+            if number and facts["least"] is not None and each < facts["least"]:
+                raise InputError(f"'{name}' is too small", expected=f"{facts['least']} or more", got=each)
+            if number and facts["above"] is not None and not facts["above"] < each < 1e6:
+                raise InputError(f"'{name}' is out of range", expected=f"more than {facts['above']}", got=each)
     if isinstance(arguments, StudyArguments):
-        choose_rows(arguments.rows)
+        choose_rows(arguments.rows, start=arguments.start is not None,
+                    peers=() if arguments.peers is None else PEERS)
+    if isinstance(arguments, SweepArguments) and len(arguments.over) < 2:
+        raise InputError("nothing to sweep over", expected="--over with a field and one value or more",
+                         got=" ".join(arguments.over), remedy="--over loss_weights.smoothness 0 0.5 1")
+    if isinstance(arguments, SynthesiseArguments) and len(arguments.pairs) != 3:
+        raise InputError("numbers of pairs", expected="three: of training, validation and test", got=arguments.pairs)
     if isinstance(arguments, RegisterArguments) and (
         (arguments.fixed_landmarks is None) != (arguments.moving_landmarks is None)
     ):
@@ -289,6 +324,8 @@ def located(verb: str, arguments: dict[str, Any], base: Path) -> dict[str, Any]:
     result = dict(arguments)
     for name, facts in facts_of(VERBS[verb].arguments).items():
         value = result.get(name)
+        if facts["file"] and isinstance(value, (list, tuple)):
+            result[name] = [str(base / each) for each in value]
         if not isinstance(value, str):
             continue
         # a model is a folder, or a name

@@ -22,10 +22,12 @@ from AutoRegLib.imaging.files import read_volume
 from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.registration.no_network import NAME, no_network
 from AutoRegLib.registration.pair import PairInputs, read_labels, read_landmarks
-from AutoRegLib.registration.pipeline import register_volumes
+from AutoRegLib.registration.pipeline import Registration, register_volumes
 from AutoRegLib.registration.report import assemble
 
 _CACHED_CASES = 24  # volumes read once although a case is in many pairs; bounded, since they may be large
+#: what registers one pair: the volumes and what is known of them, the cases, an alignment found before
+Registrar = Callable[[PairInputs, Pair, Alignment | None], Registration]
 #: (fixed, moving) identifiers -> what aligning them found, and its seconds
 Alignments = dict[tuple[str, str], tuple[Alignment, float]]
 
@@ -33,7 +35,7 @@ Alignments = dict[tuple[str, str], tuple[Alignment, float]]
 def evaluate(
     bundle: ModelBundle | None, scenario: Scenario, *, output: str | Path, split: Split = "test",
     limit: int | None = 100, refine: int | Literal["auto", "full"] = 0, similarity: Similarity = "auto",
-    alignments: Alignments | None = None,
+    alignments: Alignments | None = None, registrar: Registrar | None = None, name: str = "",
     device: str = "cpu", seed: int = 0, monitor: Monitor | None = None,
 ) -> dict[str, Any]:
     """Write ``metrics.csv`` (a row per pair and structure), ``pairs.csv``, ``summary.json``, ``figures/``.
@@ -42,7 +44,8 @@ def evaluate(
     ``limit``: at most so many pairs, drawn by ``seed``. A pair without labels has one row without a structure.
     ``seconds`` of a pair is the registration alone: alignment, network, refinement, composition.
     ``alignments``: of an earlier evaluation on these pairs by a model with the same preprocessing; their time counts
-    again, and what is new is added to them.
+    again, and what is new is added to them. ``registrar``: registers a pair in place of model and refinement (another
+    program), under ``name``; its own ``registration`` seconds count where it tells them.
 
     Asked to finish or to cancel, it keeps the pairs that are done: the summary is of those and says so
     (``pairs_asked``, ``warnings``). Cancelled, it draws no figures.
@@ -57,7 +60,8 @@ def evaluate(
     if limit is not None and limit < 1:
         raise InputError("number of pairs to evaluate", expected="at least 1", got=limit, remedy="raise --limit")
     pairs = scenario.pairs_of(split, limit=limit, seed=seed)
-    name = bundle.path.name if bundle is not None else NAME
+    name = name or (bundle.path.name if bundle is not None else NAME)
+    registrar = registrar or pair_registrar(bundle, refine=refine, similarity=similarity, device=device, seed=seed)
     output = make_folder(output)
     read = lru_cache(maxsize=_CACHED_CASES)(_read_case)
     alignments = {} if alignments is None else alignments
@@ -68,8 +72,7 @@ def evaluate(
     for done, pair in enumerate(_ordered(pairs), start=1):
         if monitor.wish() == "cancel" or (monitor.wish() == "finish" and reports):
             break
-        report = _one(bundle, scenario, pair, read, refine=refine, similarity=similarity, alignments=alignments,
-                      device=device, seed=seed)
+        report = _one(bundle, scenario, pair, read, registrar, alignments=alignments, device=device)
         reports.append(report)
         rows += _rows(pair, report, scenario)
         for text in report["warnings"]:
@@ -116,6 +119,10 @@ def summarise(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         value = _by_structure(tables) if tables else over_pairs(measure, reports)
         if value is not None:
             result[key] = value
+        if measure.varies and (values := [float(report[key]) for report in reports if key in report]):
+            result[f"{key}_mean"] = fmean(values)
+            if len(values) > 1:
+                result[f"{key}_sd"] = stdev(values)
     result["pairs_with_folds"] = sum(report["folds"] > 0 for report in reports)
     return result
 
@@ -128,27 +135,48 @@ def _by_structure(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {"mean": fmean(means), **spread, **{s: fmean(t[s] for t in tables if s in t) for s in structures}}
 
 
+def pair_registrar(
+    bundle: ModelBundle | None, *, refine: int | Literal["auto", "full"] = 0, similarity: Similarity = "auto",
+    device: str = "cpu", seed: int = 0,
+) -> Registrar:
+    """What registers a pair by a model, or without one."""
+    def register(inputs: PairInputs, pair: Pair, alignment: Alignment | None) -> Registration:
+        model = bundle or no_network(inputs.fixed.geometry, inputs.moving.geometry)
+        deliver: Deliver = "auto" if bundle is None else "whole"  # a model is measured as it is
+        return register_volumes(model, inputs.fixed, inputs.moving, modality=pair.fixed.modality or None,
+                                moving_modality=pair.moving.modality or None, refine=refine, similarity=similarity,
+                                deliver=deliver, alignment=alignment, seed=seed, device=device)
+
+    return register
+
+
+def read_pair(scenario: Scenario, pair: Pair, read: Callable[[Case], PairInputs] | None = None) -> PairInputs:
+    """The volumes of a pair and what is known about them. Raises InputError."""
+    read = read or _read_case
+    fixed, moving = read(pair.fixed), read(pair.moving)
+    return replace(fixed, moving=moving.fixed, moving_labels=moving.fixed_labels, landmarks=read_landmarks(
+        pair.fixed.landmarks if pair.moving.landmarks else None,
+        pair.moving.landmarks if pair.fixed.landmarks else None, dims=scenario.spatial_dims))
+
+
 def _one(
-    bundle: ModelBundle | None, scenario: Scenario, pair: Pair, read: Callable[[Case], PairInputs], *,
-    refine: int | Literal["auto", "full"], similarity: Similarity, alignments: Alignments, device: str, seed: int,
+    bundle: ModelBundle | None, scenario: Scenario, pair: Pair, read: Callable[[Case], PairInputs],
+    registrar: Registrar, *, alignments: Alignments, device: str,
 ) -> dict[str, Any]:
     """The report of one pair of cases."""
     names = (pair.fixed.id, pair.moving.id)
     aligned, spent = alignments.get(names, (None, 0.0))
-    fixed, moving = read(pair.fixed), read(pair.moving)
-    inputs = replace(fixed, moving=moving.fixed, moving_labels=moving.fixed_labels, landmarks=read_landmarks(
-        pair.fixed.landmarks if pair.moving.landmarks else None,
-        pair.moving.landmarks if pair.fixed.landmarks else None, dims=scenario.spatial_dims))
-    bundle = bundle or no_network(inputs.fixed.geometry, inputs.moving.geometry)
-    deliver: Deliver = "auto" if bundle.recipe.network.name == NAME else "whole"  # a model is measured as it is
+    inputs = read_pair(scenario, pair, read)
     began = time.perf_counter()
-    found = register_volumes(bundle, inputs.fixed, inputs.moving, modality=pair.fixed.modality or None,
-                             moving_modality=pair.moving.modality or None, refine=refine, similarity=similarity,
-                             deliver=deliver, alignment=aligned, seed=seed, device=device)
-    seconds = time.perf_counter() - began + spent
+    found = registrar(inputs, pair, aligned)
+    seconds = found.seconds.get("registration", time.perf_counter() - began) + spent
     alignments.setdefault(names, (found.alignment, found.seconds["align"]))
-    report, _ = assemble(bundle, inputs, found, structures=tuple(scenario.structures),
+    model = bundle or no_network(inputs.fixed.geometry, inputs.moving.geometry)
+    report, _ = assemble(model, inputs, found, structures=tuple(scenario.structures),
                          inverse_consistency=False, device=device)
+    if "registration" in found.seconds:  # of another program: neither our remarks nor our memory belong to it
+        report = {**report, "warnings": []}
+        del report["peak_memory_bytes"]
     return {"fixed": pair.fixed.id, "moving": pair.moving.id, **report, "seconds": seconds}
 
 

@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import gc
 import re
 import shutil
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from AutoRegLib.bundle import load_bundle
-from AutoRegLib.core.errors import AutoRegError, CancelledError, InputError
+from AutoRegLib.bundle import ModelBundle
+from AutoRegLib.core.errors import AutoRegError, CancelledError
 from AutoRegLib.core.failures import explain
 from AutoRegLib.core.jobs import Monitor, Wish
-from AutoRegLib.core.measures import MEASURES
-from AutoRegLib.core.recipe import Recipe, read_recipe
-from AutoRegLib.core.records import make_folder, read_json, to_plain, write_json, write_text
+from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.core.records import make_folder, read_json, write_json, write_text
 from AutoRegLib.core.scenario import Scenario
-from AutoRegLib.core.strict_json import read_object
-from AutoRegLib.core.study_rows import ROWS, Row, choose_rows, row_recipe
-from AutoRegLib.evaluation.evaluate import Alignments, evaluate
+from AutoRegLib.core.study_rows import ROWS, Row, choose_rows
+from AutoRegLib.evaluation.kept_settings import keep_or_check
+from AutoRegLib.evaluation.peers import Peer
 from AutoRegLib.evaluation.study_report import write_report
+from AutoRegLib.evaluation.study_run import RESULT, Setup, run_folder, run_row
 from AutoRegLib.learning.data import prepare
 from AutoRegLib.learning.determinism import identity
 from AutoRegLib.learning.optimiser import build_optimiser
-from AutoRegLib.learning.train import train, train_step
+from AutoRegLib.learning.train import train_step
 from AutoRegLib.networks.registry import build_network
-from AutoRegLib.registration import metrics
-from AutoRegLib.search.random_search import random_search
-from AutoRegLib.search.search import search
 
-SCHEMA, COST, RESULT = "autoreg-study/1", "autoreg-study-cost/1", "autoreg-study-result/1"
-SEARCHES: dict[str, Callable[..., Recipe]] = {"gradient": search, "random": random_search}
+SCHEMA = "autoreg-study/1"
 
 
 class RunMonitor(Monitor):
@@ -60,14 +55,16 @@ class RunMonitor(Monitor):
 
 def study(
     recipe: Recipe, scenario: Scenario, *, output: str | Path, rows: Sequence[str] = ("all",),
-    minutes: float | None = None, seeds: int = 1, limit: int | None = 100, resume: bool = False, device: str = "cpu",
-    monitor: Monitor | None = None,
+    minutes: float | None = None, seeds: int = 1, limit: int | None = 100, start: ModelBundle | None = None,
+    peers: Mapping[str, Peer] | None = None, resume: bool = False, device: str = "cpu", monitor: Monitor | None = None,
 ) -> dict[str, Any]:
     """Run the rows (see :func:`choose_rows`) from ``recipe`` and write what :func:`write_report` does.
 
     ``minutes``: of each training, and as many of each search; None: the recipe's steps. The random search gets
     the time that the whole search of the same seed took, where it is among the rows. ``seeds``: runs of each row,
-    counted from the recipe's seed. ``limit``: at most so many test pairs measure a run. Each run has a folder
+    counted from the recipe's seed; what has no seed of its own, a model as it is or another program, runs once.
+    ``limit``: at most so many test pairs measure a run. ``start``: a model of another scenario, for the rows that begin
+    from one; ``peers``: other programs (:func:`AutoRegLib.evaluation.peers.read_peers`). Each run has a folder
     ``<row>/<seed>`` in ``output``; with ``resume`` finished ones are kept, unfinished and failed ones go on, and rows
     and seeds may be added.
 
@@ -75,25 +72,26 @@ def study(
     and what the first run raised if every run failed.
     """
     monitor = monitor or Monitor()
-    chosen = choose_rows(rows)
+    peers = peers or {}
+    chosen = choose_rows(rows, start=start is not None, peers=tuple(peers))
     for split in ("train", "val", "test"):
         scenario.pairs_of(split)  # better now than after the first training
     output = make_folder(output)
     keep_settings(output, recipe, scenario, minutes=minutes, limit=limit, device=device, resume=resume)
-    runs = [(row, recipe.seed + number) for number in range(seeds) for row in chosen]
+    runs = [(row, recipe.seed + number) for number in range(seeds) for row in chosen
+            if number == 0 or not (row.method == "peer" or row.start == "as is")]
     todo = [run for run in runs if finished_result(output, *run) is None]
     inner = RunMonitor(monitor)
-    alignments: Alignments = {}  # every row registers the same test pairs
+    setup = Setup(recipe, scenario, output, minutes, limit, device, start, peers)
     stopped: CancelledError | None = None
     problems: list[AutoRegError] = []
     try:
-        if todo:
+        if any(row.method != "peer" and row.start != "as is" for row, _ in todo):
             pay_once(recipe, scenario, device=device, monitor=inner)
         for number, (row, seed) in enumerate(todo):
             monitor.event("stage", name=f"{row.name}, seed {seed}", index=number, count=len(todo))
             try:
-                run_row(row, recipe, scenario, output, seed=seed, minutes=minutes, limit=limit, alignments=alignments,
-                        device=device, monitor=inner)
+                run_row(row, setup, seed=seed, monitor=inner)
             except CancelledError:
                 raise
             except Exception as problem:
@@ -121,110 +119,19 @@ def pay_once(recipe: Recipe, scenario: Scenario, *, device: str, monitor: Monito
     train_step(recipe, dataset, network, build_optimiser(network.parameters(), recipe.training), step=0, progress=0.0)
 
 
-def run_row(
-    row: Row, start: Recipe, scenario: Scenario, output: Path, *, seed: int, minutes: float | None,
-    limit: int | None, alignments: Alignments, device: str, monitor: Monitor,
-) -> dict[str, Any]:
-    """One run: search where the row has one, train, evaluate on the test split; writes and returns its result.
-
-    Parts that an earlier attempt finished are taken as they are. Raises what the parts raise.
-    """
-    folder = make_folder(run_folder(output, row, seed))
-    recipe = row_recipe(start, row, seed)
-    costs: dict[str, dict[str, Any]] = {}
-    found = folder / "search"
-    if row.searched:
-        budget = minutes if row.method == "gradient" else _time_to_equal(output, seed, minutes, monitor)
-
-        def seek() -> dict[str, Any]:
-            SEARCHES[row.method](recipe, scenario, output=found, minutes=budget, resume=_begun(found), device=device,
-                                 monitor=monitor)
-            facts = read_object(found / "provenance.json")
-            return {name: facts[name] for name in ("seconds", "winner", "found_gain") if name in facts}
-
-        costs["search"] = measured(folder / "search_cost.json", seek, device=device)
-        recipe = read_recipe(found)
-
-    def learn() -> dict[str, Any]:
-        bundle = train(recipe, scenario, output=folder / "model", minutes=minutes, resume=_begun(folder / "model"),
-                       device=device, monitor=monitor)
-        return {"seconds": bundle.provenance["seconds"], "steps": bundle.provenance["steps"]}
-
-    costs["train"] = measured(folder / "train_cost.json", learn, device=device)
-    model = load_bundle(folder / "model", device=device)
-    known = _fresh_memory(device)
-    # the same pairs for every row and seed
-    summary = evaluate(model, scenario, output=folder / "evaluation", split="test", limit=limit,
-                       alignments=alignments, device=device, seed=start.seed, monitor=monitor)
-    if not known:
-        summary.pop("peak_memory_bytes", None)
-    result = as_result(row, seed, summary, costs, recipe)
-    (folder / "error.log").unlink(missing_ok=True)
-    write_json(folder / "result.json", result, schema=RESULT)
-    return result
-
-
-def as_result(
-    row: Row, seed: int, summary: dict[str, Any], costs: dict[str, dict[str, Any]], recipe: Recipe
-) -> dict[str, Any]:
-    """What is known of a finished run, one plain value a key; what was not measured has no key.
-
-    Unit: seconds, bytes, mm; ``seconds`` is that of one registration.
-    """
-    result: dict[str, Any] = {"row": row.name, "seed": seed, "status": "done"}
-    for name in ("pairs", *MEASURES, "pairs_with_folds", "parameters"):
-        if isinstance(summary.get(name), Mapping):
-            result[name] = summary[name]["mean"]
-        elif name in summary:
-            result[name] = summary[name]
-    if "sd" in summary.get("dice", {}):
-        result["dice_sd"] = summary["dice"]["sd"]
-    for part, cost in costs.items():
-        result |= {f"{part}_{name}": value for name, value in cost.items()}
-    result |= to_plain(recipe.loss_weights)
-    if row.network == "autoreg" and recipe.genotype is not None:
-        result["genotype"] = " | ".join(" ".join(edges) for edges in to_plain(recipe.genotype).values())
-    return result
-
-
-def measured(path: Path, compute: Callable[[], dict[str, Any]], *, device: str) -> dict[str, Any]:
-    """The facts that a part of a run leaves, with the peak of memory during it; computed once, kept in ``path``.
-
-    On the CPU the peak is that of the process, libraries included; it is left out where the system cannot
-    restart its measure. Unit: bytes.
-    """
-    if path.is_file():
-        return read_json(path, schema=COST)
-    known = _fresh_memory(device)
-    facts = compute()
-    peak = metrics.peak_memory_bytes(device) if known else None
-    facts |= {} if peak is None else {"peak_memory_bytes": peak}
-    write_json(path, facts, schema=COST)
-    return facts
-
-
 def keep_settings(
     output: Path, recipe: Recipe, scenario: Scenario, *, minutes: float | None, limit: int | None, device: str,
     resume: bool,
 ) -> None:
     """Write down what all runs have in common, or check that a resumed study has the same. Raises InputError."""
     path = output / "study.json"
-    wanted = {"identity": identity(recipe, scenario, device), "minutes": minutes or 0.0, "limit": limit or 0}
     if not resume:
         for folder in _run_folders(output) if path.is_file() else ():  # of the study that is replaced
             shutil.rmtree(folder, ignore_errors=True)
-        write_json(path, {**wanted, "scenario": scenario.name, "device": device, "recipe": recipe}, schema=SCHEMA)
-        return
-    if not path.is_file():
-        raise InputError(f"nothing to resume in {output}", expected="study.json", remedy="start without --resume")
-    found = read_json(path, schema=SCHEMA)
-    for name, text in (("minutes", "minutes for each run"), ("limit", "number of test pairs"),
-                       ("identity", "preset, seed, scenario or device")):
-        if found.get(name) != wanted[name]:
-            raise InputError(
-                f"the study in {output} was started with other settings: {text}", expected=found.get(name),
-                got=wanted[name], remedy="repeat the settings it was started with, or use a new --output",
-            )
+    keep_or_check(path, {
+        "minutes": (minutes or 0.0, "minutes for each run"), "limit": (limit or 0, "number of test pairs"),
+        "identity": (identity(recipe, scenario, device), "preset, seed, scenario or device"),
+    }, schema=SCHEMA, resume=resume, more={"scenario": scenario.name, "device": device, "recipe": recipe})
 
 
 def note_failure(output: Path, row: Row, seed: int, problem: Exception, monitor: Monitor) -> AutoRegError:
@@ -258,34 +165,7 @@ def finished_result(output: Path, row: Row, seed: int) -> dict[str, Any] | None:
     return result if result["status"] == "done" else None
 
 
-def run_folder(output: Path, row: Row, seed: int) -> Path:
-    """Where a run's search, model, evaluation and result are."""
-    return output / row.name / str(seed)
-
-
 def _run_folders(output: Path) -> list[Path]:
     """The folders of all runs there are, rows in their order, then by seed."""
     found = [[p for p in (output / name).glob("*") if p.name.isdigit()] for name in ROWS]
     return [path for paths in found for path in sorted(paths, key=lambda p: int(p.name))]
-
-
-def _begun(folder: Path) -> bool:
-    """Whether an interrupted computation left its state there."""
-    return (folder / "checkpoint.pt").is_file()
-
-
-def _time_to_equal(output: Path, seed: int, minutes: float | None, monitor: Monitor) -> float | None:
-    """The minutes of a random search: what the whole search of this seed took, else those of every search."""
-    path = run_folder(output, ROWS["autoreg"], seed) / "search_cost.json"
-    if path.is_file():
-        return float(read_json(path, schema=COST)["seconds"]) / 60.0
-    if minutes is None:
-        text = "no row 'autoreg' to take the time from: the random search has its steps instead"
-        monitor.event("warning", code="no-equal-time", text=text)
-    return minutes
-
-
-def _fresh_memory(device: str) -> bool:
-    """Let go of what earlier runs left and restart the measure of memory; False where it cannot be."""
-    gc.collect()
-    return metrics.reset_peak_memory(device)

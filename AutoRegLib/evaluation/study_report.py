@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -16,6 +17,9 @@ from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.core.records import make_folder, write_text
 from AutoRegLib.core.scenario import Scenario
 from AutoRegLib.core.study_rows import ROWS, TABLES, Table
+from AutoRegLib.evaluation.significance import significance, significance_lines
+from AutoRegLib.evaluation.study_page import page_of
+from AutoRegLib.evaluation.study_pictures import read_pictures
 
 Result = Mapping[str, Any]
 PairKey = tuple[str, str]  # (fixed, moving)
@@ -30,7 +34,13 @@ FIRST = (
 #: what stands behind a measure of the table, and at its end
 _BEHIND = {
     "dice": (Measure("dice_sd", "sd over pairs", spread=False),),
-    "folds": (Measure("pairs_with_folds", "pairs with folds", "{:.3g}", -1, spread=False),),
+    "folds": (Measure("pairs_with_folds", "pairs with folds", "{:.3g}", -1, spread=False),
+              Measure("folds_mean", "folds a pair", "{:.3g}", -1, spread=False),
+              Measure("folds_sd", "sd over pairs", "{:.3g}", spread=False)),
+    "positive_jacobian": (
+        Measure("positive_jacobian_sd", "sd over pairs", "{:.2g}", scale=100.0, spread=False),
+        Measure("jacobian_min_mean", "smallest Jacobian, mean", "{:.3f}", 1, spread=False),
+        Measure("jacobian_min_sd", "sd over pairs", "{:.3f}", spread=False)),
     "seconds": (Measure("parameters", "parameters", "{:,.0f}", spread=False),),
 }
 COLUMNS = tuple(
@@ -87,11 +97,30 @@ def write_report(
     if failed:
         text += ["## Failed", "", *(f"- {r['row']}, seed {r['seed']}: {r['error']}" for r in failed), ""]
     if figures:
+        text += _significance(output, scores, scored, monitor)
         text += _draw(output, done, scores, scored, monitor)
     write_text(output / "study.md", "\n".join(text))
+    if figures:
+        write_text(output / "study.html", page_of(output, "\n".join(text), title=f"Study of {scenario.name}"))
+        monitor.event("artifact", role="page", path=str(output / "study.html"))
     monitor.event("artifact", role="table", path=str(output / "study.csv"))
     monitor.event("artifact", role="summary", path=str(output / "study.md"))
     return {"report": str(output / "study.md"), "runs": len(done), "failed": len(failed), **_best(done, scored)}
+
+
+def plain_values(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """An evaluation's summary, one plain value a key: measures, means and spreads over pairs, what it cost."""
+    result: dict[str, Any] = {}
+    for name in ("pairs", *MEASURES, "pairs_with_folds", "parameters"):
+        if isinstance(summary.get(name), Mapping):
+            result[name] = summary[name]["mean"]
+            if "sd" in summary[name] and name not in ("dice_before", "dice_affine"):
+                result[f"{name}_sd"] = summary[name]["sd"]
+        elif name in summary:
+            result[name] = summary[name]
+        if name in MEASURES and MEASURES[name].varies:
+            result |= {key: summary[key] for key in (f"{name}_mean", f"{name}_sd") if key in summary}
+    return result
 
 
 def table_lines(
@@ -160,14 +189,23 @@ def pair_scores(
 
 
 def structure_scores(output: Path, results: Sequence[Result]) -> dict[str, dict[str, list[float]]]:
-    """For each structure and each row the Dice of every test pair and seed."""
+    """For each structure and each row the Dice of every test pair and seed, left and right as one; the best first."""
     found: dict[str, dict[str, list[float]]] = {}
     for result in results:
         for line in _table(output, result, "metrics.csv"):
             if line.get("dice"):
-                rows = found.setdefault(line["name"] or line["structure"], {})
+                rows = found.setdefault(merged_name(line["name"] or line["structure"]), {})
                 rows.setdefault(result["row"], []).append(float(line["dice"]))
-    return found
+    def mean(structure: str) -> float:
+        return fmean(value for values in found[structure].values() for value in values)
+
+    return {structure: found[structure] for structure in sorted(found, key=mean, reverse=True)}
+
+
+def merged_name(structure: str) -> str:
+    """A structure's name without its side: ``Left-Thalamus``, ``thalamus (left)``, ``ctx-lh-insula`` lose theirs."""
+    bare = re.sub(r"(?i)(^|[\s_.(-])(left|right|lh|rh)(?=$|[\s_.)-])", r"\1", structure)
+    return re.sub(r"\(\s*\)", "", bare).strip(" _.-").replace("--", "-") or structure
 
 
 def _table(output: Path, result: Result, name: str) -> list[dict[str, str]]:
@@ -237,15 +275,29 @@ def _best(results: Sequence[Result], scored: Measure) -> dict[str, Any]:
     return {"best": best, f"best_{scored.key}": known[best]}
 
 
+def _significance(
+    output: Path, scores: Mapping[str, Mapping[PairKey, float]], scored: Measure, monitor: Monitor
+) -> list[str]:
+    """``significance.csv`` and its table; a warning where scipy is not installed."""
+    try:
+        lines = significance(scores, better=scored.better)
+    except ImportError:
+        text = "No tests of significance: the package scipy is not installed (pip install scipy)."
+        monitor.event("warning", code="significance", text=text)
+        return []
+    write_text(output / "significance.csv", table_text(lines))
+    return significance_lines(lines, measure=scored.title)
+
+
 def _draw(
     output: Path, results: Sequence[Result], scores: Mapping[str, Mapping[PairKey, float]], scored: Measure,
     monitor: Monitor,
 ) -> list[str]:
-    """The pictures, and the lines that show them; a warning where matplotlib is not installed."""
+    """The pictures, each with its table beside it, and the lines that show them; a warning without matplotlib."""
     if not scores:
         return []
     try:
-        from AutoRegLib.evaluation.study_figures import cost_points, structure_boxes
+        from AutoRegLib.evaluation.study_figures import cost_points, pair_pictures, structure_boxes
     except ImportError:
         text = "No figures: the package matplotlib is not installed (pip install matplotlib)."
         monitor.event("warning", code="figures", text=text)
@@ -254,17 +306,33 @@ def _draw(
     whole = "mean of all structures" if scored.key == "dice" else scored.title
     boxes = {whole: {row: list(pairs.values()) for row, pairs in scores.items()}} | structure_scores(output, results)
     structure_boxes(folder / "boxes.png", boxes, title=f"{scored.title}, test pairs")
-    rows = {name: [r for r in results if r["row"] == name] for name in scores}
-    points = {name: _point(runs, scored.key) for name, runs in rows.items()}
+    write_text(folder / "boxes.csv", table_text([
+        {"structure": structure, "row": row, "value": value}
+        for structure, rows in boxes.items() for row, values in rows.items() for value in values]))
+    points = {name: _point([r for r in results if r["row"] == name], scored.key) for name in scores}
     cost_points(folder / "seconds.png", points, measure=scored.title)
+    write_text(folder / "seconds.csv", table_text([{"row": row, **point} for row, point in points.items()]))
+    pictures = {}
+    for result in results:
+        place = output / result["row"] / str(result["seed"]) / "evaluation"
+        if result["row"] not in pictures and (found := read_pictures(place)):
+            pictures[result["row"]] = found
+    if pictures:
+        pair_pictures(folder / "pictures.png", pictures, measure=scored.title)
+        write_text(folder / "pictures.csv", table_text([
+            {"row": row, "pair": role, "fixed": str(p["names"][0]), "moving": str(p["names"][1]), scored.key: float(
+                p["score"])} for row, pairs in pictures.items() for role, p in pairs.items()]))
     monitor.event("artifact", role="figures", path=str(folder))
-    return ["## Figures", "", f"![{scored.title} per row](figures/boxes.png)", "",
-            f"![{scored.title} against seconds](figures/seconds.png)", ""]
+    shown = [(f"{scored.title} per structure and row; left and right as one, the best structures first", "boxes"),
+             (f"{scored.title} against seconds", "seconds"),
+             *([("A typical (median) and the worst test pair of each row", "pictures")] if pictures else [])]
+    return ["## Figures", "", *(part for words, name in shown for part in (
+        f"![{words}](figures/{name}.png)", "", f"{words}: [{name}.csv](figures/{name}.csv).", ""))]
 
 
 def _point(runs: Sequence[Result], key: str) -> dict[str, float]:
     """Where a row lies in the picture of cost: means over seeds. Unit: seconds."""
-    spent = [{"cost": run.get("search_seconds", 0.0) + run["train_seconds"]} for run in runs]
+    spent = [{"cost": run.get("search_seconds", 0.0) + run.get("train_seconds", 0.0)} for run in runs]
     score, cost, seconds = over_seeds(runs, key), over_seeds(spent, "cost"), over_seeds(runs, "seconds")
     assert score is not None and cost is not None and seconds is not None  # finished runs have them
     return {"score": score[0], "spread": score[1] or 0.0, "cost": cost[0], "seconds": seconds[0]}

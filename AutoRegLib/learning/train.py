@@ -9,13 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from AutoRegLib.bundle import ModelBundle, load_bundle, save_bundle
+from AutoRegLib.bundle import ModelBundle, load_bundle, origin, save_bundle
 from AutoRegLib.core.errors import DivergedError, InputError
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import Recipe, network_differences
 from AutoRegLib.core.records import make_folder
 from AutoRegLib.core.scenario import Scenario
-from AutoRegLib.imaging.files import file_sha256
 from AutoRegLib.learning.budget import CHECKPOINT_SECONDS, Clock, heed
 from AutoRegLib.learning.checkpoint import load_checkpoint, save_checkpoint
 from AutoRegLib.learning.data import Dataset, prepare
@@ -127,8 +126,7 @@ def train(
     facts = provenance(
         recipe, scenario, device, steps=clock.step, seconds=round(clock.used, 1), best_step=best["step"],
         parameters=count_parameters(network), grid={"size": dataset.grid.size, "spacing": dataset.grid.spacing},
-        **({} if start is None else {"start": {
-            "model": start.path.name, "weights_sha256": file_sha256(start.path / "weights.safetensors")}}),
+        **({} if start is None else {"start": origin(start.path)}),
     )
     keep()  # what the trials below may be interrupted in
     metrics = {

@@ -129,6 +129,7 @@ def fold_measures(jacobian: Volume, *, mask: np.ndarray | None = None) -> dict[s
         folding = folded(values)
         result["folds" + suffix] = int(np.count_nonzero(folding))
         result["fold_fraction" + suffix] = float(folding.mean())
+        result["positive_jacobian" + suffix] = 1.0 - float(folding.mean())
         if not np.isnan(values).all():
             result["jacobian_min" + suffix] = float(np.nanmin(values))
         if not folding.all():

@@ -54,6 +54,7 @@ def search(
     *,
     output: Path,
     minutes: float | None = None,
+    start: Mapping[str, str] | None = None,
     resume: bool = False,
     device: str = "cpu",
     monitor: Monitor | None = None,
@@ -62,7 +63,8 @@ def search(
 
     Writes ``recipe.json``, ``genotype.json``, ``history.csv``, ``provenance.json``, ``card.md``, ``figures/``.
     The budget is each stage's steps, or ``minutes`` in all (data preparation included), shared by
-    ``recipe.search.shares``. Raises InputError, CancelledError (state kept), DivergedError.
+    ``recipe.search.shares``. ``start``: which model the recipe's operators and loss weights are of, for provenance.
+    Raises InputError, CancelledError (state kept), DivergedError.
     """
     monitor = monitor or Monitor()
     output = make_folder(output)
@@ -112,6 +114,7 @@ def search(
         )
     _write_results(output, recipe, found, state.history, dataset, monitor, facts=partial(
         provenance, recipe, scenario, device, seconds=round(clock.used, 1), winner=winner or "found, untried",
+        **({} if start is None else {"start": dict(start)}),
         **({} if (gain := found_gain(state.history)) is None else {"found_gain": gain})))
     path.unlink(missing_ok=True)
     return found

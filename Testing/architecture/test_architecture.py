@@ -82,9 +82,16 @@ def test_arrays_leave_simpleitk_in_imaging_and_bridge_only() -> None:
             assert path.parent.name == "imaging" or path.name == "bridge.py", path
 
 
-@pytest.mark.parametrize("package", ["slicer", "qt", "vtk", "ctk", "monai", "scipy", "pandas"])
+@pytest.mark.parametrize("package", ["slicer", "qt", "vtk", "ctk", "monai", "pandas"])
 def test_the_library_does_without(package: str) -> None:
     assert [p.name for p in SOURCES if uses(p, package)] == []
+
+
+def test_scipy_for_tests_of_significance_only() -> None:
+    """Where it is asked for when they are made: Slicer's Python need not have it."""
+    users = [p for p in SOURCES if uses(p, "scipy")]
+    assert [p.name for p in users] == ["significance.py"]
+    assert "    from scipy" in users[0].read_text() and "\nfrom scipy" not in users[0].read_text()
 
 
 def test_simpleitk_in_imaging_and_bridge_only() -> None:

@@ -17,6 +17,7 @@ from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import Network, Preprocessing, Recipe, Search, Stage, Training, read_recipe
 from AutoRegLib.core.scenario import Scenario, read_scenario
 from AutoRegLib.evaluation import study as module
+from AutoRegLib.evaluation import study_run as runs
 from AutoRegLib.evaluation.study import study
 from AutoRegLib.search.successive_halving import PLAINER
 
@@ -92,7 +93,11 @@ def test_rows_are_searched_trained_and_evaluated(tmp_path: Path, scenario: Scena
     assert int(table[0]["parameters"]) > int(table[2]["parameters"])  # conv3 and conv1
     text = (out / "study.md").read_text()
     assert "Table III" in text and "Table IV" in text and "Table V)" not in text  # none of its rows
-    assert (out / "figures" / "boxes.png").stat().st_size > 5000 and (out / "figures" / "seconds.png").exists()
+    page = (out / "study.html").read_text()
+    for name in ("boxes", "seconds", "pictures"):  # every picture with the figures behind it, and all on one page
+        assert (out / "figures" / f"{name}.png").stat().st_size > 5000
+        assert len((out / "figures" / f"{name}.csv").read_text().splitlines()) > 3
+    assert page.count("data:image/png;base64,") == 3 and "Table III" in page and text.count("![") == 3
     assert found["best"] in rows and found["best_dice"] == max(float(line["dice"]) for line in table)
 
 
@@ -121,14 +126,14 @@ def test_resume_keeps_what_is_finished_and_adds_rows_and_seeds(tmp_path: Path, s
 def test_a_failing_row_is_recorded_and_the_others_go_on(
     tmp_path: Path, scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = module.train
+    train = runs.train
 
     def fragile(recipe: Recipe, *args: Any, **options: Any) -> Any:
         if recipe.loss_weights.similarity_mix == 1.0:
             raise DivergedError("training diverged at step 3")
         return train(recipe, *args, **options)
 
-    monkeypatch.setattr(module, "train", fragile)
+    monkeypatch.setattr(runs, "train", fragile)
     listener = Listener()
     out = tmp_path / "out"
     found = study(RECIPE, scenario, output=out, rows=["ncc", "mind"], monitor=listener)
@@ -141,7 +146,7 @@ def test_a_failing_row_is_recorded_and_the_others_go_on(
     assert any("diverged" in payload.get("text", "") for kind, payload in listener.events if kind == "warning")
     with pytest.raises(DivergedError):  # nothing else to show for it
         study(RECIPE, scenario, output=tmp_path / "alone", rows=["ncc"])
-    monkeypatch.setattr(module, "train", train)
+    monkeypatch.setattr(runs, "train", train)
     found = study(RECIPE, scenario, output=out, rows=["ncc", "mind"], resume=True)
     assert (found["runs"], found["failed"]) == (2, 0) and not (out / "ncc" / "0" / "error.log").exists()
 
@@ -183,7 +188,7 @@ def test_random_search_takes_the_time_of_the_whole_search(
     given: dict[str, Any] = {}
 
     def spy(name: str) -> Any:
-        whole = module.SEARCHES[name]
+        whole = runs.SEARCHES[name]
 
         def seek(*args: Any, minutes: float | None = None, **options: Any) -> Any:
             given[name] = minutes
@@ -192,7 +197,7 @@ def test_random_search_takes_the_time_of_the_whole_search(
         return seek
 
     monkeypatch.setattr("AutoRegLib.search.random_search.CANDIDATES", 3)
-    monkeypatch.setattr(module, "SEARCHES", {name: spy(name) for name in module.SEARCHES})
+    monkeypatch.setattr(runs, "SEARCHES", {name: spy(name) for name in runs.SEARCHES})
     out = tmp_path / "out"
     study(RECIPE, scenario, output=out, rows=["random-search", "autoreg"])
     spent = json.loads((out / "autoreg" / "0" / "search_cost.json").read_text())["seconds"]

@@ -17,7 +17,8 @@ class Task:
     """Register ``moving`` onto ``fixed``, carry its labels along by the peer's own tool.
 
     ``output`` receives ``warped_labels.nii.gz`` and ``displacement.nrrd`` (mm, LPS, on the fixed grid; of the
-    deformable part at least). ``affine``: with the peer's own affine alignment, if it has one.
+    deformable part at least). ``affine``: with the peer's own affine alignment, if it has one. ``paper``: at the
+    settings of the papers, where they name any.
     """
 
     fixed: str
@@ -27,6 +28,7 @@ class Task:
     affine: bool
     threads: int
     quick: bool
+    paper: bool = False
 
     @property
     def labels_file(self) -> str:
@@ -45,9 +47,10 @@ def read_task() -> Task:
     parser.add_argument("--affine", action="store_true")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="few iterations: does it run at all?")
+    parser.add_argument("--paper", action="store_true", help="at the papers' settings")
     given = parser.parse_args()
     return Task(given.fixed, given.moving, given.moving_labels, Path(given.output), given.affine, given.threads,
-                given.quick)
+                given.quick, given.paper)
 
 
 @contextmanager

@@ -27,10 +27,10 @@ def test_a_determinant_that_is_not_a_number_is_reported_as_a_fold() -> None:
     values = np.array([2.0, 0.5, -0.25, np.nan], np.float32).reshape(1, 2, 2)
     grid = Geometry((2, 2, 1), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), tuple(np.eye(3).ravel().tolist()))
     found = fold_measures(Volume(values, grid, "intensity"))
-    assert found == {"folds": 2, "fold_fraction": 0.5, "jacobian_min": -0.25,
+    assert found == {"folds": 2, "fold_fraction": 0.5, "positive_jacobian": 0.5, "jacobian_min": -0.25,
                      "log_jacobian_std": float(np.log([2.0, 0.5]).std())}
     nothing = fold_measures(Volume(np.full_like(values, np.nan), grid, "intensity"))
-    assert nothing == {"folds": 4, "fold_fraction": 1.0}
+    assert nothing == {"folds": 4, "fold_fraction": 1.0, "positive_jacobian": 0.0}
 
 
 def test_no_module_says_for_itself_what_a_fold_is() -> None:

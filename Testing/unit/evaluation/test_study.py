@@ -16,7 +16,7 @@ from AutoRegLib.core.genotype import CELLS, OPERATORS, Genotype
 from AutoRegLib.core.jobs import JobRequest, Monitor
 from AutoRegLib.core.memory import keep_freed_memory
 from AutoRegLib.core.networks import NETWORKS
-from AutoRegLib.core.recipe import LossWeights, Recipe
+from AutoRegLib.core.recipe import LossWeights, Network, Recipe, Training
 from AutoRegLib.core.study_rows import ROWS, TABLES, Table, choose_rows, row_recipe
 from AutoRegLib.core.study_verbs import StudyArguments
 from AutoRegLib.core.verbs import check_arguments
@@ -37,14 +37,16 @@ from AutoRegLib.search.successive_halving import by_hand
 def test_names_are_unambiguous_and_every_row_stands_in_a_table() -> None:
     assert not set(ROWS) & set(TABLES) and "all" not in {*ROWS, *TABLES}
     assert {row for table in TABLES.values() for _, row in table.lines} == set(ROWS)
-    assert len({(r.network, r.genotype, r.similarity_mix, r.searched, r.method) for r in ROWS.values()}) == len(ROWS)
+    ours = [row for row in ROWS.values() if row.method != "peer"]
+    assert len({replace(row, name="", words="") for row in ours}) == len(ours)
+    assert {row.network for row in ours} == set(NETWORKS), "every network can be compared"
 
 
 def test_every_row_can_be_made() -> None:
     for row in ROWS.values():
         assert row.network in NETWORKS and row.genotype in {*OPERATORS, "random"}
         assert not {"feature", "deformation"} & set(row.searched) or NETWORKS[row.network].searchable
-        recipe = row_recipe(Recipe(), row, 3)
+        recipe = row_recipe(Recipe(), row, 3, Recipe(network=Network(features=(4, 4))))
         assert recipe.seed == 3 and recipe.training == Recipe().training
         assert [stage.upper for stage in recipe.search.stages] == [u for u in ("feature", "deformation", "lambda")
                                                                   if u in row.searched]
@@ -52,8 +54,16 @@ def test_every_row_can_be_made() -> None:
 
 
 def test_rows_are_chosen_once_and_in_running_order() -> None:
-    assert [row.name for row in choose_rows(["similarity", "ncc"])] == ["manual-medium", "loss-weights", "ncc", "mind"]
+    assert [row.name for row in choose_rows(["similarity", "ncc"])] == [
+        "manual-medium", "loss-weights", "ncc", "mind", "mse", "nmi"]
     assert choose_rows(["all", "manual"]) == tuple(ROWS.values())
+    bare = {row.name for row in choose_rows(["all"], start=False, peers=())}
+    assert bare == {row.name for row in ROWS.values() if not row.start and row.method != "peer"}
+    some = choose_rows(["networks"], start=False, peers=("elastix",))
+    assert {row.name for row in some if row.method == "peer"} == {"elastix"}
+    for name, said in (("fine-tuned", "model to start from"), ("ants-syn", "file of peers"), ("transfer", "no rows")):
+        with pytest.raises(InputError, match=said):
+            choose_rows([name], start=False, peers=())
     with pytest.raises(InputError, match="ablation"):
         choose_rows(["ablations"])
     with pytest.raises(InputError):
@@ -70,7 +80,20 @@ def test_wrong_rows_and_seeds_are_refused_before_anything_runs(tmp_path: Path) -
 
 
 def test_what_the_rows_of_the_paper_are() -> None:
-    made = {name: row_recipe(Recipe(), row, 0) for name, row in ROWS.items()}
+    model = Recipe(spatial_dims=3, network=Network(features=(4, 4)), genotype=Genotype.uniform("sep3"),
+                   loss_weights=LossWeights(smoothness=7.0), training=Training(steps=1))
+    made = {name: row_recipe(Recipe(), row, 0, model) for name, row in ROWS.items()}
+    for name in ("retrained", "fine-tuned", "from-all"):  # its network and loss, this scenario's budget
+        assert (made[name].network, made[name].genotype, made[name].loss_weights) == (
+            model.network, model.genotype, model.loss_weights)
+        assert made[name].training == Recipe().training
+    assert made["multiprop-images"].network.propagation.pyramid == "images"
+    assert made["multiprop-images"].loss_weights.kl == 0.0 < made["multiprop"].loss_weights.kl
+    assert made["multiprop-scales-4"].network.propagation.scales == 4
+    with pytest.raises(InputError, match="no model to start from"):
+        row_recipe(Recipe(), ROWS["retrained"], 0)
+    with pytest.raises(InputError, match="no model to start from"):
+        row_recipe(Recipe(spatial_dims=2), ROWS["retrained"], 0, model)
     assert made["manual-medium"].genotype == Genotype() == Genotype.uniform("conv3")
     assert made["manual-small"].genotype == Genotype.uniform("conv1")
     assert made["manual-large"].genotype == Genotype.uniform("dil7")
