@@ -12,7 +12,7 @@ from AutoRegLib.geodesic.posterior import Point, Posterior
 
 RANGE = (1e-3, 1e4)  # of alpha; beyond, L is the identity or all but the mean is still
 _PAIRS = 8  # of steps and changes of the gradient that stand for the curvature
-_HALVINGS = 12
+_HALVINGS = 8
 _SUFFICIENT = 1e-4  # part of the slope that a step must gain
 _RELATIVE = 0.5  # the most that a step changes ln alpha by
 
@@ -93,10 +93,12 @@ def bounded(space: Space, direction: Place, longest: Tensor) -> Place:
 
 
 def line_search(
-    posterior: Posterior, place: Place, point: Point, direction: Place, slope: Tensor
+    posterior: Posterior, place: Place, point: Point, direction: Place, slope: Tensor, length: Tensor
 ) -> tuple[Place, Point, Tensor]:
-    """Halve the step of every item until its energy falls enough; where it never does, stay. Last: who moved."""
-    length = torch.ones_like(slope)
+    """Halve the step of every item, at first ``length``, until its energy falls enough; where it never does, stay.
+
+    Last: the length of the step that was made, 0 for who stayed.
+    """
     for attempt in range(_HALVINGS + 1):
         there = place.plus(direction, length)
         trial = posterior.at(there.velocity, there.alpha)
@@ -105,7 +107,7 @@ def line_search(
             break
         # in the end whoever has not gained goes nowhere
         length = torch.where(gained, length, length / 2 if attempt < _HALVINGS - 1 else torch.zeros_like(length))
-    return there, trial, (length > 0) & _moves(direction)
+    return there, trial, torch.where(_moves(direction), length, torch.zeros_like(length))
 
 
 def _moves(direction: Place) -> Tensor:

@@ -74,6 +74,7 @@ def estimate(
     energies, alphas = [point.energy], [place.alpha.double()]
     quiet = torch.zeros(batch, dtype=torch.long, device=velocity.device)
     done = torch.zeros(batch, dtype=torch.bool, device=velocity.device)
+    longest = torch.ones_like(place.log_alpha)
     memory, slope = Memory(posterior.space, batch), _slope(posterior, point, place, estimate_alpha, stopping.gradient)
     while len(energies) <= stopping.most and not bool(done.all()) and monitor.wish() != "finish":
         if monitor.wish() == "cancel":
@@ -84,7 +85,10 @@ def estimate(
         falling = memory.inner(slope, direction)
         done = done | ~(falling < 0)
         earlier = place
-        place, point, moved = line_search(posterior, place, point, direction.times(~done), falling)
+        # after steps that had to be short, at a fold's edge for instance, the next one is tried no longer than twice so
+        place, point, length = line_search(posterior, place, point, direction.times(~done), falling, longest)
+        moved = length > 0
+        longest = torch.where(moved, (2 * length).clamp_max(1.0), 1.0)
         done = done | (~moved & fresh)  # not even steepest descent helps
         new = _slope(posterior, point, place, estimate_alpha, stopping.gradient)
         memory.add(place.minus(earlier), new.minus(slope), keep=moved)

@@ -31,6 +31,8 @@ class Posterior:
     What the paper's Eq. 6 calls the negative log posterior, but for terms in sigma alone. Unlike there the trajectory's
     own dependence on alpha is part of the derivative by alpha, so that both gradients are those of one function.
 
+    ``stationary``: of a velocity that stays as it is, with the same prior.
+
     Geodesics do not fold, but too few steps of a long one may: there the energy is infinite, so that no descent ends in
     a map that is none.
 
@@ -41,11 +43,12 @@ class Posterior:
     space: Space
     matching: Matching
     steps: int = STEPS
+    stationary: bool = False
 
     def at(self, velocity: Tensor, alpha: Tensor, *, gradient: bool = True) -> Point:
         """The energy of each item; without ``gradient`` it is all there is."""
         metric = Metric.of(self.space, alpha)
-        geodesic = shoot(velocity, metric, steps=self.steps, keep=gradient)
+        geodesic = shoot(velocity, metric, steps=self.steps, keep=gradient, stationary=self.stationary)
         moved = geodesic.on_grid(self.matching.factor)
         value, by_displacement = self.matching.value_and_gradient(moved, gradient=gradient)
         energy = value + metric.prior(velocity).double()
@@ -65,7 +68,7 @@ class Posterior:
         with torch.enable_grad():
             velocity, alpha = velocity.detach().requires_grad_(), alpha.detach().requires_grad_()
             metric = Metric(self.space, alpha)
-            geodesic = shoot(velocity, metric, steps=self.steps)
+            geodesic = shoot(velocity, metric, steps=self.steps, stationary=self.stationary)
             moved = geodesic.on_grid(self.matching.factor) / self.matching.factor
             energy = self.matching.value(moved) + metric.prior(velocity)
             by_velocity, by_alpha = torch.autograd.grad(energy.sum(), (velocity, alpha))

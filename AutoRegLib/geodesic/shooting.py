@@ -58,18 +58,22 @@ class Geodesic:
 
     def way_back(self) -> Tensor:
         """The displacement of the inverse map at the voxels: the geodesic shot backwards from its end."""
-        return shoot(-self.velocities[-1], self.metric, steps=self.steps).on_grid()
+        return shoot(-self.velocities[-1], self.metric, steps=self.steps, stationary=not self.forces).on_grid()
 
 
-def shoot(velocity: Tensor, metric: Metric, *, steps: int = STEPS, keep: bool = False) -> Geodesic:
+def shoot(
+    velocity: Tensor, metric: Metric, *, steps: int = STEPS, keep: bool = False, stationary: bool = False
+) -> Geodesic:
     """The geodesic that starts at the identity with a velocity. Differentiable by autograd where nothing is kept.
+
+    ``stationary``: the cheap relative, no geodesic: the velocity stays what it is, and so does its prior.
 
     The steps are Euler's first and then those of Adams and Bashforth: second order at the price of Euler's.
     ``keep``: remember what :func:`pull_back_gradient` needs. Shape: (B, d, *coordinates).
     """
     space, dims = metric.space, metric.space.dims
     velocities, spreads, forces = [velocity], [], []
-    for _ in range(steps):
+    for _ in range(0 if stationary else steps):
         velocity = velocities[-1]
         seen = space.spread(torch.cat([velocity, metric.lower(velocity), jacobian(space, velocity)], dim=1))
         own, momentum, slopes = seen[:, :dims], seen[:, dims : 2 * dims], _matrix(seen[:, 2 * dims :], dims)
@@ -79,6 +83,8 @@ def shoot(velocity: Tensor, metric: Metric, *, steps: int = STEPS, keep: bool = 
         velocities.append(_step(velocity, forces, steps))
         if keep:
             spreads.append(seen)
+    if stationary:
+        velocities *= steps + 1
     displacement, flows = transport(velocities[:-1], space, keep=keep)
     return Geodesic(metric, tuple(velocities), displacement, tuple(forces), tuple(spreads), tuple(flows))
 
@@ -117,6 +123,8 @@ def pull_back_gradient(geodesic: Geodesic, gradient: Tensor) -> tuple[Tensor, Te
     """
     metric, space, dims = geodesic.metric, geodesic.metric.space, geodesic.metric.space.dims
     sources, slope = _transport_gradient(geodesic, gradient), metric.slope()
+    if not geodesic.forces:  # stationary: one velocity carries the map all the time
+        return sum(sources[1:], sources[0]), torch.zeros_like(metric.alpha)
     result, later = torch.zeros_like(geodesic.velocities[0]), torch.zeros_like(geodesic.velocities[0])
     by_alpha = torch.zeros_like(metric.alpha)
     for time in reversed(range(geodesic.steps)):

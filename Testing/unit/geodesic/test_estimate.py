@@ -8,6 +8,7 @@ import torch
 from AutoRegLib.core.errors import CancelledError, InputError
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.fields.smooth import gaussian
+from AutoRegLib.fields.velocity import compose
 from AutoRegLib.fields.warp import warp
 from AutoRegLib.geodesic.band import Band
 from AutoRegLib.geodesic.estimate import Stopping, estimate
@@ -47,6 +48,21 @@ def test_gradients_against_differences_and_autograd(shape: tuple[int, ...], meas
     more, less = (posterior.at(velocity, alpha + shift).energy for shift in (step, -step))
     difference = (more - less) / (2 * step)
     assert float((difference / by_alpha - 1).abs().max()) < 1e-4
+
+
+def test_the_gradient_of_a_stationary_velocity_and_its_way_back() -> None:
+    band = Band((30, 28), 7, torch.float64)
+    matching = Matching(*(textured(30, 28, dtype=torch.float64, seed=seed) for seed in (0, 1)))
+    alpha = torch.tensor([3.0], dtype=torch.float64)
+    velocity = band.zeros().normal_(generator=torch.Generator().manual_seed(1)) * Metric.of(band, alpha).operator(-0.5)
+    still, geodesic = (Posterior(band, matching, stationary=choice) for choice in (True, False))
+    point = still.at(velocity, alpha)
+    found, truth = still.gradient(point), still.by_autograd(velocity, alpha)
+    assert float((found[0] - truth[1]).norm() / truth[1].norm()) < 1e-12
+    assert float((found[1] / truth[2] - 1).abs()) < 1e-12
+    there, back = point.geodesic.on_grid(), point.geodesic.way_back()
+    assert float(compose(there, back)[..., 5:-5, 5:-5].abs().max()) < 0.1 < float(there.abs().max())
+    assert not torch.allclose(there, geodesic.at(velocity, alpha).geodesic.on_grid(), atol=1e-3)
 
 
 @pytest.mark.parametrize("factor", [1, 2])
