@@ -60,27 +60,28 @@ def _lungs(folder: Path) -> Iterator[Case]:
                    moving_labels=read_volume(str(moving.labels), "labels"))
 
 
-def _single(folder: Path) -> Iterator[Case]:
+def _single(folder: Path, *, spacing: float) -> Iterator[Case]:
     cases = [case for case in read_scenario(folder / "scenario.json").cases if case.split == "val"]
     for number, case in enumerate(cases):
-        image = read_volume(case.image, "intensity")
+        image = read(case.image, "intensity", spacing)
         yield warped_case(f"known warp {case.id}", image, image, seed=number, mean=2.0)
 
 
 #: cases by set, cheap ones first, and how many of each are taken
 SETS: dict[str, tuple[int, Callable[[Path], Iterator[Case]]]] = {
-    "cardiac": (46, lambda data: labelled(data / "cardiac_cine_2d", "test")),
-    "hippocampus": (50, lambda data: labelled(data / "hippocampus_mr", "test")),
-    "hippocampus, other contrast": (
-        24, lambda data: (distorted(case, n) for n, case in enumerate(labelled(data / "hippocampus_mr", "val")))),
-    "hippocampus, known warp": (18, lambda data: _single(data / "hippocampus_mr")),
+    "cardiac 2 px": (90, lambda data: (case for split in ("test", "val", "train") for case in labelled(
+        data / "cardiac_cine_2d", split, spacing=2.0))),  # type: ignore[arg-type]
+    "hippocampus 1.5 mm": (40, lambda data: labelled(data / "hippocampus_mr", "test", spacing=1.5)),
+    "hippocampus 1.5 mm, other contrast": (24, lambda data: (distorted(case, n) for n, case in enumerate(
+        labelled(data / "hippocampus_mr", "val", spacing=1.5)))),
+    "hippocampus 1.5 mm, known warp": (18, lambda data: _single(data / "hippocampus_mr", spacing=1.5)),
     "MR and US": (22, lambda data: paired_cases(data / "prostate_mrus_simulated", limit=None)),
-    "brain 4 mm": (20, lambda data: labelled(data / "brain_t1", "train", spacing=4.0, file="scenario_pairwise.json")),
-    "contrasts 4 mm": (8, lambda data: contrast_cases(data / "brain_t1t2" / "tcga_fg_6692", seed=0, spacing=4.0)),
-    "slab 2 mm": (10, lambda data: labelled(data / "brain_t1_slab", "test", spacing=2.0)),
+    "contrasts 5 mm": (8, lambda data: contrast_cases(data / "brain_t1t2" / "tcga_fg_6692", seed=0, spacing=5.0)),
+    "slab 3 mm": (6, lambda data: labelled(data / "brain_t1_slab", "test", spacing=3.0)),
     "CT": (2, lambda data: ct_cases(read_volume(data / "body_ct_single" / "example_ct_sm.nii.gz", "intensity"),
-                                          seed=0)),
-    "lungs": (6, lambda data: _lungs(data / "lung_mr_proton")),
+                                    seed=0)),
+    "brain 5 mm": (8, lambda data: labelled(data / "brain_t1", "train", spacing=5.0, file="scenario_pairwise.json")),
+    "lungs": (2, lambda data: _lungs(data / "lung_mr_proton")),
 }
 
 

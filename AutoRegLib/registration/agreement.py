@@ -76,7 +76,7 @@ AGREEMENTS: dict[str, Callable[[Tensor, Tensor, Tensor], float]] = {
     "structure": structure,
 }
 #: the measure that each similarity optimises, so that it has no say on what was made by it
-OWN = {"lncc": "correlation", "mind": "structure"}
+OWN = {"lncc": "correlation", "mind": "structure", "nmi": "information", "local_nmi": "information"}
 
 
 @torch.inference_mode()
