@@ -53,9 +53,13 @@ CHECKS: dict[str, Check] = {check.key: check for check in (
     Check("apart", "before", 0.5, None, "The headers place the images apart; they were brought together by their "
           "centers."),
     Check("modality", "before", 0.5, None, "The images are of another modality than the model's."),
-    Check("recognized", "after", 0.35, 0.2, "The images fit each other hardly better than mirrored copies do (by "
+    Check("resemblance", "after", 0.25, 0.12, "Once aligned, the images hardly resemble each other (local correlation "
+          "{value}): they may show different things.", rising=False),
+    Check("above_chance", "after", 0.1, 0.03, "Once aligned, the images resemble each other hardly more than unrelated "
+          "ones do (local correlation {value} above chance): they may show different things.", rising=False),
+    Check("recognized", "after", 0.15, 0.0, "The images fit each other hardly better than mirrored copies do (by "
           "{value} of 1): they may show different things.", rising=False),
-    Check("mirrored", "after", 0.1, -0.05, "A mirrored copy of the moving image fits as well or better (by {value} of "
+    Check("mirrored", "after", 0.0, -0.1, "A mirrored copy of the moving image fits as well or better (by {value} of "
           "1): one of the images may be flipped.", rising=False),
     Check("gained", "after", -0.02, -0.1, "The images agree less after the registration than by their headers (by "
           "{value} of 1).", rising=False),

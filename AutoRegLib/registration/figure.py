@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import Colormap, Normalize
 
-from AutoRegLib.core.fit import MEANING
 from AutoRegLib.figure_style import AFFINE, AFTER, BEFORE, CAUTION, FAINT, TEXT, Sheet
 from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.registration.figure_panels import (
@@ -191,8 +190,8 @@ def _headline(sheet: Sheet, title: str, pair: PairInputs, report: Mapping[str, A
                  f"{report['folds']:,} folds ({100 * report['fold_fraction']:.2g} %)")
     if "fit" in report:
         verdict = report["fit"]["verdict"]
-        sheet.text(sheet.size[0] - _MARGIN, 0.2, f"\N{BLACK CIRCLE} {MEANING[verdict]}", fontsize=11, weight="bold",
-                   ha="right", color=LIGHTS[verdict])
+        sheet.text(sheet.size[0] - _MARGIN, 0.22, f"\N{BLACK CIRCLE} {verdict}", fontsize=13, weight="bold", ha="right",
+                   color=LIGHTS[verdict])
     parts.append("no trained model" if report["model"] == "none" else f"model “{report['model']}”")
     sheet.text(_MARGIN, 0.59, "   \N{MIDDLE DOT}   ".join(parts), fontsize=12, color=AFTER)
 

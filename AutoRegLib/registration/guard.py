@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.preprocess import to_grid
 from AutoRegLib.imaging.transforms import translation
 from AutoRegLib.imaging.volume import Volume, resample
-from AutoRegLib.registration.agreement import OWN, agreements
+from AutoRegLib.registration.agreement import AGREEMENTS, OWN, agreements
 from AutoRegLib.registration.mirrored import mirror_gains
 from AutoRegLib.registration.weak import WEAK, around, first_place, structural_shift
 
@@ -45,13 +45,14 @@ class Verdict:
 
     ``share`` of the deformation. ``reason``: why not all, in words. ``scores``: of headers, alignment and result, by
     measure of :mod:`AutoRegLib.registration.agreement`. ``mirrored``: how much better the aligned image fits than
-    mirrored ones.
+    mirrored ones; ``chance``: the local correlation of images that show nothing in common.
     """
 
     share: float = 1.0
     reason: str = ""
     scores: dict[str, Scores] = field(default_factory=dict)
     mirrored: tuple[float, ...] = ()
+    chance: float = 0.0
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -134,6 +135,13 @@ class Look:
         through = chain(*links) if links else None
         return to_tensor(resample(image, grid, through, outside=None)), to_tensor(resample(seen, grid, through))
 
+    @torch.inference_mode()
+    def chance(self, transform: Any) -> float:
+        """The local correlation of images that lie half a field of view beside each other: that of no resemblance."""
+        (image, _), (target, counted) = self.placed(transform), self._target
+        rolled = [torch.roll(image, image.shape[axis] // 2, axis) for axis in range(2, image.ndim)]
+        return fmean(AGREEMENTS["correlation"](target, other, counted) for other in rolled)
+
     def mirrored(self, transform: Any) -> tuple[float, ...]:
         """How much better the moving image fits in the fixed tissue than mirrored ones do, by :func:`mirror_gains`."""
         finer = replace(self, most=_MIRRORED[self.grid.dims])
@@ -193,9 +201,9 @@ def judged(
     tried; what harms still is left out.
     """
     own, scores = OWN.get(similarity, ""), {"headers": look.scores(), "alignment": look.scores(transform)}
-    mirrored = look.mirrored(transform)
+    null: dict[str, Any] = {"mirrored": look.mirrored(transform), "chance": look.chance(transform)}
     if not bool((prediction.displacement != 0).any()):
-        return Verdict(1.0, "", scores | {"result": scores["alignment"]}, mirrored)
+        return Verdict(1.0, "", scores | {"result": scores["alignment"]}, **null)
     first = ""
     for share in (1.0, *(_SHARES if prediction.velocity is not None else ())):
         part = partial(prediction, share, look.grid.shape, squarings=squarings)
@@ -203,8 +211,8 @@ def judged(
         worse = [harm(scores[stage], found, without=own) for stage in ("alignment", "headers")]
         first = first or next((text for text in worse if text), "")
         if not any(worse):
-            return Verdict(share, first, scores | {"result": found}, mirrored)
-    return Verdict(0.0, first, scores | {"result": scores["alignment"]}, mirrored)
+            return Verdict(share, first, scores | {"result": found}, **null)
+    return Verdict(0.0, first, scores | {"result": scores["alignment"]}, **null)
 
 
 def harm(before: Mapping[str, float], after: Mapping[str, float], *, without: str = "") -> str:
