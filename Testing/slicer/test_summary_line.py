@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core)", exc_type=ImportError)
+pytest.importorskip("standins.fixtures", reason="slicer-core or PySide6 is not installed", exc_type=ImportError)
 
-from AutoRegSlicerLib.panels.summary import summarize
-
+SAID = "one image may be flipped."
 REPORT = {"seconds": 12.0, "folds": 0, "lncc": 0.5}
 
 
 @pytest.mark.parametrize(("verdict", "begin", "done"), [
-    ("red", "Do not use this result: one image may be flipped.", False),
-    ("amber", "Look before you use it: one image may be flipped.", True), ("green", "Done in", True)])
-def test_the_verdict_leads(verdict: str, begin: str, done: bool) -> None:
-    reasons = [] if verdict == "green" else [{"check": "mirrored", "light": verdict, "text": "one image may be flipped."}]
-    fit: dict[str, Any] = {"verdict": verdict, "reasons": reasons}
-    line = summarize({**REPORT, "fit": fit})
+    ("red", f"Do not use this result: {SAID}", False), ("amber", f"Look before you use it: {SAID}", True),
+    ("green", "Done in", True)])
+def test_the_verdict_leads(desk: Any, verdict: str, begin: str, done: bool) -> None:
+    from AutoRegSlicerLib.panels.summary import summarize
+
+    reasons = [] if verdict == "green" else [{"check": "mirrored", "light": verdict, "text": SAID}]
+    line = summarize({**REPORT, "fit": {"verdict": verdict, "reasons": reasons}})
     assert line.startswith(begin) and ("Done in" in line) == done and "No folds." in line
