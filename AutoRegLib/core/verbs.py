@@ -128,8 +128,9 @@ class RegisterArguments(Common):
     transformation: Transformation = transformation_option()
     alpha: Regularity = regularity_option()
     inverse: bool = option("also write inverse_transform.nrrd", False)
-    transform_format: tuple[Literal["nrrd", "nii.gz", "h5", "tfm"], ...] = option(
-        "nrrd is always written; also nii.gz, h5, tfm", ("nrrd",), metavar="FORMAT")
+    transform_format: tuple[Literal["nrrd", "nii.gz", "h5", "tfm", "composite.h5"], ...] = option(
+        "nrrd is always written; also nii.gz, h5, tfm, and composite.h5: the field, then the affine, which goes on "
+        "beyond the field", ("nrrd",), metavar="FORMAT")
     compress: bool = compress_option()
     seed: int = seed_option()
 
@@ -214,7 +215,8 @@ VERBS: dict[str, Verb] = {
     "register": Verb(
         RegisterArguments, "register a moving image onto a fixed one",
         "autoreg register fixed.nii.gz moving.nii.gz --moving-labels segmentation.nii.gz --output result",
-        ("transform.nrrd", "transform.nii.gz", "transform.h5", "transform.tfm", "affine.tfm", "warped.nii.gz",
+        ("transform.nrrd", "transform.nii.gz", "transform.h5", "transform.tfm", "transform.composite.h5",
+         "affine.tfm", "warped.nii.gz",
          "warped_labels.nii.gz", "jacobian.nii.gz", "inverse_transform.nrrd", "report.json", "report.png"),
         fallback=((None, 1.0), (None, 0.5), (None, 0.25)),
     ),

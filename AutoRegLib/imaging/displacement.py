@@ -95,6 +95,31 @@ def compose_on(geometry: Geometry, *transforms: sitk.Transform) -> DisplacementF
     return DisplacementField(image_to_array(image), geometry)
 
 
+def affine_of(*transforms: sitk.Transform) -> sitk.AffineTransform:
+    """A chain of linear transforms as one. Unit: mm LPS. Raises: InputError when one is not linear, or flat."""
+    whole = chain(*transforms)
+    dims = whole.GetDimension()
+    if not whole.IsLinear():
+        raise InputError("a transform is not linear", expected="a rigid or affine transform",
+                         got=", ".join(part.GetName() for part in transforms),
+                         remedy="leave out the format composite.h5")
+    shift = np.array(whole.TransformPoint((0.0,) * dims))
+    matrix = np.array([whole.TransformPoint(axis) for axis in np.eye(dims).tolist()]).T - shift[:, None]
+    if abs(np.linalg.det(matrix)) < 1e-9:
+        raise InputError("a linear transform has no inverse", expected="a determinant other than 0",
+                         got=matrix.tolist())
+    return sitk.AffineTransform(matrix.ravel().tolist(), shift.tolist())
+
+
+def before_linear(field: DisplacementField, linear: sitk.AffineTransform) -> DisplacementField:
+    """The part of a field before a linear map: ``x + field(x)`` = linear(``x`` + result(``x``)). Unit: mm LPS."""
+    dims = field.geometry.dims
+    matrix = np.array(linear.GetMatrix()).reshape(dims, dims)
+    points = lattice_points(field.geometry.size, field.geometry.index_to_physical).astype(np.float64)
+    there = (points + field.vectors - np.array(linear.GetTranslation())) @ np.linalg.inv(matrix).T
+    return DisplacementField((there - points).astype(np.float32), field.geometry)
+
+
 def from_transform(transform: sitk.Transform, geometry: Geometry) -> DisplacementField:
     """One transform sampled on ``geometry``. Unit/Direction: mm LPS, fixed to moving. Raises InputError."""
     return compose_on(geometry, transform)

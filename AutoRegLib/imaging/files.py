@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.records import write_whole
 from AutoRegLib.imaging import headers, metaimage, nifti, nrrd, pictures, transforms
-from AutoRegLib.imaging.displacement import DisplacementField
+from AutoRegLib.imaging.displacement import DisplacementField, before_linear, chain
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.points import read_points, write_points
 from AutoRegLib.imaging.probe import check_readable
@@ -132,6 +132,17 @@ def write_linear(transform: sitk.AffineTransform, path: str | Path) -> None:
     """
     _write_checked(Path(path), 2**12, lambda name: sitk.WriteTransform(transform, name),
                    lambda name: sitk.ReadTransform(name).GetParameters() == transform.GetParameters())
+
+
+def write_composite(field: DisplacementField, linear: sitk.AffineTransform, path: str | Path) -> None:
+    """Write a field as a chain, ``.h5``: what it does before the linear map, then that map, which goes on beyond it.
+
+    ITK, ANTs and Slicer read it. Unit/Direction: mm LPS, fixed to moving; ``field`` includes the linear map.
+    Raises: DiskError.
+    """
+    whole = chain(before_linear(field, linear).to_transform(), linear)
+    _write_checked(Path(path), 10 * field.vectors.nbytes, lambda name: sitk.WriteTransform(whole, name),
+                   lambda name: sitk.ReadTransform(name).GetName() == whole.GetName())
 
 
 def write_displacement(field: DisplacementField, path: str | Path, *, compress: bool = True) -> None:

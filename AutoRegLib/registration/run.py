@@ -14,12 +14,14 @@ from AutoRegLib.bundle import ModelBundle
 from AutoRegLib.core.errors import DiskError, InputError
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.records import make_folder, write_json
-from AutoRegLib.imaging.displacement import transform_points
+from AutoRegLib.core.verbs import VERBS
+from AutoRegLib.imaging.displacement import affine_of, transform_points
 from AutoRegLib.imaging.files import (
     read_geometry,
     read_points,
     read_transform,
     read_volume,
+    write_composite,
     write_displacement,
     write_linear,
     write_points,
@@ -36,10 +38,8 @@ from AutoRegLib.registration.report import ResultVolumes, assemble
 __all__ = ["RegisterOptions", "Registration", "apply_transform", "register", "register_volumes"]
 
 #: every file a registration may leave; what this run does not make must not stay from an earlier one
-OUTPUTS = (
-    "transform.nrrd", "transform.nii.gz", "transform.h5", "transform.tfm", "inverse_transform.nrrd", "warped.nii.gz",
-    "warped_labels.nii.gz", "jacobian.nii.gz", "affine.tfm", "report.json", "report.png",
-)
+OUTPUTS = VERBS["register"].results
+_COMPOSITE = "composite.h5"
 
 
 def register(
@@ -59,6 +59,9 @@ def register(
     with clock("read", monitor):
         pair = read_pair(fixed, moving, options)
         _protect(pair, output, options)
+        initial = [] if pair.initial is None else [pair.initial]
+        if _COMPOSITE in options.transform_format and initial:
+            affine_of(*initial)  # before anything is computed
         model = model or no_network(pair.fixed.geometry, pair.moving.geometry)
     found = register_volumes(
         model, pair.fixed, pair.moving, affine=options.affine, initial=pair.initial, fixed_mask=pair.mask,
@@ -67,7 +70,8 @@ def register(
         regularity=options.alpha, inverse=options.inverse, seed=options.seed, device=device, monitor=monitor,
     )
     clock.seconds.update(found.seconds)
-    fields = {f"transform.{suffix}": found.field for suffix in ("nrrd", *options.transform_format)}
+    formats = [suffix for suffix in ("nrrd", *options.transform_format) if suffix != _COMPOSITE]
+    fields = {f"transform.{suffix}": found.field for suffix in formats}
     if found.inverse is not None:
         fields["inverse_transform.nrrd"] = found.inverse
     with ThreadPoolExecutor(2) as writers:
@@ -77,6 +81,10 @@ def register(
                 name: writers.submit(write_displacement, field, output / name, compress=options.compress)
                 for name, field in fields.items()
             }
+            if _COMPOSITE in options.transform_format:
+                name = f"transform.{_COMPOSITE}"
+                linear = affine_of(found.alignment.transform, *initial)
+                writing[name] = writers.submit(write_composite, found.field, linear, output / name)
             report, volumes = assemble(model, pair, found, device=device)
         with clock("write", monitor):
             images = {"warped.nii.gz": volumes.warped, "jacobian.nii.gz": volumes.jacobian}

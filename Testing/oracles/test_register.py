@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         moving_labels=base / "moving_labels.nii.gz", fixed_labels=base / "fixed_labels.nii.gz",
         fixed_landmarks=base / "fixed.csv", moving_landmarks=base / "moving.csv",
         fixed_mask=base / "fixed_labels.nii.gz", inverse=True, deliver="whole",
-        transform_format=("nii.gz", "h5", "tfm"),
+        transform_format=("nii.gz", "h5", "tfm", "composite.h5"),
     )
     register(known_model(3, 0.8, spacing=(2.0, 2.0, 2.0)), base / "fixed.nii.gz", base / "moving.nii.gz",
              output=base / "out", options=options)
@@ -80,7 +80,7 @@ def test_the_written_transform_makes_the_written_labels(folder: Path) -> None:
     assert set(np.unique(ours)) == {0, 1, 2}
 
 
-@pytest.mark.parametrize("suffix", ["nii.gz", "h5", "tfm"])
+@pytest.mark.parametrize("suffix", ["nii.gz", "h5", "tfm", "composite.h5"])
 def test_every_transform_format_holds_the_same_map(folder: Path, suffix: str) -> None:
     path = folder / f"out/transform.{suffix}"
     other = field_of(path) if suffix == "nii.gz" else sitk.ReadTransform(str(path))

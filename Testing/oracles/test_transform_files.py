@@ -22,9 +22,10 @@ from lattices import (
     smooth_field,
     smooth_image,
 )
+from scipy import ndimage
 
-from AutoRegLib.imaging.displacement import DisplacementField, jacobian_determinant
-from AutoRegLib.imaging.files import read_displacement, read_transform, write_displacement
+from AutoRegLib.imaging.displacement import DisplacementField, affine_of, compose_on, jacobian_determinant
+from AutoRegLib.imaging.files import read_displacement, read_transform, write_composite, write_displacement
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.volume import resample, to_sitk
 
@@ -191,3 +192,32 @@ def test_simpleitks_own_jacobian_ignores_the_direction() -> None:
     image = sitk.Cast(linear_field(OBLIQUE, matrix).to_image(), sitk.sitkVectorFloat64)
     plain = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(image, True))[5, 5, 5]
     assert abs(plain - np.linalg.det(matrix)) > 0.05
+
+
+@GEOMETRIES
+def test_the_composite_is_the_field_and_beyond_it_the_affine(geometry: Geometry, tmp_path: Path) -> None:
+    first, linear = smooth_field(geometry), sitk.Euler3DTransform((1, 2, 3), 0.1, -0.2, 0.3, (4.0, 5.0, -6.0))
+    whole = compose_on(geometry, first.to_transform(), linear)
+    write_composite(whole, affine_of(linear), tmp_path / "t.composite.h5")
+    found = read_transform(tmp_path / "t.composite.h5")
+    parts = sitk.CompositeTransform(sitk.ReadTransform(str(tmp_path / "t.composite.h5")))
+    names = [parts.GetNthTransform(i).GetName() for i in range(parts.GetNumberOfTransforms())]
+    assert sorted(names) == ["AffineTransform", "DisplacementFieldTransform"]
+    points = inner_points(geometry)
+    assert np.abs(moved(found, points) - moved(linear, moved(first.to_transform(), points))).max() < 1e-3
+    beyond = points + 500
+    assert np.abs(moved(found, beyond) - moved(linear, beyond)).max() < 1e-9
+
+
+@GEOMETRIES
+def test_scipy_moves_ten_thousand_points_as_we_do(geometry: Geometry, tmp_path: Path) -> None:
+    field = smooth_field(geometry)
+    write_displacement(field, tmp_path / "t.nii.gz")
+    image = nibabel.load(tmp_path / "t.nii.gz")  # vectors in RAS, on RAS points
+    rng, size = np.random.default_rng(5), np.array(geometry.size)
+    index = rng.uniform(0.01, 0.99, (10_000, 3)) * (size - 1)
+    points = index @ image.affine[:3, :3].T + image.affine[:3, 3]
+    values = np.asarray(image.dataobj)[:, :, :, 0]
+    there = points + np.stack([ndimage.map_coordinates(values[..., i], index.T, order=1) for i in range(3)], axis=1)
+    ours = field.warp_points(points * (-1, -1, 1)) * (-1, -1, 1)
+    assert np.abs(there - ours).max() < 1e-3 < np.abs(ours - points).max()

@@ -25,7 +25,8 @@ from trust.seeds import Target, targets
 
 from AutoRegLib.core.errors import MOST_CHARACTERS, AutoRegError, InputError
 
-SECONDS, MEGABYTES = 20.0, 700  # that one execution may last (the machine may be busy), and the process may hold
+SECONDS, MEGABYTES = 8.0, 700  # of the processor for one execution, and that the process may hold
+ASLEEP = 180.0  # seconds without a new execution, however busy the machine
 LONGEST = 2_000_000  # bytes of a damaged file
 NUMBER = rb"-?[0-9][0-9.]*(?:e[-+]?[0-9]+)?"
 NUMBERS = [b"-1", b"0", b"1e308", b"nan", b"inf", b"4294967296", b"9" * 20, b"1e-320", b"-2147483648", b"65536", b"2",
@@ -101,6 +102,7 @@ def execute(target: Target, path: Path, seed: str, state: mmap.mmap, start: int)
     read = refused = 0
     for number in range(start, sys.maxsize):
         struct.pack_into("qd", state, 0, number, time.monotonic())
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)  # ends the process
         rng = random.Random(f"{seed} {target.name} {number}")
         path.write_bytes(damaged(rng, rng.choice(target.seeds), target.lines))
         try:
@@ -110,7 +112,9 @@ def execute(target: Target, path: Path, seed: str, state: mmap.mmap, start: int)
             text = str(problem)
             assert len(text) < 8 * MOST_CHARACTERS and "\n" not in text and "\x1b" not in text, text
             refused += 1
-        struct.pack_into("qqq", state, 16, read, refused, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        struct.pack_into("qq", state, 16, read, refused)
+        if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > MEGABYTES * 1024:
+            return
 
 
 def fuzz(target: Target, seconds: float, seed: str, folder: Path, keep: Path) -> tuple[int, int, list[str]]:
@@ -122,18 +126,18 @@ def fuzz(target: Target, seconds: float, seed: str, folder: Path, keep: Path) ->
     wrong: list[str] = []
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        struct.pack_into("qdqqq", state, 0, start, time.monotonic(), 0, 0, 0)
+        struct.pack_into("qdqq", state, 0, start, time.monotonic(), 0, 0)
         child = os.fork()
         if child == 0:
             _child(target, path, seed, state, start)
         ended, why = 0, ""
         while not why:
-            ended, _ = os.waitpid(child, os.WNOHANG)
+            ended, status = os.waitpid(child, os.WNOHANG)
             number, began = struct.unpack_from("qd", state, 0)
-            done = struct.unpack_from("qqq", state, 16)
-            why = ("ended" if ended else "hangs" if time.monotonic() - began > SECONDS else
-                   "swells" if done[2] > MEGABYTES * 1024 else "time" if time.monotonic() > until else "")
+            why = (_reason(status) if ended else "sleeps" if time.monotonic() - began > ASLEEP else
+                   "time" if time.monotonic() > until else "")
             time.sleep(0.02)
+        done = struct.unpack_from("qq", state, 16)
         if not ended:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
@@ -141,8 +145,15 @@ def fuzz(target: Target, seconds: float, seed: str, folder: Path, keep: Path) ->
         if why != "time":
             wrong.append(f"{target.name} {why} at {number}")
             keep.mkdir(parents=True, exist_ok=True)
-            (keep / f"{number}-{why}-{target.name}").write_bytes(path.read_bytes())
+            (keep / f"{number}-{why.replace(' ', '_')}-{target.name}").write_bytes(path.read_bytes())
     return read, refused, wrong
+
+
+def _reason(status: int) -> str:
+    """Why a reading process is no more."""
+    if os.WIFSIGNALED(status):
+        return "hangs" if os.WTERMSIG(status) == signal.SIGPROF else f"ended by signal {os.WTERMSIG(status)}"
+    return "swells" if os.WEXITSTATUS(status) == 0 else "raises"
 
 
 def _child(target: Target, path: Path, seed: str, state: mmap.mmap, start: int) -> None:
@@ -155,14 +166,16 @@ def _child(target: Target, path: Path, seed: str, state: mmap.mmap, start: int) 
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libraries in C write to it what they think of a file
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    status = 1
     try:
         execute(target, path, seed, state, start)
+        status = 0
     except BaseException:  # whatever it is, it is not ours
         import traceback
 
         Path(f"{path}.traceback").write_text(traceback.format_exc(), encoding="utf-8")
     finally:
-        os._exit(1)
+        os._exit(status)
 
 
 def _apart(path: Path, function: str) -> None:
