@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement
 from pathlib import Path
@@ -28,6 +29,7 @@ from AutoRegLib.core.scenario import read_scenario
 from AutoRegLib.imaging.displacement import DisplacementField, compose_on, jacobian_determinant
 from AutoRegLib.imaging.files import read_displacement, read_volume, write_volume
 from AutoRegLib.imaging.geometry import Geometry
+from AutoRegLib.imaging.tetrahedra import orientation
 from AutoRegLib.imaging.volume import Kind, Volume, image_to_array, resample
 from AutoRegLib.registration import metrics
 from AutoRegLib.registration.no_network import no_network
@@ -35,7 +37,7 @@ from AutoRegLib.registration.pipeline import register_volumes
 from benchmarks.environments import environment
 from benchmarks.measure import ROOT, run_process
 from benchmarks.methods import METHODS
-from benchmarks.tables import Row, brief, save
+from benchmarks.tables import Row, cached, save
 
 _BANDS = ((0.7, 24.0), (0.3, 8.0))  # share, and standard deviation of the smoothing. Unit: mm
 _MEAN = 4.0  # mm
@@ -121,7 +123,11 @@ def cases(given: argparse.Namespace) -> Iterator[Case]:
         yield from contrast_cases(given.contrasts, seed=given.seed, spacing=given.spacing)
     for path in given.images:
         image = read(path, "intensity", given.spacing)
-        yield warped_case(f"{path.name.split('.')[0]}", image, image, seed=given.seed)
+        name = path.name.split(".")[0]
+        yield warped_case(name, image, image, seed=given.seed)
+        yield warped_case(f"{name}-inverted", image, recoloured(image, lambda values: 1 - values), seed=given.seed)
+        yield warped_case(f"{name}-folded", image, recoloured(image, lambda values: 4 * (values - 0.5) ** 2),
+                          seed=given.seed)
     if given.ct:
         yield from ct_cases(read_volume(given.ct, "intensity"), seed=given.seed)
     if given.paired:
@@ -147,15 +153,21 @@ def contrast_cases(folder: Path, *, seed: int, spacing: float | None) -> Iterato
     for (first, image), (second, moving) in combinations_with_replacement(reversed(images.items()), 2):
         yield warped_case(f"{first}-{second}", image, moving, seed=seed, labels=labels)
     name, image = images.popitem() if "t1" not in images else ("t1", images["t1"])
-    tissue = image.array > image.array.min()
-    inverted = np.where(tissue, float(image.array[tissue].max()) - image.array, image.array.min()).astype(np.float32)
-    negative = Volume(inverted, image.geometry, "intensity")
+    negative = recoloured(image, lambda values: 1 - values)
     yield warped_case(f"{name}-inverted", image, negative, seed=seed, labels=labels)
     middle = image.geometry.size[2] // 2
     slices = sitk.GetImageFromArray(image.array[middle - 1 : middle + 2].astype(np.float32))
     thin = Geometry(slices.GetSize(), (*image.geometry.spacing[:2], 5.0), (0.0, 0.0, 0.0), slices.GetDirection())
     stack = Volume(image_to_array(slices), thin, "intensity")
     yield warped_case(f"{name}, three slices", stack, stack, seed=seed)
+
+
+def recoloured(image: Volume, curve: Callable[[np.ndarray], np.ndarray]) -> Volume:
+    """Another contrast of the same anatomy: brightness in the tissue, from 0 to 1, through a curve; the rest stays."""
+    least, tissue = float(image.array.min()), image.array > image.array.min()
+    size = float(np.percentile(image.array[tissue], 99.5)) - least
+    values = curve(((image.array - least) / size).clip(0, 1))
+    return replace(image, array=np.where(tissue, least + size * values, least).astype(np.float32))
 
 
 def ct_cases(image: Volume, *, seed: int) -> Iterator[Case]:
@@ -200,6 +212,12 @@ def measured(case: Case, field: DisplacementField, stage: str) -> Row:
     return row
 
 
+def turned(field: DisplacementField) -> Row:
+    """Voxels that fold, and the non-diffeomorphic volume in percent."""
+    found = orientation(field)
+    return {"folds": int((found.jacobian.array <= 0).sum()), "NDV %": 100 * found.turned}
+
+
 def ours(case: Case, given: argparse.Namespace) -> Row:
     """This library: no network, the refinement."""
     began = time.process_time()
@@ -212,8 +230,7 @@ def ours(case: Case, given: argparse.Namespace) -> Row:
     row = measured(case, DisplacementField(np.zeros((*grid.shape, grid.dims)), grid), "before")
     row |= measured(case, compose_on(grid, found.alignment.transform), "affine")
     row |= measured(case, found.field, "after") | {"by": found.refinement.get("similarity", "")}
-    row["folds"] = int(metrics.fold_measures(jacobian_determinant(found.field))["folds"])
-    row["cpu s"] = seconds
+    row |= turned(found.field) | {"cpu s": seconds}
     if given.verbose:
         print("   ", found.refinement.get("similarity_reason"), found.alignment, found.warnings, flush=True)
     return row
@@ -240,7 +257,7 @@ def peer(name: str, case: Case, given: argparse.Namespace) -> Row:
             warped = resample(read_volume(folder / "warped_labels.nii.gz", "labels"), case.fixed.geometry)
             structures = metrics.structures_of(case.fixed_labels, case.moving_labels)
             row["after Dice"] = float(np.mean(list(metrics.dice(case.fixed_labels, warped, structures).values())))
-        row["folds"] = int(metrics.fold_measures(jacobian_determinant(field))["folds"])
+        row |= turned(field)
         row["cpu s"] = json.loads((folder / "seconds.json").read_text())["registration_cpu_s"]
     return row
 
@@ -260,6 +277,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--methods", nargs="*", default=[], choices=[k for k, c in METHODS.items() if c.script])
     parser.add_argument("--environments", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "known_warps", help="for rows")
+    parser.add_argument("--resume", action="store_true", help="keep the rows that --work has")
     parser.add_argument("--save", action="store_true", help="write known_warps.csv and .md to the results")
     parser.add_argument("--verbose", action="store_true")
     return parser
@@ -273,9 +292,11 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
         if given.only and not any(word in case.name for word in given.only):
             continue
         for name in ("AutoReg", *given.methods):
-            figures = ours(case, given) if name == "AutoReg" else peer(name, case, given)
-            rows.append({"case": case.name, "method": name, **figures})
-            print(case.name, name, figures.get("by", ""), brief(figures), flush=True)
+            key = re.sub(r"[^\w.-]+", "_", f"{case.name} {name} {given.seed} {given.spacing} {given.similarity}")
+            rows.append(cached(
+                given.work, key, lambda name=name, case=case: (  # type: ignore[misc]
+                    ours(case, given) if name == "AutoReg" else peer(name, case, given)),
+                resume=given.resume, names={"case": case.name, "method": name}))
     if given.save:
         save("known_warps", rows, title="Known warps found back", summary="Mean error in tissue, overlap of labels.")
     return rows

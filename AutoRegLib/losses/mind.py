@@ -6,7 +6,10 @@ import torch
 from torch import Tensor
 
 from AutoRegLib.core.errors import InputError
+from AutoRegLib.fields.resample import downsample
 from AutoRegLib.kernels.mind import FastMind
+
+_MOST_VOXELS = 2e7
 
 
 def mind_ssc(image: Tensor, *, radius: int = 2, dilation: int = 2) -> Tensor:
@@ -32,6 +35,20 @@ def mind_ssc(image: Tensor, *, radius: int = 2, dilation: int = 2) -> Tensor:
     return result
 
 
+def pooled_mind(image: Tensor, factor: int, radius: int, dilation: int) -> Tensor:
+    """Descriptors of the image as fine as it is, averaged over ``factor`` voxels per axis, without a gradient.
+
+    They keep what an image that is averaged first has lost, and can be warped instead of being computed again. An image
+    of more than twenty million voxels is averaged first: its descriptors would take a gigabyte.
+
+    Shape: (B, 1, *spatial) -> (B, C, *spatial / factor). Unit: voxels.
+    """
+    before = factor if image.numel() > _MOST_VOXELS else 1
+    with torch.no_grad():
+        found = mind_ssc(downsample(image, before), radius=radius, dilation=dilation)
+        return downsample(found, factor // before)
+
+
 def mind_loss(a: Tensor, b: Tensor, *, radius: int = 2, dilation: int = 2, mask: Tensor | None = None) -> Tensor:
     """The mean squared difference of both images' descriptors; ``mask``: weights of the mean over voxels.
 
@@ -42,8 +59,16 @@ def mind_loss(a: Tensor, b: Tensor, *, radius: int = 2, dilation: int = 2, mask:
     if a.shape != b.shape:
         raise InputError("The images do not fit each other", expected=tuple(a.shape), got=tuple(b.shape))
     first, second = (mind_ssc(image, radius=radius, dilation=dilation) for image in (a, b))
+    return descriptor_loss(first, second, mask=mask)
+
+
+def descriptor_loss(first: Tensor, second: Tensor, *, mask: Tensor | None = None) -> Tensor:
+    """The mean squared difference of descriptors; ``mask``: weights of the mean over voxels.
+
+    Shape: both (B, C, *spatial), mask (B or 1, 1, *spatial) -> scalar.
+    """
     if mask is not None:
-        weights = mask.to(first.dtype).expand_as(a)
+        weights = mask.to(first.dtype).expand(first.shape[0], 1, *first.shape[2:])
         weights = weights / weights.sum().clamp_min(torch.finfo(first.dtype).tiny)
         return ((first - second).square().mean(1, keepdim=True) * weights).sum()
     difference = (first - second).flatten()

@@ -29,6 +29,7 @@ from AutoRegLib.fields.warp import warp
 from AutoRegLib.losses.diffusion import diffusion
 from AutoRegLib.losses.folding import fold_penalty
 from AutoRegLib.losses.foreground import foreground
+from AutoRegLib.losses.mind import descriptor_loss, pooled_mind
 from AutoRegLib.losses.objective import similarity
 from AutoRegLib.losses.volume import volume_change
 
@@ -157,14 +158,17 @@ def refine_prediction(
     half = [size // 2 for size in target.shape[2:]]
     start = fixed.new_zeros(1, len(half), *half) if prediction.velocity is None else _fitted(prediction.velocity, half)
     bounds = _Bounds(smoothness, volume_weight)
-    finest = _Problem(source, target, factors[-1], recipe, masks, bounds)
+    own = factors[-1] if recipe.loss_weights.similarity_mix == 0 else 1
+    if recipe.loss_weights.similarity_mix == 0:
+        source, target = (pooled_mind(image, own, *recipe.objective.mind) for image in (source, target))
+    finest = _Problem(source, target, factors[-1], recipe, masks, bounds, own=own)
     with torch.no_grad():
         before = float(finest.loss(start))
     velocity, levels = start, []
     for place, factor in enumerate(factors):
         last = factor == factors[-1]
         most = course.coarser if not last else iterations if isinstance(iterations, int) else course.finest
-        problem = finest if last else _Problem(source, target, factor, recipe, masks, bounds)
+        problem = finest if last else _Problem(source, target, factor, recipe, masks, bounds, own=own)
         velocity, level = _descend(problem, velocity, most, course=course, monitor=monitor, done=place,
                                    count=len(factors))
         levels.append(level)
@@ -213,16 +217,18 @@ class _Bounds:
 
 
 class _Problem:
-    """The loss of one level as a function of the velocity on that level's grid (half of it at full resolution)."""
+    """The loss of one level as a function of the velocity on that level's grid (half of it at full resolution).
+
+    ``moving`` and ``fixed`` are images, or descriptors; both are averaged over ``own`` voxels already.
+    """
 
     def __init__(self, moving: Tensor, fixed: Tensor, factor: int, recipe: Recipe, masks: Masks,
-                 bounds: _Bounds) -> None:
+                 bounds: _Bounds, *, own: int = 1) -> None:
         self.factor, self.recipe, self.volume_weight = factor, recipe, bounds.volume_weight
         self.sigma = bounds.smoothness / max(factor, 2)  # voxels of the velocity's grid
         self.moving_mask, self.fixed_mask = (None if mask is None else downsample(mask, factor) for mask in masks)
-        self.moving, self.fixed = downsample(moving, factor), downsample(fixed, factor)
-        coarse = max(factor, 2)
-        self.grid = [size // coarse for size in fixed.shape[2:]]
+        self.moving, self.fixed = (downsample(image, factor // own) for image in (moving, fixed))
+        self.grid = [size * own // max(factor, 2) for size in fixed.shape[2:]]
         self.window = recipe.objective.windows[min(int(math.log2(factor)), 2)]
 
     def loss(self, velocity: Tensor) -> Tensor:
@@ -232,9 +238,10 @@ class _Problem:
         squarings = _squarings(velocity, most=self.recipe.network.squarings)
         coarse = exponentiate(velocity, squarings=squarings)
         displacement = resize_displacement(coarse, self.fixed.shape[2:])
-        value = similarity(warp(self.moving, displacement), self.fixed, mix=weights.similarity_mix, window=self.window,
-                           mask=self._counted(displacement), data_term=objective.data_term,
-                           mind=objective.mind)
+        warped, counted = warp(self.moving, displacement), self._counted(displacement)
+        value = descriptor_loss(warped, self.fixed, mask=counted) if weights.similarity_mix == 0 else similarity(
+            warped, self.fixed, mix=weights.similarity_mix, window=self.window, mask=counted,
+            data_term=objective.data_term, mind=objective.mind)
         regularised = velocity if objective.regularise == "velocity" else displacement
         folds = max(objective.fold_weight, _FOLD_WEIGHT) * fold_penalty(coarse, margin=_FOLD_MARGIN)
         if self.volume_weight > 0:
