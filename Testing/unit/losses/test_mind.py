@@ -9,7 +9,7 @@ import torch
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.kernels.mind import plain_mind
-from AutoRegLib.losses.mind import mind_loss, mind_ssc
+from AutoRegLib.losses.mind import descriptor_loss, mind_loss, mind_ssc, pooled_mind
 
 
 def _by_definition(image: torch.Tensor, at: tuple[int, ...], radius: int, dilation: int) -> torch.Tensor:
@@ -101,3 +101,22 @@ def test_a_mask_weighs_the_mean() -> None:
     assert mind_loss(a, b, mask=two).item() == pytest.approx((3 * by_voxel[4, 5] + by_voxel[2, 3]).item() / 4)
     assert mind_loss(a, b, mask=torch.ones_like(a)).item() == pytest.approx(mind_loss(a, b).item(), abs=1e-12)
     assert mind_loss(a, b, mask=torch.zeros_like(a)) == 0
+
+
+def test_pooled_descriptors_are_means_of_fine_ones() -> None:
+    image = torch.rand(1, 1, 12, 8, 8, generator=torch.Generator().manual_seed(5))
+    found = pooled_mind(image, 4, 1, 1)
+    fine = mind_ssc(image, radius=1, dilation=1).numpy()
+    by_hand = fine[0, :, 4:8, 0:4, 4:8].mean((1, 2, 3))
+    assert abs(found[0, :, 1, 0, 1].numpy() - by_hand).max() < 1e-6
+    assert found.shape == (1, 12, 3, 2, 2) and not found.requires_grad
+
+
+def test_the_loss_of_descriptors_is_the_loss_of_their_images() -> None:
+    a, b = (torch.rand(1, 1, 9, 10, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    mask = torch.zeros(1, 1, 9, 10)
+    mask[..., 4, 5] = 1
+    described = [mind_ssc(image) for image in (a, b)]
+    assert float(descriptor_loss(*described)) == pytest.approx(float(mind_loss(a, b)), rel=1e-6)
+    here = (described[0] - described[1])[0, :, 4, 5].square().mean()
+    assert float(descriptor_loss(*described, mask=mask)) == pytest.approx(float(here), rel=1e-5)

@@ -23,7 +23,7 @@ from AutoRegLib.fields.velocity import exponentiate
 from AutoRegLib.fields.warp import warp
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.networks.none import NoNetwork
-from AutoRegLib.registration.no_network import no_network, working_spacing
+from AutoRegLib.registration.no_network import no_network, with_loss, working_spacing
 from AutoRegLib.registration.refine import converged, level_factors, refine_prediction
 
 SHAPES = {2: (64, 72), 3: (40, 44, 36)}
@@ -60,6 +60,16 @@ def error(found: Tensor, truth: Tensor) -> float:
     """Mean length of the difference away from the border, where images say nothing. Unit: voxels."""
     inner = (slice(None), slice(None), *[slice(6, -6)] * (truth.ndim - 2))
     return float((found - truth)[inner].square().sum(1).sqrt().mean())
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_mind_recovers_a_known_deformation_of_inverted_brightness(dims: int) -> None:
+    moving, fixed, truth = scene(dims)
+    recipe = with_loss(recipe_for(dims), "mind")
+    found = refine_prediction(zero(fixed), 1 - moving, fixed, recipe=recipe)
+    same = refine_prediction(zero(fixed), moving, fixed, recipe=recipe)
+    assert error(found.displacement, truth) < error(torch.zeros_like(truth), truth) / 4
+    assert float((found.displacement - same.displacement).abs().max()) < 1e-2
 
 
 @pytest.mark.parametrize("dims", [2, 3])
