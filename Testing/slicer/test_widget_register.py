@@ -143,6 +143,23 @@ def test_the_similarity_is_chosen_without_a_model_only(full_desk: Any) -> None:
     assert why(ui.similarityComboBox) == "" and panel.inputs().similarity == "mind"
 
 
+def test_geodesic_shooting_is_a_method(full_desk: Any) -> None:
+    """It needs no model; a refinement follows it only where it is asked for."""
+    ui, panel = full_desk.ui, full_desk.widget.registerPanel
+    assert panel.inputs().transformation == "svf"
+    ui.modelComboBox.setCurrentIndex(ui.modelComboBox.count() - 2)
+    full_desk.settle()
+    assert ui.modelComboBox.currentText().startswith("Geodesic (LDDMM)")
+    assert why(ui.applyButton) == "" and why(ui.similarityComboBox) == ""
+    assert "minute" in ui.compatibilityLabel.text() and ui.refinementStepsSpinBox.text() == "0 steps"
+    inputs = panel.inputs()
+    assert (inputs.model, inputs.transformation, inputs.refine) == ("none", "lddmm", 0)
+    assert full_desk.parameters.model == "lddmm"
+    ui.modelComboBox.setCurrentIndex(ui.modelComboBox.count() - 1)
+    full_desk.settle()
+    assert panel.inputs().transformation == "svf" and full_desk.parameters.model == "none"
+
+
 def test_a_refinement_may_run_until_it_converges(full_desk: Any) -> None:
     """Below 0 with a model too; 0 leaves it out after a model and lets it converge without one."""
     ui, panel = full_desk.ui, full_desk.widget.registerPanel

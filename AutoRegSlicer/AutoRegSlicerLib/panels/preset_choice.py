@@ -10,7 +10,7 @@ from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.choices import InitialAlignment, Similarity
 from AutoRegSlicerLib.panels.session import Session
 from AutoRegSlicerLib.registration import presets
-from AutoRegSlicerLib.scene.values import NO_MODEL
+from AutoRegSlicerLib.scene.values import GEODESIC, NO_MODEL
 
 
 class PresetChoice:
@@ -64,7 +64,8 @@ class PresetChoice:
         preset = self._known().get(self.listed[index], {}) if 0 <= index < len(self.listed) else {}
         p, refused = self.session.parameters, []
         for key, value in preset.items():
-            if key == "model" and value != NO_MODEL and value not in {bundle.name for bundle in self.session.models}:
+            here = {NO_MODEL, GEODESIC, *(bundle.name for bundle in self.session.models)}
+            if key == "model" and value not in here:
                 refused.append(_("there is no model “{name}” here").format(name=value))
                 continue
             try:

@@ -17,7 +17,7 @@ from AutoRegSlicerLib.panels.preset_choice import PresetChoice
 from AutoRegSlicerLib.panels.session import Session
 from AutoRegSlicerLib.panels.summary import compatibility, summarize
 from AutoRegSlicerLib.registration.sequences import FrameByFrame, frameInputs, frameOutputs, frames
-from AutoRegSlicerLib.scene.values import NO_MODEL
+from AutoRegSlicerLib.scene.values import GEODESIC, NO_MODEL
 
 #: outputs by the name of their results: parameter that holds the node, parameter that asks for it
 OUTPUTS = {
@@ -28,6 +28,8 @@ OUTPUTS = {
     "jacobian": ("outputJacobian", "createJacobian"),
 }
 SWAPPED = ("Volume", "Segmentation", "Landmarks", "Mask")
+
+_WITHOUT = ("", NO_MODEL, GEODESIC)  # choices that need no model
 
 
 class RegisterPanel:
@@ -68,7 +70,8 @@ class RegisterPanel:
             fixedMask=p.fixedMask, movingMask=p.movingMask, roi=p.roi,
             initialTransform=p.initialTransform if existing else None,
             affine="auto" if p.initialAlignment is InitialAlignment.Affine else "none",
-            refine=refinement(p.refinementSteps, model=bundle is not None),
+            refine=refinement(p.refinementSteps, model=bundle is not None or p.model == GEODESIC),
+            transformation="lddmm" if p.model == GEODESIC else "svf",
             similarity="auto" if bundle else p.similarity.value, inverse=p.createInverse, device=p.device.value,
         )
         if p.movingSequence is None:
@@ -101,7 +104,7 @@ class RegisterPanel:
         for name, (_node, create) in OUTPUTS.items():
             selector = f"output{name[0].upper()}{name[1:]}Selector"
             getattr(ui, selector).setEnabled(getattr(p, create))
-        converging = not p.refinementSteps and self.model() is None
+        converging = not p.refinementSteps and self.model() is None and p.model != GEODESIC
         qtbits.write(ui.refinementStepsSpinBox, "suffix", _(" = until it converges") if converging else _(" steps"))
         qtbits.offer(ui.similarityComboBox, [_("A model compares images by the loss it was trained with.")]
                      if self.model() else [], _(
@@ -161,7 +164,7 @@ class RegisterPanel:
     def _ownReasons(self) -> list[str]:
         """What the scene's check cannot know: models and their dimension, the chosen transform."""
         p, bundle = self.session.parameters, self.model()
-        if bundle is None and p.model not in ("", NO_MODEL):
+        if bundle is None and p.model not in _WITHOUT:
             return [_("The model “{name}” is not on this computer: choose another one, or import it in Models.").format(
                 name=p.model)]
         if bundle is not None and bundle.recipe.spatial_dims != 3:
@@ -181,28 +184,34 @@ class RegisterPanel:
         listed = sorted(self.session.models, key=lambda bundle: bundle.recipe.spatial_dims != 3)
         if [b.folder for b in listed] != [b.folder for b in self.listed] or not listed:
             self.listed = listed
-            qtbits.fill(self.ui.modelComboBox, [*(b.name for b in listed), _("No model: optimize this pair alone")])
+            qtbits.fill(self.ui.modelComboBox, [
+                *(b.name for b in listed), _("Geodesic (LDDMM): this pair alone"),
+                _("No model: optimize this pair alone")])
         if listed and not p.model:
             p.model = listed[0].name
         bundle = self.model()
-        missing = bundle is None and p.model not in ("", NO_MODEL)
+        missing = bundle is None and p.model not in _WITHOUT
         with qtbits.quiet(self.ui.modelComboBox):
             self.ui.modelComboBox.setCurrentIndex(
-                self.listed.index(bundle) if bundle else -1 if missing else len(listed))
+                self.listed.index(bundle) if bundle else -1 if missing else
+                len(listed) if p.model == GEODESIC else len(listed) + 1)
         qtbits.offer(self.ui.modelComboBox, [], _(
             "The trained model. A model works on images like those it was trained on; without one this pair alone is "
             "optimized, which needs no training and takes longer."))
         qtbits.offer(self.ui.modelInfoButton, [] if bundle else [_("No model is chosen.")],
                      _("Show the card of this model: data, accuracy, limits."))
         qtbits.show(self.ui.compatibilityLabel, compatibility(bundle) if bundle else "" if missing else _(
+            "Geodesic shooting: one smooth, invertible path between the images. Needs no training; a brain takes a "
+            "minute or two.") if p.model == GEODESIC else _(
             "Needs no training; a brain takes a minute or two. A model, made in “Search and train”, takes seconds."))
 
     # ---- buttons
 
     def chooseModel(self) -> None:
         index = int(qtbits.read(self.ui.modelComboBox, "currentIndex"))
-        if self.session.parameters is not None and 0 <= index <= len(self.listed):
-            self.session.parameters.model = self.listed[index].name if index < len(self.listed) else NO_MODEL
+        names = [*(bundle.name for bundle in self.listed), GEODESIC, NO_MODEL]
+        if self.session.parameters is not None and 0 <= index < len(names):
+            self.session.parameters.model = names[index]
             self.session.changed()
 
     def showModel(self) -> None:

@@ -68,7 +68,8 @@ def exportRegistrationSteps(
     inverse = inputs.inverse or (outputs is not None and "inverseTransform" in outputs.wanted)
     return JobRequest("register", {
         "model": str(inputs.model), **files, "affine": inputs.affine, "refine": inputs.refine,
-        "similarity": inputs.similarity, "deliver": inputs.deliver, "inverse": inverse, "device": inputs.device,
+        "similarity": inputs.similarity, "transformation": inputs.transformation, "deliver": inputs.deliver,
+        "inverse": inverse, "device": inputs.device,
         "output": "out", "compress": False,  # reading a compressed field holds up the window twice as long
     })
 
@@ -108,7 +109,8 @@ def writeNote(
         "structures": structures,
         "names": {"fixed": inputs.fixedVolume.GetName(), "moving": inputs.movingVolume.GetName()},
         "options": {"model": str(inputs.model), "affine": inputs.affine, "refine": inputs.refine,
-                    "similarity": inputs.similarity, "inverse": inputs.inverse, "device": inputs.device},
+                    "similarity": inputs.similarity, "transformation": inputs.transformation,
+                    "inverse": inputs.inverse, "device": inputs.device},
     }
     if outputs is not None:
         wanted = {f.name: getattr(outputs, f.name) for f in fields(outputs) if f.name.startswith("create")}

@@ -12,6 +12,8 @@ Node = Any  # a vtkMRMLNode; the type is not named, so that values load without 
 
 #: stands for a model: the pair alone is optimized
 NO_MODEL = "none"
+#: stands for a model too: the pair alone, by geodesic shooting
+GEODESIC = "lddmm"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,7 @@ class RegistrationInputs:
     affine: str = "auto"
     refine: int | str = 0  # most iterations of the finest level, or "auto"
     similarity: str = "auto"  # without a model: auto, lncc or mind
+    transformation: str = "svf"  # without a model: svf or lddmm
     deliver: str = "auto"  # or whole: what was found, even where measures say that it harms
     inverse: bool = False
     device: str = "auto"
