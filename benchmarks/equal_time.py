@@ -165,7 +165,8 @@ def compare(options: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> list[Row]:
+    """The rows, also printed as a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenario", type=Path)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["preset", "adam"])
@@ -178,7 +179,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--resume", action="store_true")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    print(tables.markdown(compare(options)))
+    rows = compare(options)
+    print(tables.markdown(rows))
+    return rows
 
 
 if __name__ == "__main__":

@@ -192,9 +192,11 @@ def estimate(recipe: Recipe, dataset: Dataset, stages: Sequence[Stage], *, minut
     """Before the start: ``seconds`` of the whole search and ``bytes`` at its peak, from one trial step of each part."""
     training = step_cost(recipe, dataset)
     costs = [step_cost(recipe, dataset, stage) for stage in stages]
-    # an upper step unrolls a training step, validates it, and looks twice for the difference
+    # an upper step unrolls a training step, validates it, and looks twice for the difference: for operators and for
+    # loss weights, where both are searched
     second = recipe.search.second_order
-    gradients = [2 + stage.inner_steps * (3 if stage.unrolled and second else 1) for stage in stages]
+    gradients = [(2 + stage.inner_steps * (3 if stage.unrolled and second else 1)) * (2 if stage.upper == "all" else 1)
+                 for stage in stages]
     seconds = sum(
         stage.steps * cost[0] * (stage.warmup + (1.0 - stage.warmup) * count)
         for stage, cost, count in zip(stages, costs, gradients, strict=True)

@@ -13,7 +13,7 @@ from pipeline.scenes import make_scenario
 
 from AutoRegLib.core.recipe import Network, Recipe, write_recipe
 from AutoRegLib.networks.registry import build_network, count_parameters
-from benchmarks import learned, summaries, tables
+from benchmarks import equal_time, learned, summaries, tables
 from benchmarks.environments import Needs, NotInstalledError, environment
 from benchmarks.measure import ROOT, RunFailedError, run_process
 from benchmarks.methods import METHODS
@@ -64,6 +64,20 @@ def test_learned_systems_in_equal_time(tmp_path: Path, monkeypatch: pytest.Monke
     assert all(row["steps"] > 0 and 0 < row["dice"] <= 1 and row["hd95_mm"] >= 0 for row in rows[1:])
     assert all(row["other_dice"] == pytest.approx(rows[0]["dice"], abs=0.2) for row in rows)
     assert learned.main(options) == rows and len(rows_of(tmp_path / "results" / "learned.csv")) == 3
+
+
+def test_variants_of_a_recipe_in_equal_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row of refinement alone and one of each variant, which finished has a lower loss; kept when asked again."""
+    monkeypatch.setenv("AUTOREG_CACHE", str(tmp_path / "cache"))
+    scenario, work = make_scenario(tmp_path / "data"), tmp_path / "work"
+    options = [str(scenario), "--work", str(work), "--seconds", "0.3", "--cases", "2", "--pairs", "1", "--variants",
+               "plain", "labels", "--resume"]
+    rows = equal_time.main(options)
+    assert [row["variant"] for row in rows] == ["refinement alone", "plain", "labels"]
+    assert all(0 < row["dice"] <= 1 and row["seconds"] > 0 for row in rows)
+    for row in rows[1:]:
+        assert row["steps"] > 0 and rows[0]["loss"] < row["loss"] >= row["finished loss"]
+    assert equal_time.main(options) == rows
 
 
 def test_every_peer_has_its_file() -> None:
