@@ -123,16 +123,16 @@ def drawn_pairs(
 
 def run(
     scenario: Scenario, work: Path, *, minutes: float, spacing: float | None, steps: int, draws: int, seed: int,
-    tested: int, resume: bool,
+    tested: int, resume: bool, labelled_cases: Sequence[int] = LABELLED,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of every arm, and of every test case."""
     models = make_models(scenario, work, minutes=minutes, spacing=spacing)
     dataset = prepare(scenario, models["kl"].recipe, ("train", "test"))
     own = {split: sorted(c.id for c in scenario.split(split) if c.id in dataset.labels) for split in ("train", "test")}
-    labelled = Random(f"{seed}/labelled").sample(own["train"], max(LABELLED))
+    labelled = Random(f"{seed}/labelled").sample(own["train"], max(labelled_cases))
     names = Random(f"{seed}/tested").sample(own["test"], min(tested, len(own["test"])))
     rows, cases = [], []
-    for count in LABELLED:
+    for count in labelled_cases:
         scores: dict[str, dict[str, float]] = {}
         for arm in ARMS:
             kept = work / f"{arm}-{count}.json"
@@ -147,7 +147,8 @@ def run(
             values = list(scores[arm].values())
             rows.append({"labelled": count, "arm": ARMS[arm], "dice": fmean(values), "sd": stdev(values),
                          "folds": known["folds"], "draws": known["draws"],
-                         **({} if test is None else {"gain": test["difference"], "wilcoxon_p": test["wilcoxon_p"]})})
+                         **({} if test is None else {
+                             "gain": test["difference"], "wilcoxon_p": test.get("wilcoxon_p")})})
             cases += [{"labelled": count, "arm": ARMS[arm], "case": name, "dice": v} for name, v in scores[arm].items()]
     return rows, cases
 
@@ -163,7 +164,8 @@ def _arm(
     known = replace(dataset, images={n: dataset.images[n] for n in others})
     for name in labelled if arm != "none" else ():
         model = models["plain" if arm == "plain" else "kl"]
-        some = Random(f"{seed}/size").sample([n for n in others if n != name], 8)
+        towards = [n for n in others if n != name]
+        some = Random(f"{seed}/size").sample(towards, min(8, len(towards)))
         size = fmean(root_mean_square(network_field(model, dataset.images[name], dataset.images[n])) for n in some)
         sample = sampler(model, known, name, fields="random" if arm == "random" else "features", size=size, seed=seed)
         more, turned = drawn_pairs(sample, dataset, name, range(draws // len(labelled)))
