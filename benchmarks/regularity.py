@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from AutoRegLib.fields.warp import warp
 from AutoRegLib.geodesic.band import Band
 from AutoRegLib.geodesic.descent import RANGE
 from AutoRegLib.geodesic.estimate import Estimate, Stopping, estimate
-from AutoRegLib.geodesic.evidence import Evidence, estimate_by_evidence
+from AutoRegLib.geodesic.evidence import estimate_by_evidence
 from AutoRegLib.geodesic.matching import Matching
 from AutoRegLib.geodesic.metric import Metric
 from AutoRegLib.geodesic.posterior import Posterior
@@ -38,35 +39,41 @@ from benchmarks.tables import RESULTS, Row, cached, save
 SHAPE = (100, 100)
 FIRST, SECOND = (3.0, 6.0, 11.0), (0.1, 1.0, 10.0)
 START = 2.0
-BLOCK = 4  # pairs estimated at once
+ALPHAS = tuple(sorted({*FIRST, *SECOND}))
+BLOCK = 2  # pairs of each estimated at once
+#: the ways of estimating, in the words of the picture
+WAYS = {"joint": "MAP of velocity and α", "evidence": "evidence: velocity integrated out",
+        "velocity": "from the true velocity"}
 JOINT = Stopping(most=150)  # the paper's rules, but for the number
 FIXED = Stopping(most=60, change=1e-5, patience=3)
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """Pairs of one regularity. Shape: images (B, 1, 100, 100), velocity (B, 2, *coordinates)."""
+    """Pairs. Shape: alphas (B,), images (B, 1, 100, 100), velocity (B, 2, *coordinates)."""
 
-    alpha: float
+    alphas: Tensor
     moving: Tensor
     fixed: Tensor
     velocity: Tensor
 
-    def posterior(self, rows: slice = slice(None)) -> Posterior:
-        return Posterior(Band(SHAPE), Matching(self.moving[rows], self.fixed[rows]))
+    @property
+    def posterior(self) -> Posterior:
+        return Posterior(Band(SHAPE), Matching(self.moving, self.fixed))
 
 
-def sampled(alpha: float, count: int, *, seed: int, noise: float = 0.0, first: int = 0) -> Sampled:
-    """Pairs of a seed from number ``first`` on, as ``autoreg lddmm sample`` makes them."""
-    metric = Metric.of(Band(SHAPE), alpha)
-    seeds = [seed * 10**9 + round(100 * alpha) * 10**5 + number for number in range(first, first + count)]
-    velocity = sample_velocities(metric, seeds)
+def sampled(alphas: Sequence[float], count: int, *, seed: int, noise: float = 0.0, first: int = 0) -> Sampled:
+    """``count`` pairs of each regularity in turns, of a seed from number ``first`` on, as ``autoreg lddmm sample``."""
+    every = torch.tensor(alphas).repeat(count)
+    seeds = [seed * 10**6 + first * len(alphas) + number for number in range(len(every))]
     moving = torch.cat([random_bulls_eye(SHAPE, seed=seed, index=number) for number in seeds])
-    fixed = torch.cat([warp(image, shoot(start, metric).on_grid())
-                       for image, start in zip(moving.split(1), velocity.split(1), strict=True)])
+    metric = Metric.of(Band(SHAPE), every)
+    velocity = sample_velocities(metric, seeds)
+    fixed = torch.cat([warp(image, shoot(start, Metric.of(Band(SHAPE), alpha)).on_grid()) for image, start, alpha in
+                       zip(moving.split(1), velocity.split(1), every, strict=True)])
     if noise:
         fixed = fixed + noise * torch.randn(fixed.shape, generator=torch.Generator().manual_seed(seeds[0]))
-    return Sampled(alpha, moving, fixed, velocity)
+    return Sampled(every, moving, fixed, velocity)
 
 
 def by_velocity(velocity: Tensor) -> list[float]:
@@ -86,71 +93,78 @@ def image_error(pairs: Sampled, found: Estimate) -> list[float]:
     return [float(value) for value in left.square().mean((1, 2, 3))]
 
 
-def recover(alpha: float, first: int, arguments: argparse.Namespace) -> Row:
-    """All estimates of some pairs of one regularity, as lists; seconds of processor time a pair."""
-    pairs = sampled(alpha, BLOCK, seed=arguments.seed, noise=arguments.noise, first=first)
+def recover(way: str, first: int, arguments: argparse.Namespace) -> Row:
+    """One way of estimating some pairs of every regularity, as lists; seconds of processor time a pair."""
+    pairs = sampled(ALPHAS, BLOCK, seed=arguments.seed, noise=arguments.noise, first=first)
     began = time.process_time()
-    joint = estimate(pairs.posterior(), alpha=START, estimate_alpha=True, stopping=JOINT)
-    between = time.process_time()
-    found: Evidence = estimate_by_evidence(pairs.posterior(), alpha=START, rounds=6)
-    ended = time.process_time()
-    true = estimate(pairs.posterior(), alpha=alpha, stopping=FIXED)
-    return {
-        "joint": joint.alpha.tolist(), "evidence": found.alpha.tolist(), "velocity": by_velocity(pairs.velocity),
-        "deviation": [min(value, 99.0) for value in found.deviation.tolist()],
-        "joint_seconds": [(between - began) / BLOCK] * BLOCK,
-        "evidence_seconds": [(ended - between) / BLOCK] * BLOCK,
-        "joint_error": image_error(pairs, joint), "evidence_error": image_error(pairs, found.estimate),
-        "true_error": image_error(pairs, true),
-        "curve": joint.alphas[::EVERY].mT.tolist(), "energy": joint.energies[::EVERY].mT.tolist(),
-        "tried": found.alphas.mT.tolist(),
-    }
+    if way == "joint":
+        found = estimate(pairs.posterior, alpha=START, estimate_alpha=True, stopping=JOINT)
+        row: Row = {"curve": found.alphas[::EVERY].mT.tolist(), "energy": found.energies[::EVERY].mT.tolist(),
+                    "alpha": found.alpha.tolist()}
+    elif way == "evidence":
+        evidence = estimate_by_evidence(pairs.posterior, alpha=START, rounds=7)
+        found = evidence.estimate
+        row = {"alpha": evidence.alpha.tolist(), "tried": evidence.alphas.mT.tolist(),
+               "deviation": [min(value, 99.0) for value in evidence.deviation.tolist()]}
+    else:
+        found = estimate(pairs.posterior, alpha=pairs.alphas, stopping=FIXED)
+        row = {"alpha": by_velocity(pairs.velocity)}
+    seconds = (time.process_time() - began) / len(pairs.alphas)
+    return {**row, "true": pairs.alphas.tolist(), "image error": image_error(pairs, found),
+            "seconds": [seconds] * len(pairs.alphas)}
 
 
-def summarised(alpha: float, row: Row, names: Sequence[str]) -> Row:
-    """Mean and spread of every estimate, and of the error of its logarithm."""
-    result: Row = {"true alpha": alpha, "pairs": len(row[names[0]])}
-    for name in names:
-        values = row[name]
-        result |= {f"{name}": fmean(values), f"{name} sd": stdev(values),
+def summarised(alpha: float, estimates: Mapping[str, Sequence[float]]) -> Row:
+    """Mean, spread and mean absolute error of every way of estimating the pairs of one regularity."""
+    result: Row = {"true alpha": alpha, "pairs": len(next(iter(estimates.values())))}
+    for name, values in estimates.items():
+        result |= {name: fmean(values), f"{name} sd": stdev(values),
                    f"{name} error": fmean(abs(value - alpha) for value in values)}
     return result
 
 
 def recovery(arguments: argparse.Namespace) -> None:
     """The table and pictures of the estimates."""
-    found: dict[float, Row] = {}
-    for alpha in sorted({*FIRST, *SECOND}):
-        blocks = [cached(arguments.work, f"recovery-{alpha:g}-{arguments.noise:g}-{arguments.seed}-{first}",
-                         partial(recover, alpha, first, arguments), resume=True, names={"true": alpha})
-                  for first in range(0, arguments.pairs, BLOCK)]
-        found[alpha] = {key: [value for block in blocks for value in block[key]] for key in blocks[0]
-                        if isinstance(blocks[0][key], list)}
-    rows = [{**summarised(alpha, row, ("joint", "evidence", "velocity")),
-             **{f"{name} image error": fmean(row[f"{name}_error"]) for name in ("joint", "evidence", "true")},
-             **{f"{name} s": fmean(row[f"{name}_seconds"]) for name in ("joint", "evidence")}}
-            for alpha, row in found.items()]
+    found: dict[str, Row] = {}
+    for first in range(0, arguments.pairs, BLOCK):
+        for way in WAYS:
+            row = cached(arguments.work, f"recovery-{arguments.noise:g}-{arguments.seed}-{first}-{way}",
+                         partial(recover, way, first, arguments), resume=True, names={})
+            for key, values in row.items():
+                if isinstance(values, list):
+                    found.setdefault(way, {}).setdefault(key, []).extend(values)
+
+    def of(alpha: float, way: str, key: str) -> list[Any]:
+        row = found[way]
+        return [value for value, true in zip(row[key], row["true"], strict=True) if abs(true - alpha) < 1e-6]
+
+    rows = [{**summarised(alpha, {way: of(alpha, way, "alpha") for way in WAYS}),
+             **{f"{way} image error": fmean(of(alpha, way, "image error")) for way in WAYS}} for alpha in ALPHAS]
+    seconds = ", ".join(f"{way} {fmean(found[way]['seconds']):.1f} s" for way in ("joint", "evidence"))
     name = "regularity_recovery" + ("_noise" if arguments.noise else "")
-    scatter_figure(RESULTS / f"{name}.png", {
-        title: [(alpha, value) for alpha, row in found.items() for value in row[key]]
-        for key, title in (("joint", "MAP of velocity and α"), ("evidence", "evidence: velocity integrated out"),
-                           ("velocity", "from the true velocity"))})
+    scatter_figure(RESULTS / f"{name}.png", {title: list(zip(found[way]["true"], found[way]["alpha"], strict=True))
+                                             for way, title in WAYS.items()})
     if not arguments.noise:
-        curves_figure(RESULTS / "regularity_convergence.png", {alpha: found[alpha] for alpha in FIRST})
+        curves_figure(RESULTS / "regularity_convergence.png", {alpha: {
+            "curve": of(alpha, "joint", "curve"), "energy": of(alpha, "joint", "energy"),
+            "tried": of(alpha, "evidence", "tried")} for alpha in FIRST})
     save(name, rows, title="Regularities found back from sampled pairs", summary=(
-        f"Bull's-eyes 100 x 100, {arguments.pairs} pairs per alpha, seed {arguments.seed}, noise {arguments.noise:g} "
-        f"on the fixed image, matching with sigma 0.03, every start at alpha {START:g}. joint: MAP of velocity and "
-        "alpha (150 iterations at most); evidence: the velocity integrated out; velocity: from the true one. error: "
-        "mean absolute. image error: mean squared difference after warping; true: registered with the true alpha. "
-        "Seconds: processor time of a pair."))
+        f"Bull's-eyes 100 x 100, seed {arguments.seed}, noise {arguments.noise:g} on the fixed image, matching with "
+        f"sigma 0.03, every start at alpha {START:g}. joint: MAP of velocity and alpha (at most {JOINT.most} "
+        "iterations); evidence: the velocity integrated out; velocity: from the true one, the image error of it with "
+        f"the true alpha. error: mean absolute; image error: mean squared difference after warping. Processor time of "
+        f"a pair: {seconds}."))
 
 
 def known(seed: int, count: int) -> KnownPairs:
     """Pairs of all three scales, as many of each, in turns."""
-    groups = [sampled(alpha, count, seed=seed + 1) for alpha in SECOND]
-    return KnownPairs(
-        torch.stack([group.moving for group in groups], 1).flatten(0, 1),
-        torch.stack([group.fixed for group in groups], 1).flatten(0, 1), torch.tensor(SECOND).repeat(count))
+    pairs = sampled(SECOND, count, seed=seed + 1)
+    return KnownPairs(pairs.moving, pairs.fixed, pairs.alphas)
+
+
+def sizes(channels: int) -> PredictorSettings:
+    """The network with so many channels in the first block of an image."""
+    return PredictorSettings(streams=tuple(channels * factor for factor in (1, 2, 4, 4)), fusion=(4 * channels,) * 3)
 
 
 def prediction(arguments: argparse.Namespace) -> None:
@@ -164,7 +178,7 @@ def prediction(arguments: argparse.Namespace) -> None:
         predictor = load_predictor(folder)
     else:
         predictor = train_predictor(
-            training, validation, output=folder, settings=PredictorSettings(), seed=arguments.seed,
+            training, validation, output=folder, settings=sizes(arguments.channels), seed=arguments.seed,
             course=PredictorTraining(epochs=arguments.epochs), minutes=arguments.minutes,
             resume=(folder / "checkpoint.pt").is_file())
     began = time.process_time()
@@ -184,14 +198,15 @@ def prediction(arguments: argparse.Namespace) -> None:
             spent = (time.process_time() - began) / len(some)
             left = warp(some.moving, found.geodesic.on_grid()) - some.fixed
             errors[f"image error, {name}"] = float(left.square().mean())
-        rows.append({**summarised(alpha, {"predicted": values}, ("predicted",)), **errors, "registration s": spent,
+        rows.append({**summarised(alpha, {"predicted": values}), **errors, "registration s": spent,
                      "prediction s": seconds})
     scatter_figure(RESULTS / "regularity_prediction.png", {"two-stream network, held-out pairs": [
         (float(true), float(value)) for true, value in zip(test.regularities, told, strict=True)]})
     facts = predictor.facts
     save("regularity_prediction", rows, title="Regularities told by the network", summary=(
         f"{len(training)} training, {len(validation)} validation, {len(test)} test pairs, seed {arguments.seed}; "
-        f"{facts['epochs']} epochs, {facts['seconds']:.0f} s, best after {facts['best_epoch']}; error: mean absolute, "
+        f"{arguments.channels} channels first, {facts['epochs']} epochs, {facts['seconds']:.0f} s, "
+        f"best after {facts['best_epoch']}; error: mean absolute, "
         f"on test pairs. Registered: {arguments.registered} test pairs of each scale. Seconds: processor time."))
 
 
@@ -203,6 +218,7 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.0, help="standard deviation, added to fixed images")
     parser.add_argument("--epochs", type=int, default=1000)
     parser.add_argument("--minutes", type=float)
+    parser.add_argument("--channels", type=int, default=8, help="of the first block")
     parser.add_argument("--registered", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

@@ -27,10 +27,11 @@ from AutoRegLib.geodesic.estimate import Estimate, Stopping, estimate
 from AutoRegLib.geodesic.metric import Metric
 from AutoRegLib.geodesic.posterior import Posterior
 
-_FIRST, _NEXT = Stopping(most=60, change=1e-5, patience=3), Stopping(most=25, change=1e-5, patience=3)
+_FIRST, _NEXT = Stopping(most=60, change=1e-5, patience=3), Stopping(most=20, change=1e-5, patience=3)
 _LONGEST = 1.0  # step of ln alpha
 _SHARE = 0.5  # of a velocity's Fisher information, that the first step takes the images to have
-_TOLERANCE = 1e-2  # of ln alpha, and of a residual
+_TOLERANCE = 1e-2  # of ln alpha
+_RESIDUAL = 0.1  # of the right side; a trace is wrong by about its square
 _SOLVING = 200  # most iterations of conjugate gradients
 
 
@@ -98,7 +99,7 @@ def estimate_by_evidence(
 
 
 def slope_of_evidence(
-    posterior: Posterior, found: Estimate, signs: Tensor, *, tolerance: float = _TOLERANCE
+    posterior: Posterior, found: Estimate, signs: Tensor, *, tolerance: float = _RESIDUAL
 ) -> Tensor:
     """``dF / d ln alpha`` at a velocity that minimises E for its alpha.
 
@@ -142,11 +143,11 @@ class Curvature:
             len(velocity) // len(self.slopes), *[1] * (operator.ndim - 1))
         return self.space.onto_grid_transposed(slopes * along, self.factor) + operator * velocity
 
-    def solve(self, right: Tensor, *, tolerance: float = _TOLERANCE) -> Tensor:
-        """``(G + L)^-1`` by conjugate gradients with L, until the residual is so much of the right side."""
-        inverse = self.metric.operator(-1)
-        inverse = inverse.expand(len(self.slopes), *inverse.shape[1:]).repeat(
-            len(right) // len(self.slopes), *[1] * (inverse.ndim - 1))
+    def solve(self, right: Tensor, *, tolerance: float = _RESIDUAL) -> Tensor:
+        """``(G + L)^-1`` by conjugate gradients with about the diagonal, to a residual of so much of the right."""
+        mean = self.slopes.square().flatten(2).sum(2) / math.prod(right.shape[2:])  # of G's diagonal
+        inverse = 1 / (self.metric.operator() + mean.view(*mean.shape, *[1] * (right.ndim - 2)))
+        inverse = inverse.repeat(len(right) // len(inverse), *[1] * (inverse.ndim - 1))
         inner, wide = self.space.inner, (-1, *[1] * (right.ndim - 1))
         found, residual = torch.zeros_like(right), right
         seen = inverse * residual
