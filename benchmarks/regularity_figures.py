@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 
 from AutoRegLib.figure_style import AFFINE, AFTER, CAUTION, FAINT, TEXT, Sheet
 
+LEAST = 0.02  # what lies below is drawn there
 EVERY = 5  # iterations between two points of a curve
 _COLOURS = (AFTER, CAUTION, AFFINE)
 
@@ -19,6 +20,7 @@ def scatter_figure(path: Path, panels: Mapping[str, Sequence[tuple[float, float]
     """One panel per way of estimating: each pair's alpha against the truth, on logarithmic axes."""
     width = 3.2
     sheet = Sheet(0.7 + (width + 0.35) * len(panels), 4.1)
+    panels = {title: [(true, max(value, LEAST)) for true, value in points] for title, points in panels.items()}
     values = [value for points in panels.values() for point in points for value in point]
     low, high = min(values) / 1.4, max(values) * 1.4
     for place, (title, points) in enumerate(panels.items()):
@@ -36,9 +38,9 @@ def scatter_figure(path: Path, panels: Mapping[str, Sequence[tuple[float, float]
 
 def curves_figure(path: Path, found: Mapping[float, Mapping[str, Any]]) -> None:
     """Alpha and the energy that is left by iteration of the joint MAP, alpha by round of the evidence: every pair."""
-    sheet = Sheet(10.4, 6.6)
+    sheet = Sheet(10.4, 6.8)
     panels = [_panel(sheet, 0.65, 4.4, "MAP of velocity and α"), _panel(sheet, 5.6, 4.4, "evidence, by round")]
-    energy = _panel(sheet, 0.65, 4.4, "energy of the MAP above its end", top=3.6)
+    energy = _panel(sheet, 0.65, 4.4, "energy of the MAP above its end", top=3.75)
     for colour, (alpha, row) in zip(_COLOURS, found.items(), strict=False):
         for panel, key, every in ((panels[0], "curve", EVERY), (panels[1], "tried", 1)):
             for curve in row[key]:
@@ -60,5 +62,6 @@ def curves_figure(path: Path, found: Mapping[float, Mapping[str, Any]]) -> None:
 def _panel(sheet: Sheet, left: float, width: float, title: str, *, top: float = 0.5) -> Axes:
     panel = sheet.axes(left, top, width, 2.6 if top > 1 or width > 4 else 3.0)
     sheet.text(left, top - 0.35, title, fontsize=10)
+    panel.tick_params(which="minor", colors=FAINT, labelsize=6)
     panel.grid(color=FAINT, alpha=0.2, linewidth=0.5)
     return panel

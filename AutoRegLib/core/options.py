@@ -67,8 +67,8 @@ def transformation_option() -> Any:
 
 def regularity_option() -> Any:
     """The regularity of geodesic shooting."""
-    return option("regularity of lddmm in mm squared; auto (the default): 16 voxels squared; map: estimated with the "
-                  "velocity", "auto", metavar="A", above=0)
+    return option("regularity of lddmm in mm squared; auto (the default): what --predictor tells, without one 16 "
+                  "voxels squared; map: estimated with the velocity", "auto", metavar="A", above=0)
 
 
 def affine_option() -> Any:

@@ -127,6 +127,8 @@ class RegisterArguments(Common):
     deliver: Deliver = deliver_option()
     transformation: Transformation = transformation_option()
     alpha: Regularity = regularity_option()
+    predictor: str | None = option("folder of 'lddmm train-predictor', which tells the regularity of lddmm", None,
+                                   metavar="PREDICTOR", file=True)
     inverse: bool = option("also write inverse_transform.nrrd", False)
     transform_format: tuple[Literal["nrrd", "nii.gz", "h5", "tfm", "composite.h5"], ...] = option(
         "nrrd is always written; also nii.gz, h5, tfm, and composite.h5: the field, then the affine, which goes on "
@@ -319,6 +321,12 @@ def check_arguments(arguments: Common) -> None:
             "landmarks are given for one image only", expected="fixed_landmarks and moving_landmarks",
             remedy="give both files or neither",
         )
+    if isinstance(arguments, RegisterArguments) and arguments.predictor is not None and (
+        (arguments.transformation, arguments.alpha) != ("lddmm", "auto")
+    ):
+        raise InputError("a predictor tells the regularity of geodesic shooting", expected="lddmm with alpha auto",
+                         got=f"{arguments.transformation}, alpha {arguments.alpha}",
+                         remedy="leave --predictor out, or ask for --transformation lddmm --alpha auto")
 
 
 def located(verb: str, arguments: dict[str, Any], base: Path) -> dict[str, Any]:

@@ -73,8 +73,9 @@ def estimate_by_evidence(
     tried, found = [], None
     for number in range(rounds):
         tried.append(place.exp())
-        found = estimate(posterior, alpha=place.exp(), velocity=None if found is None else found.velocity,
-                         stopping=_NEXT if number else _FIRST, monitor=monitor)
+        start = like if found is None else _usable(posterior, found.velocity, place.exp())
+        found = estimate(posterior, alpha=place.exp(), velocity=start, stopping=_NEXT if number else _FIRST,
+                         monitor=monitor)
         slope = slope_of_evidence(posterior, found, signs)
         low, high = torch.where(slope < 0, place, low), torch.where(slope > 0, place, high)
         if earlier is not None:
@@ -96,6 +97,12 @@ def estimate_by_evidence(
     known = (curving > 0) & curving.isfinite()
     deviation = torch.where(known, curving.clamp_min(1e-12).rsqrt(), math.inf)
     return Evidence(place.exp().clamp(*RANGE), deviation, torch.stack(tried), found)
+
+
+def _usable(posterior: Posterior, velocity: Tensor, alpha: Tensor) -> Tensor:
+    """The velocities; those of which another regularity makes a map that folds from nothing again."""
+    finite = posterior.at(velocity, alpha, gradient=False).energy.isfinite()
+    return torch.where(finite.view(-1, *[1] * (velocity.ndim - 1)), velocity, torch.zeros_like(velocity))
 
 
 def slope_of_evidence(

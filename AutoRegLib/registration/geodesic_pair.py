@@ -17,7 +17,9 @@ from AutoRegLib.geodesic.band import Band
 from AutoRegLib.geodesic.estimate import Stopping, estimate
 from AutoRegLib.geodesic.matching import Matching, Measure
 from AutoRegLib.geodesic.posterior import Posterior
+from AutoRegLib.geodesic.predictor import Predictor
 from AutoRegLib.registration.refine import Masks, level_factors
+from AutoRegLib.registration.regularity import PreparedPair, predict_regularity
 
 AUTO = 16.0  # alpha, squared voxels of the working grid: what served hippocampi and brains
 _BANDS = 16
@@ -36,12 +38,13 @@ class _Stage:
 
 
 def shoot_pair(
-    moving: Tensor, fixed: Tensor, *, regularity: Regularity, measure: Measure, spacing: float, masks: Masks,
-    monitor: Monitor | None = None,
+    moving: Tensor, fixed: Tensor, *, regularity: Regularity | Predictor, measure: Measure, spacing: float,
+    masks: Masks, monitor: Monitor | None = None,
 ) -> tuple[Prediction, dict[str, Any]]:
     """The most probable geodesic between two aligned images, its way back, and what was done.
 
-    ``regularity``: alpha in mm squared; "auto" 16 squared voxels; "map" estimated with the velocity. First maps have
+    ``regularity``: alpha in mm squared; "auto" 16 squared voxels; "map" estimated with the velocity; or
+    what a predictor tells. First maps have
     the velocities' own frequencies, in the last stage twice as many. A geodesic that is worse than standing still by
     its own energy is not delivered.
 
@@ -52,6 +55,10 @@ def shoot_pair(
     finest = level_factors(shape)[-1]
     coarse = [] if math.prod(shape) <= _SMALL[len(shape)] else [_Stage(2 * finest, 1.0, _DRAFT)]
     stages = [*coarse, _Stage(finest, 1.0, _DRAFT), _Stage(finest, 2.0, _FINAL)]
+    chosen_by = "predictor" if isinstance(regularity, Predictor) else {"auto": "default", "map": "images"}.get(
+        str(regularity), "request")
+    if isinstance(regularity, Predictor):
+        regularity = predict_regularity(regularity, PreparedPair(moving, fixed, spacing))
     alpha = torch.tensor([regularity / spacing**2 if isinstance(regularity, float) else AUTO], device=fixed.device)
     velocity: Tensor | None = None
     levels: list[dict[str, Any]] = []
@@ -79,7 +86,7 @@ def shoot_pair(
         prediction, after = Prediction(torch.zeros_like(fixed).expand(1, len(shape), *shape).clone(), None), before
     return prediction, {
         "transformation": "lddmm", "alpha_mm2": float(alpha) * spacing**2,
-        "alpha_chosen_by": {"auto": "default", "map": "images"}.get(str(regularity), "request"),
+        "alpha_chosen_by": chosen_by,
         "iterations": levels[-1]["iterations"], "converged": levels[-1]["converged"], "loss_before": before,
         "loss_after": after, "seconds": time.perf_counter() - began, "levels": levels,
     }

@@ -34,6 +34,7 @@ class RegisterOptions:
     deliver: Deliver = "auto"  # or "whole": what was found, even where it harms
     transformation: Transformation = "svf"  # without a network only
     alpha: Regularity = "auto"  # of lddmm; mm squared
+    predictor: str | Path | None = None  # of alpha "auto"
     inverse: bool = False
     transform_format: tuple[str, ...] = ("nrrd",)
     compress: bool = True  # displacement fields in .nrrd

@@ -22,6 +22,7 @@ from AutoRegLib.core.options import Affine, Deliver, Regularity, Similarity, Tra
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.fields.fold_repair import nearly_folded, repair_folds
 from AutoRegLib.fields.prediction import Prediction, integrate
+from AutoRegLib.geodesic.predictor import Predictor
 from AutoRegLib.imaging.align import Alignment, affine_align
 from AutoRegLib.imaging.displacement import DisplacementField, compose_on
 from AutoRegLib.imaging.displacement import chain as chain_of
@@ -93,10 +94,10 @@ def register_volumes(
     model: ModelBundle, fixed: Volume, moving: Volume, *, affine: Affine = "auto",
     initial: Any = None, fixed_mask: np.ndarray | None = None, moving_mask: np.ndarray | None = None,
     modality: str | None = None, moving_modality: str | None = None, refine: Iterations = 0,
-    similarity: Similarity = "auto", transformation: Transformation = "svf", regularity: Regularity = "auto",
-    smoothness: float = 0.0, preserve_volume: float = 0.0, deliver: Deliver = "auto",
-    inverse: bool = False, alignment: Alignment | None = None, seed: int = 0, device: str = "cpu",
-    monitor: Monitor | None = None,
+    similarity: Similarity = "auto", transformation: Transformation = "svf",
+    regularity: Regularity | Predictor = "auto", smoothness: float = 0.0, preserve_volume: float = 0.0,
+    deliver: Deliver = "auto", inverse: bool = False, alignment: Alignment | None = None,
+    seed: int = 0, device: str = "cpu", monitor: Monitor | None = None,
 ) -> Registration:
     """Find the pull-back from fixed to moving points.
 
@@ -253,7 +254,7 @@ def _predict(model: ModelBundle, moving: Volume, fixed: Volume, *, device: str) 
 def _refine(
     recipe: Recipe, prediction: Prediction, moving: Volume, fixed: Volume, *,
     masks: tuple[Volume | None, Volume | None], iterations: Iterations, similarity: Similarity,
-    regularity: Regularity | None, smoothness: float, volume_weight: float, monitor: Monitor,
+    regularity: Regularity | Predictor | None, smoothness: float, volume_weight: float, monitor: Monitor,
 ) -> tuple[Prediction, dict[str, Any]]:
     """The answer optimised for this pair with the recipe's own loss, and what was done, in the words of the report."""
     device, learnt = prediction.displacement.device, recipe.network.name != NAME

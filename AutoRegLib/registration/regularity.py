@@ -12,6 +12,7 @@ from torch import Tensor
 from AutoRegLib.bridge import to_tensor
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.fields.resample import resize_image
 from AutoRegLib.geodesic.band import Band
 from AutoRegLib.geodesic.estimate import Stopping, estimate
 from AutoRegLib.geodesic.evidence import estimate_by_evidence
@@ -79,13 +80,16 @@ def fit_regularity(
 
 
 def predict_regularity(predictor: Predictor, pair: PreparedPair) -> float:
-    """The network's regularity of a pair at the spacing it was trained at. Unit: mm squared. Raises: InputError."""
-    dims = predictor.network.settings.spatial_dims
-    if pair.fixed.dim() != dims + 2 or not math.isclose(pair.spacing, predictor.spacing, rel_tol=1e-3):
-        raise InputError("the predictor is not for this pair",
-                         expected=f"{dims}-D at {predictor.spacing:g} mm",
-                         got=f"{pair.fixed.dim() - 2}-D at {pair.spacing:g} mm",
-                         remedy="prepare the pair at the predictor's spacing, or choose another predictor")
-    device = predictor.network.centre.device
+    """The network's regularity of a pair, which it sees at the spacing it was trained at.
+
+    Unit: mm squared. Raises: InputError (dimensions, too small).
+    """
+    dims, device = predictor.network.settings.spatial_dims, predictor.network.centre.device
+    if pair.fixed.dim() != dims + 2:
+        raise InputError("the predictor is for images of another dimension", expected=f"{dims}-D",
+                         got=f"{pair.fixed.dim() - 2}-D", remedy="choose another predictor")
+    scale = pair.spacing / predictor.spacing
+    shape = [max(round(size * scale), 1) for size in pair.fixed.shape[2:]]
     with torch.inference_mode():
-        return float(predictor.network(pair.moving.to(device), pair.fixed.to(device))) * predictor.spacing**2
+        moving, fixed = (resize_image(image.to(device), shape) for image in (pair.moving, pair.fixed))
+        return float(predictor.network(moving, fixed)) * predictor.spacing**2

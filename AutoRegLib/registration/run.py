@@ -15,6 +15,7 @@ from AutoRegLib.core.errors import DiskError, InputError
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.records import make_folder, write_json
 from AutoRegLib.core.verbs import VERBS
+from AutoRegLib.geodesic.predictor import load_predictor
 from AutoRegLib.imaging.displacement import affine_of, transform_points
 from AutoRegLib.imaging.files import (
     read_geometry,
@@ -63,11 +64,12 @@ def register(
         if _COMPOSITE in options.transform_format and initial:
             affine_of(*initial)  # before anything is computed
         model = model or no_network(pair.fixed.geometry, pair.moving.geometry)
+        regularity = options.alpha if options.predictor is None else load_predictor(options.predictor, device=device)
     found = register_volumes(
         model, pair.fixed, pair.moving, affine=options.affine, initial=pair.initial, fixed_mask=pair.mask,
         moving_mask=pair.moving_mask, refine=options.refine, similarity=options.similarity, deliver=options.deliver,
         smoothness=options.smoothness, preserve_volume=options.preserve_volume, transformation=options.transformation,
-        regularity=options.alpha, inverse=options.inverse, seed=options.seed, device=device, monitor=monitor,
+        regularity=regularity, inverse=options.inverse, seed=options.seed, device=device, monitor=monitor,
     )
     clock.seconds.update(found.seconds)
     formats = [suffix for suffix in ("nrrd", *options.transform_format) if suffix != _COMPOSITE]

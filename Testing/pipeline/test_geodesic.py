@@ -17,6 +17,7 @@ from AutoRegLib.fields.smooth import gaussian
 from AutoRegLib.fields.warp import warp
 from AutoRegLib.geodesic.band import Band
 from AutoRegLib.geodesic.metric import Metric
+from AutoRegLib.geodesic.predictor import PredictorSettings, RegularityPredictor, save_predictor
 from AutoRegLib.geodesic.shooting import shoot
 from AutoRegLib.imaging.displacement import transform_points
 from AutoRegLib.imaging.files import read_displacement, read_transform, write_volume
@@ -96,6 +97,28 @@ def test_alpha_may_come_from_the_images_and_a_refinement_may_follow() -> None:
     for registration in (found, refined):
         left, before = errors(registration.field, truth)
         assert left < 0.4 * before
+
+
+def test_a_predictor_tells_alpha(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A network that always tells 9 squared voxels of 1 mm; the working grid has 1.5 mm."""
+    network = RegularityPredictor(PredictorSettings(streams=(2, 2, 2, 2), fusion=(2, 2, 2)))
+    network.learn_range(torch.tensor([9.0, 9.0]))
+    torch.nn.init.zeros_(network.answer.weight)
+    save_predictor(tmp_path / "predictor", network, network.state_dict(), spacing=1.0, facts={})
+    fixed, moving, _ = anatomy()
+    write_volume(fixed, tmp_path / "fixed.nrrd")
+    write_volume(moving, tmp_path / "moving.nrrd")
+    pair = [str(tmp_path / "fixed.nrrd"), str(tmp_path / "moving.nrrd")]
+    argv = ["register", *pair, "--affine", "none", "--quiet", "--predictor", str(tmp_path / "predictor")]
+    assert main([*argv, "--output", str(tmp_path / "out"), "--transformation", "lddmm"]) == 0
+    done = json.loads((tmp_path / "out" / "report.json").read_text())["refine"]
+    assert done["alpha_chosen_by"] == "predictor" and abs(done["alpha_mm2"] - 9.0) < 1e-3
+    told = ["lddmm", "predict", str(tmp_path / "predictor"), *pair, "--no-affine", "--quiet", "--json"]
+    assert main([*told, "--output", str(tmp_path / "told")]) == 0
+    assert abs(json.loads(capsys.readouterr().out)["alpha"] - 9.0) < 1e-4
+    assert json.loads((tmp_path / "told" / "prediction.json").read_text())["predictor"] == str(tmp_path / "predictor")
+    for asked in (["--transformation", "svf"], ["--transformation", "lddmm", "--alpha", "3"]):
+        assert main([*argv, "--output", str(tmp_path / "other"), *asked]) == 2
 
 
 def test_a_model_keeps_its_own_transformation(capsys: pytest.CaptureFixture[str]) -> None:
