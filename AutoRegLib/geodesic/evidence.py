@@ -73,7 +73,7 @@ def estimate_by_evidence(
     tried, found = [], None
     for number in range(rounds):
         tried.append(place.exp())
-        start = like if found is None else _usable(posterior, found.velocity, place.exp())
+        start = like if found is None else usable(posterior, found.velocity, place.exp())
         found = estimate(posterior, alpha=place.exp(), velocity=start, stopping=_NEXT if number else _FIRST,
                          monitor=monitor)
         slope = slope_of_evidence(posterior, found, signs)
@@ -99,7 +99,7 @@ def estimate_by_evidence(
     return Evidence(place.exp().clamp(*RANGE), deviation, torch.stack(tried), found)
 
 
-def _usable(posterior: Posterior, velocity: Tensor, alpha: Tensor) -> Tensor:
+def usable(posterior: Posterior, velocity: Tensor, alpha: Tensor) -> Tensor:
     """The velocities; those of which another regularity makes a map that folds from nothing again."""
     finite = posterior.at(velocity, alpha, gradient=False).energy.isfinite()
     return torch.where(finite.view(-1, *[1] * (velocity.ndim - 1)), velocity, torch.zeros_like(velocity))

@@ -10,7 +10,7 @@ from AutoRegLib.core.errors import InputError
 from AutoRegLib.fields.warp import warp
 from AutoRegLib.geodesic.band import Band
 from AutoRegLib.geodesic.estimate import Stopping, estimate
-from AutoRegLib.geodesic.evidence import Curvature, estimate_by_evidence, slope_of_evidence
+from AutoRegLib.geodesic.evidence import Curvature, estimate_by_evidence, slope_of_evidence, usable
 from AutoRegLib.geodesic.matching import Matching
 from AutoRegLib.geodesic.metric import Metric
 from AutoRegLib.geodesic.posterior import Posterior
@@ -100,6 +100,14 @@ def test_finds_regularities_back_where_the_joint_estimate_does_not() -> None:
     error, jointly = ((alpha.log() - wanted).abs().mean() for alpha in (found.alpha, joint.alpha))
     assert float(error) < 0.35 and float(jointly) > 2 * float(error)
     assert bool((found.deviation[:1] < 1.0).all())
+
+
+def test_a_velocity_that_folds_under_another_regularity_starts_anew() -> None:
+    posterior = sampled([3.0, 3.0], size=24, bands=6)
+    metric = Metric.of(posterior.space, 3.0)
+    velocity = sample_velocities(metric, [0, 1]) * torch.tensor([100.0, 1.0]).view(2, 1, 1, 1)
+    kept = usable(posterior, velocity, torch.tensor([0.01, 3.0]))
+    assert not kept[0].any() and torch.equal(kept[1], velocity[1])
 
 
 def test_what_it_is_not_made_for_is_refused() -> None:
