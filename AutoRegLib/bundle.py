@@ -26,6 +26,7 @@ from AutoRegLib.core.bundle_folder import (
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.recipe import Recipe, read_recipe, write_recipe
 from AutoRegLib.core.records import make_folder, write_json, write_text, write_whole
+from AutoRegLib.core.result_set import together
 from AutoRegLib.networks.registry import build_network
 
 
@@ -61,18 +62,19 @@ def save_bundle(
     history: Sequence[Mapping[str, Any]],
     provenance: Mapping[str, Any],
 ) -> Path:
-    """Write the bundle folder; each file appears whole, the recipe last, so half a bundle never loads.
+    """Write the bundle folder; its files replace those of an earlier one together, so half a bundle never loads.
 
     Raises DiskError.
     """
     folder = make_folder(path)
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-    write_whole(folder / WEIGHTS, lambda temporary: save_file(tensors, temporary))
-    write_text(folder / "history.csv", table_text(history))
-    write_json(folder / "metrics.json", metrics)
-    write_json(folder / "provenance.json", provenance)
-    write_text(folder / "card.md", _card(folder.name, recipe, metrics, provenance))
-    write_recipe(folder / "recipe.json", recipe)
+    with together(folder, last="recipe.json") as stage:
+        write_whole(stage / WEIGHTS, lambda temporary: save_file(tensors, temporary))
+        write_text(stage / "history.csv", table_text(history))
+        write_json(stage / "metrics.json", metrics)
+        write_json(stage / "provenance.json", provenance)
+        write_text(stage / "card.md", _card(folder.name, recipe, metrics, provenance))
+        write_recipe(stage / "recipe.json", recipe)
     return folder
 
 

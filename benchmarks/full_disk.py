@@ -1,6 +1,6 @@
 """Lets the disk become full at twenty places of jobs that replace earlier results, and looks at what is left.
 
-``python -m benchmarks.full_disk --work DIR``: for search, train, register and evaluate on tiny data a small file system
+``python -m benchmarks.full_disk --work DIR [--verbs V ...]``: for search, train, register and evaluate on tiny data a small file system
 of its own (tmpfs, as root or in a user namespace) holds a finished job and so much room as a part of a job needs. The
 job then runs again with other settings. It must end with exit code 7 (0 where the room sufficed), every file must be
 whole, and be the earlier one or the new one. Prints a line a place; Linux only.
@@ -56,7 +56,7 @@ def try_place(work: Path, disk: Path, verb: str, arguments: dict[str, Any], room
             if in_child(lambda: run_once(folder))[0] != 0:  # noqa: B023
                 raise SystemExit(f"{verb} alone failed, see {folder / 'log.txt'}")
     need = used(other)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={4 * (need + used(whole)) + 2**20}", "tmpfs", str(disk)],
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={4 * (need + used(whole)) + 2**23}", "tmpfs", str(disk)],
                    check=True)
     try:
         folder = disk / "job"
@@ -65,7 +65,7 @@ def try_place(work: Path, disk: Path, verb: str, arguments: dict[str, Any], room
         fill(disk, int(room * need))
         code, _ = in_child(lambda: run_once(folder))
         (disk / "filler").unlink()
-        wrong = [] if code in (0, DISK_FULL) else [f"exit {code}"]
+        wrong = [] if code in (0, DISK_FULL) else [f"exit {code}: {(folder / 'log.txt').read_text()[-300:]}"]
         wrong += damaged(folder, work)
         earlier, new, found = looked_at(whole, work), looked_at(other, work), looked_at(folder, work)
         wrong += [f"{name} is lost" for name in earlier if name not in found]
@@ -74,7 +74,7 @@ def try_place(work: Path, disk: Path, verb: str, arguments: dict[str, Any], room
         wrong += ["exit 0, and not the new results"] if code == 0 and found != new else []
         wrong += ["the lock stayed"] if (folder / "lock").exists() else []
         again, _ = in_child(lambda: run_once(folder))
-        wrong += [f"exit {again} with room"] if again else []
+        wrong += [f"exit {again} with room: {(folder / 'log.txt').read_text()[-300:]}"] if again else []
         wrong += ["another end with room"] if looked_at(folder, work) != new else []
         return code, wrong
     finally:
@@ -84,6 +84,7 @@ def try_place(work: Path, disk: Path, verb: str, arguments: dict[str, Any], room
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--verbs", nargs="+", choices=OTHERWISE, default=[*OTHERWISE])
     given = parser.parse_args()
     if os.environ.get("AUTOREG_OWN_MOUNTS") != "1":  # mounts that end with this process
         os.environ["AUTOREG_OWN_MOUNTS"] = "1"
@@ -102,7 +103,7 @@ def main() -> None:
         raise SystemExit("the data could not be made")
     arguments = json.loads((work / "arguments.json").read_text())
     codes, faults = [], 0
-    for verb in OTHERWISE:
+    for verb in given.verbs:
         for room in ROOM:
             code, wrong = try_place(work, disk, verb, arguments[verb], room)
             codes.append(code)

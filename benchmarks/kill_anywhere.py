@@ -49,8 +49,8 @@ def prepare(folder: Path) -> dict[str, dict[str, Any]]:
         "register": {"fixed": fixed.image, "moving": moving.image, "fixed_labels": str(fixed.labels),
                      "moving_labels": str(moving.labels), "model": str(folder / "model"), "refine": "3",
                      "inverse": True},
-        "evaluate": {"model": str(folder / "model"), "scenario": str(scenario), "split": "test"},
-        "study": {"scenario": str(scenario), "rows": ["manual-small", "features"], "limit": 2, **QUICK},
+        "evaluate": {"model": str(folder / "model"), "scenario": str(scenario), "split": "test", "refine": "0"},
+        "study": {"scenario": str(scenario), "rows": ["manual-small", "features"], "limit": 1, **QUICK},
     }
 
 
@@ -65,7 +65,8 @@ def run_verb(verb: str, arguments: dict[str, Any]) -> None:
 
 
 def make_small() -> None:
-    """Presets of some steps, a checkpoint whenever one may be written, no figures (they take longer than the rest)."""
+    """Presets of some steps, a checkpoint whenever one may be written; no figures and no trials of the
+    refinement, which take longer than the rest."""
     from AutoRegLib.core import presets
     from AutoRegLib.core.recipe import Recipe
     from AutoRegLib.learning import train
@@ -77,11 +78,12 @@ def make_small() -> None:
         recipe = whole(*arguments, **options)
         return replace(
             recipe, network=replace(recipe.network, features=(2, 3), decoder=(4, 3, 2)),
-            training=replace(recipe.training, steps=6),
-            search=replace(recipe.search, stages=tuple(replace(stage, steps=4) for stage in recipe.search.stages),
-                           finalists=2, final_steps=2, check_every=2, stable_checks=1000))
+            training=replace(recipe.training, steps=4),
+            search=replace(recipe.search, stages=tuple(replace(stage, steps=2) for stage in recipe.search.stages),
+                           finalists=2, final_steps=1, check_every=1, stable_checks=1000))
 
     presets.preset_recipe = small  # type: ignore[assignment]
+    train.choose_finish = lambda *_, **__: {}  # type: ignore[attr-defined]
     for module in (train, stage, successive_halving):
         module.CHECKPOINT_SECONDS = 0.0  # type: ignore[attr-defined]
     sys.modules["matplotlib"] = None  # type: ignore[assignment]
@@ -137,7 +139,7 @@ def run_once(folder: Path, *, doomed: int | None = None, count: Path | None = No
 
     ``count``: where the number of changes is written.
     """
-    from AutoRegLib.app.worker import run_job
+    from AutoRegLib.app.cli import main
 
     changes = 0
     place = str(folder.resolve())
@@ -152,7 +154,7 @@ def run_once(folder: Path, *, doomed: int | None = None, count: Path | None = No
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(seen)
-    code = run_job(folder)
+    code = main(["run", str(folder)])
     if count is not None:
         count.write_text(str(changes))
     return code

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import socket
 import zlib
 from pathlib import Path
@@ -20,11 +21,14 @@ def unfinished(name: str) -> str:
 
 
 def sweep(folder: str | Path) -> None:
-    """Remove unfinished files in and below ``folder`` whose process on this machine is gone; quiet."""
+    """Remove unfinished files and folders in and below ``folder`` whose process on this machine is gone; quiet."""
     with contextlib.suppress(OSError):
         for path in list(Path(folder).rglob(".*")):
             found = _NAME.match(path.name)
             if found and found[1] == _host() and not process_lives(int(found[2])):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                    continue
                 with contextlib.suppress(OSError):
                     path.unlink()
 

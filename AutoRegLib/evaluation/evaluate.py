@@ -16,6 +16,7 @@ from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.measures import MEASURES, over_pairs
 from AutoRegLib.core.options import Deliver, Similarity
 from AutoRegLib.core.records import make_folder, write_json, write_text
+from AutoRegLib.core.result_set import together
 from AutoRegLib.core.scenario import Case, Pair, Scenario, Split
 from AutoRegLib.imaging.align import Alignment
 from AutoRegLib.imaging.files import read_volume
@@ -89,18 +90,20 @@ def evaluate(
         **summarise(reports), "parameters": reports[0]["parameters"], "device": device, "model": name,
         "scenario": scenario.name, "split": split, "seed": seed, "refine": refine,
     }
-    write_text(output / "metrics.csv", table_text(rows))
-    write_text(output / "pairs.csv", table_text([_flat(report) for report in reports]))
-    problem = "" if cancelled else _draw(output / "figures", rows, reports, title=f"{name} on {scenario.name}, {split}")
-    if problem:
-        warnings.append(problem)
-    if partial:
-        summary["pairs_asked"] = len(pairs)
-    if warnings:
-        summary["warnings"] = warnings
+    with together(output, last="summary.json") as stage:
+        write_text(stage / "metrics.csv", table_text(rows))
+        write_text(stage / "pairs.csv", table_text([_flat(report) for report in reports]))
+        title = f"{name} on {scenario.name}, {split}"
+        problem = "" if cancelled else _draw(stage / "figures", rows, reports, title=title)
+        if problem:
+            warnings.append(problem)
+        if partial:
+            summary["pairs_asked"] = len(pairs)
+        if warnings:
+            summary["warnings"] = warnings
+        write_json(stage / "summary.json", summary)
     for text in warnings:
         monitor.event("warning", code="evaluation", text=text)
-    write_json(output / "summary.json", summary)
     if cancelled:
         raise CancelledError(f"{part}, whose results are kept in {output}")
     for role, name in (("table", "metrics.csv"), ("summary", "summary.json"), ("figures", "figures")):

@@ -14,6 +14,7 @@ from AutoRegLib.bundle import ModelBundle
 from AutoRegLib.core.errors import DiskError, InputError
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.records import make_folder, write_json
+from AutoRegLib.core.result_set import together
 from AutoRegLib.core.verbs import VERBS
 from AutoRegLib.geodesic.predictor import load_predictor
 from AutoRegLib.imaging.displacement import affine_of, transform_points
@@ -76,44 +77,44 @@ def register(
     fields = {f"transform.{suffix}": found.field for suffix in formats}
     if found.inverse is not None:
         fields["inverse_transform.nrrd"] = found.inverse
-    with ThreadPoolExecutor(2) as writers:
-        with clock("measure", monitor), ThreadPoolExecutor(1) as loader:
-            loader.submit(import_module, "AutoRegLib.registration.figure")  # a second or two that the measuring hides
-            writing = {  # fields compress while they are measured
-                name: writers.submit(write_displacement, field, output / name, compress=options.compress)
-                for name, field in fields.items()
-            }
-            if _COMPOSITE in options.transform_format:
-                name = f"transform.{_COMPOSITE}"
-                linear = affine_of(found.alignment.transform, *initial)
-                writing[name] = writers.submit(write_composite, found.field, linear, output / name)
-            report, volumes = assemble(model, pair, found, device=device)
-        with clock("write", monitor):
-            images = {"warped.nii.gz": volumes.warped, "jacobian.nii.gz": volumes.jacobian}
-            if found.alignment.level != "none":  # the affine alone; an initial transform follows it
-                writing["affine.tfm"] = writers.submit(write_linear, found.alignment.transform, output / "affine.tfm")
-            if volumes.warped_labels is not None:
-                images["warped_labels.nii.gz"] = volumes.warped_labels
-            writing |= {name: writers.submit(write_volume, image, output / name) for name, image in images.items()}
-            for name in set(OUTPUTS) - set(writing):
-                (output / name).unlink(missing_ok=True)
-            shown = {**report, "seconds": time.perf_counter() - began}  # drawn while the files are compressed
-            problem = _draw(output / "report.png", pair, found, volumes, shown, names=model.recipe.structures)
-            for name, written in writing.items():
-                written.result()
-                monitor.event("artifact", role=name.split(".")[0], path=str(output / name))
-    made = list(writing)
-    if problem:
-        report["warnings"].append(problem)
-    else:
-        made.append("report.png")
-        monitor.event("artifact", role="figure", path=str(output / "report.png"))
-    report = {
-        **report, "seconds": time.perf_counter() - began, "seconds_by_step": clock.seconds,
-        "inputs": pair.hashes(), "outputs": sorted([*made, "report.json"]),
-    }
-    write_json(output / "report.json", report)
-    monitor.event("artifact", role="report", path=str(output / "report.json"))
+    with together(output, last="report.json", obsolete=OUTPUTS) as stage:
+        with ThreadPoolExecutor(2) as writers:
+            with clock("measure", monitor), ThreadPoolExecutor(1) as loader:
+                loader.submit(import_module, "AutoRegLib.registration.figure")  # a second or two, hidden by measuring
+                writing = {  # fields compress while they are measured
+                    name: writers.submit(write_displacement, field, stage / name, compress=options.compress)
+                    for name, field in fields.items()
+                }
+                if _COMPOSITE in options.transform_format:
+                    name = f"transform.{_COMPOSITE}"
+                    linear = affine_of(found.alignment.transform, *initial)
+                    writing[name] = writers.submit(write_composite, found.field, linear, stage / name)
+                report, volumes = assemble(model, pair, found, device=device)
+            with clock("write", monitor):
+                images = {"warped.nii.gz": volumes.warped, "jacobian.nii.gz": volumes.jacobian}
+                if found.alignment.level != "none":  # the affine alone; an initial transform follows it
+                    writing["affine.tfm"] = writers.submit(
+                        write_linear, found.alignment.transform, stage / "affine.tfm")
+                if volumes.warped_labels is not None:
+                    images["warped_labels.nii.gz"] = volumes.warped_labels
+                writing |= {name: writers.submit(write_volume, image, stage / name) for name, image in images.items()}
+                shown = {**report, "seconds": time.perf_counter() - began}  # drawn while the files are compressed
+                problem = _draw(stage / "report.png", pair, found, volumes, shown, names=model.recipe.structures)
+                for written in writing.values():
+                    written.result()
+        made = list(writing)
+        if problem:
+            report["warnings"].append(problem)
+        else:
+            made.append("report.png")
+        report = {
+            **report, "seconds": time.perf_counter() - began, "seconds_by_step": clock.seconds,
+            "inputs": pair.hashes(), "outputs": sorted([*made, "report.json"]),
+        }
+        write_json(stage / "report.json", report)
+    for name in (*made, "report.json"):
+        role = {"report.png": "figure"}.get(name, name.split(".")[0])
+        monitor.event("artifact", role=role, path=str(output / name))
     for text in report["warnings"]:
         monitor.event("warning", code="registration", text=text)
     return report

@@ -21,6 +21,7 @@ from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.networks import NETWORKS
 from AutoRegLib.core.recipe import Recipe, Stage, write_recipe
 from AutoRegLib.core.records import from_plain, make_folder, to_plain, write_json, write_text
+from AutoRegLib.core.result_set import together
 from AutoRegLib.core.scenario import Scenario
 from AutoRegLib.learning.budget import Clock
 from AutoRegLib.learning.data import Dataset, prepare
@@ -146,18 +147,20 @@ def _write_results(
     output: Path, recipe: Recipe, found: Recipe, history: Sequence[dict[str, Any]], dataset: Dataset, monitor: Monitor,
     *, facts: Callable[..., dict[str, Any]],
 ) -> None:
-    """Everything the search leaves in its folder, the recipe last. Raises DiskError."""
-    write_text(output / "history.csv", table_text(history))
-    write_json(output / "genotype.json", found.genotype or Genotype(), schema=GENOTYPE_SCHEMA)
+    """Everything the search leaves in its folder, together. Raises DiskError."""
     known = facts(network_seconds={
         name: forward_seconds(r, dataset.grid.shape, device=dataset.device)
         for name, r in (("start", recipe), ("found", found))
     })
-    write_json(output / "provenance.json", known)
-    write_text(output / "card.md", search_card(recipe, found, history, known))
-    for picture in search_figures(history, found, output / "figures"):
-        monitor.event("artifact", role="figure", path=str(picture))
-    write_recipe(output / "recipe.json", found)
+    with together(output, last="recipe.json") as stage:
+        write_text(stage / "history.csv", table_text(history))
+        write_json(stage / "genotype.json", found.genotype or Genotype(), schema=GENOTYPE_SCHEMA)
+        write_json(stage / "provenance.json", known)
+        write_text(stage / "card.md", search_card(recipe, found, history, known))
+        pictures = [path.relative_to(stage) for path in search_figures(history, found, stage / "figures")]
+        write_recipe(stage / "recipe.json", found)
+    for picture in pictures:
+        monitor.event("artifact", role="figure", path=str(output / picture))
     monitor.event("artifact", role="recipe", path=str(output / "recipe.json"))
 
 

@@ -50,6 +50,7 @@ class Job:
         self.cancelAt: float | None = None
         self.endedAt: float | None = None
         self._terminated = False
+        self._told: tuple[tuple[Any, ...], JobStatus] | None = None
         self._swept = False  # whether what the child left behind was ended
 
     # what happens to it
@@ -202,7 +203,8 @@ class Job:
                 write_state(self.folder, "cancelled", exit_code=3, code="cancelled", text="ended by force")
             self.move(JobState.Cancelled)
         elif self.digest.pid is None and self.child is not None and self.child.returncode not in (None, 0):
-            self.fail("launch", self._last_line(), "look at the log; set up the environment again")
+            code = {5: "memory", 7: "disk"}.get(self.child.returncode, "launch")  # on a full disk it can say no more
+            self.fail(code, self._last_line(), "look at the log; set up the environment again")
         else:
             self.move(JobState.Interrupted)
 
@@ -241,7 +243,13 @@ class Job:
         return lines[-1].strip()[:300] if lines else "it left no message"
 
     def status(self, *, with_log: bool = True) -> JobStatus:
-        """What the panels show."""
+        """What the panels show. Of a job that is over it is put together once: a poll asks for all of a session's."""
+        key = (self.state, with_log, len(self.record.transitions), self.tail.damaged, self.digest.heard)
+        if self._told is None or self._told[0] != key or self.state not in OVER or self.lingers:
+            self._told = key, self._status(with_log=with_log)
+        return self._told[1]
+
+    def _status(self, *, with_log: bool) -> JobStatus:
         digest, device = self.digest, self.digest.device
         line, step = message(
             self.state, self.failure, stage=digest.stage.name, device=device, folder=self.folder,
