@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.full_disk --work DIR [--verbs V ...]``: for search, train, register and evaluate on tiny data a
 small file system of its own (tmpfs, as root or in a user namespace) holds a finished job and so much room as a part of
-a job needs. The job then runs again with other settings. It must end with exit code 7 (0 where the room sufficed), every
-file must be whole, and be the earlier one or the new one. Prints a line a place; Linux only.
+a job needs. The job then runs again with other settings. It must end with exit code 7 (0 where the room sufficed), all
+files must be whole, and be the earlier ones or the new ones. Prints a line a place; Linux only.
 """
 
 from __future__ import annotations
