@@ -240,6 +240,7 @@ def main() -> None:
         state = json.loads(told.read_text())
     else:
         def first() -> int:
+            shutil.rmtree(work / "data", ignore_errors=True)
             (work / "arguments.json").write_text(json.dumps(prepare(work / "data")))
             return 0
 
