@@ -97,24 +97,26 @@ class Look:
 
     @cached_property
     def _target(self) -> tuple[Tensor, Tensor]:
-        image = to_grid(self.fixed, self.coarse, modality=self.modalities[0])
-        return to_tensor(image), self._weights(self.fixed_mask, self.fixed.geometry)
+        image = to_grid(self._light(self.fixed), self.coarse, modality=self.modalities[0])
+        if self.fixed_mask is None:
+            return to_tensor(image), torch.ones(1, 1, *self.coarse.shape)
+        mask = self._light(Volume(self.fixed_mask.astype(np.float32), self.fixed.geometry, "intensity"))
+        return to_tensor(image), to_tensor(resample(mask, self.coarse, antialias=True))
 
     @cached_property
     def _source(self) -> tuple[Volume, Volume]:
         """The moving image and where it has data, on coarse voxels of its own axes."""
-        own = self.moving.geometry
-        finest = min(self.coarse.spacing)
-        factor = max(1, int(finest / max(own.spacing)))
-        grid = _coarser(own, factor) if factor > 1 else own
-        seen = np.ones(own.shape, np.float32) if self.moving_mask is None else self.moving_mask.astype(np.float32)
-        return (to_grid(self.moving, grid, modality=self.modalities[1]),
-                resample(Volume(seen, own, "intensity"), grid, antialias=True))
+        image = self._light(self.moving)
+        mask = np.ones(self.moving.array.shape) if self.moving_mask is None else self.moving_mask
+        seen = self._light(Volume(mask.astype(np.float32), self.moving.geometry, "intensity"))
+        return to_grid(image, image.geometry, modality=self.modalities[1]), seen
 
-    def _weights(self, mask: np.ndarray | None, own: Geometry) -> Tensor:
-        if mask is None:
-            return torch.ones(1, 1, *self.coarse.shape)
-        return to_tensor(resample(Volume(mask.astype(np.float32), own, "intensity"), self.coarse, antialias=True))
+    def _light(self, volume: Volume) -> Volume:
+        """The volume averaged to voxels no coarser than the grid's: what follows is quick whatever its size."""
+        factor = int(min(self.coarse.spacing) / max(volume.geometry.spacing) + 1e-6)
+        if factor < 2:
+            return volume
+        return Volume(_pooled(to_tensor(volume), factor)[0, 0].numpy(), _coarser(volume.geometry, factor), "intensity")
 
     @torch.inference_mode()
     def shifted(self) -> Any:
@@ -156,9 +158,7 @@ class Look:
         """
         image, seen = self.placed(*transforms)
         if displacement is not None:
-            pads = [amount for size in reversed(displacement.shape[2:]) for amount in (0, -size % self.factor)]
-            padded = F.pad(displacement.cpu(), pads, mode="replicate") if any(pads) else displacement.cpu()
-            moved = downsample(padded, self.factor) / self.factor
+            moved = _pooled(displacement.cpu(), self.factor) / self.factor
             image, seen = warp(image, moved), warp(seen, moved)
         return agreements(self._target[0], image, self._target[1], seen)
 
@@ -241,6 +241,12 @@ def partial(prediction: Prediction, share: float, shape: tuple[int, ...], *, squ
     with torch.inference_mode():
         found = integrate(velocity, [2 * size for size in velocity.shape[2:]], squarings=squarings)
     return Prediction(found[(slice(None), slice(None), *(slice(size) for size in shape))].contiguous(), velocity)
+
+
+def _pooled(image: Tensor, factor: int) -> Tensor:
+    """Means over blocks, the border repeated where the last ones reach beyond."""
+    pads = [amount for size in reversed(image.shape[2:]) for amount in (0, -size % factor)]
+    return downsample(F.pad(image, pads, mode="replicate") if any(pads) else image, factor)
 
 
 def _coarser(grid: Geometry, factor: int) -> Geometry:
