@@ -67,11 +67,6 @@ def _above_chance(seen: Registered) -> float:
     return _resemblance(seen) - seen.found.verdict.chance
 
 
-def _recognized(seen: Registered) -> float | None:
-    gains = seen.found.verdict.mirrored
-    return median(gains) if gains else None
-
-
 def _mirrored(seen: Registered) -> float | None:
     gains = seen.found.verdict.mirrored
     return min(gains) if gains else None
@@ -103,7 +98,7 @@ def _crushed(seen: Registered) -> float:
 #: what finds the figure of each check; None: it cannot be made
 FOUND: dict[str, Callable[[Registered], float | None]] = {
     "content": _content, "apart": _apart, "modality": _modality,
-    "resemblance": _resemblance, "above_chance": _above_chance, "recognized": _recognized, "mirrored": _mirrored,
+    "resemblance": _resemblance, "above_chance": _above_chance, "mirrored": _mirrored,
     "gained": _gained, "held_back": _held_back, "inverse": _inverse,
     "folds": lambda seen: float(seen.report["fold_fraction"]), "crushed": _crushed,
     "covered": lambda seen: float(seen.report["coverage"]),
