@@ -21,6 +21,7 @@ from AutoRegLib.networks.common import (
 )
 from AutoRegLib.networks.operators import Activation, convolution
 
+_LITTLE = -6.0  # logarithm of the features' variance at the start: noise as large as the features hides them for long
 DILATIONS = (1, 2, 4, 8, 16, 1)  # of the layers of a context network
 
 
@@ -45,6 +46,7 @@ class _Scale(nn.Module):
                 convolution(dims, inputs, sizes.channels, 3, stride=2, padding=1), Activation(),
                 convolution(dims, sizes.channels, 2 * sizes.latents, 3, padding=1),
             )
+            nn.init.constant_(self.extract[-1].bias[sizes.latents:], _LITTLE)  # type: ignore[index, arg-type]
         seen = 3 * (sizes.latents if self.learned else 1) + dims  # of both images, their error, the field
         self.match = _chain(dims, seen, sizes.matching, sizes.matching_layers)
         self.context = None
