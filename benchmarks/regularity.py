@@ -156,9 +156,9 @@ def recovery(arguments: argparse.Namespace) -> None:
         f"a pair: {seconds}."))
 
 
-def known(seed: int, count: int) -> KnownPairs:
-    """Pairs of all three scales, as many of each, in turns."""
-    pairs = sampled(SECOND, count, seed=seed + 1)
+def known(seed: int, first: int, last: int) -> KnownPairs:
+    """Pairs of all three scales from number ``first`` of each up to ``last``, in turns."""
+    pairs = sampled(SECOND, last - first, seed=seed + 1, first=first)
     return KnownPairs(pairs.moving, pairs.fixed, pairs.alphas)
 
 
@@ -167,44 +167,47 @@ def sizes(channels: int) -> PredictorSettings:
     return PredictorSettings(streams=tuple(channels * factor for factor in (1, 2, 4, 4)), fusion=(4 * channels,) * 3)
 
 
+def registered(pairs: KnownPairs, told: Tensor) -> Row:
+    """The image error with the true regularity, the one that was told, and two that are far off; seconds of a pair."""
+    posterior, row = Posterior(Band(SHAPE), Matching(pairs.moving, pairs.fixed)), Row()
+    began = time.process_time()
+    for name, alphas in (("true", pairs.regularities), ("predicted", told), ("ten times", 10 * pairs.regularities),
+                         ("a tenth", pairs.regularities / 10)):
+        found = estimate(posterior, alpha=alphas, stopping=FIXED)
+        left = warp(pairs.moving, found.geodesic.on_grid()) - pairs.fixed
+        row[f"image error, {name}"] = float(left.square().mean())
+    return {**row, "registration s": (time.process_time() - began) / len(pairs) / 4}
+
+
 def prediction(arguments: argparse.Namespace) -> None:
     """The table and picture of the network."""
-    pairs = known(arguments.seed, arguments.pairs)
-    first, second = (3 * round(part * arguments.pairs) for part in (0.7, 0.85))  # as many of each scale everywhere
-    training, validation, test = (pairs.chosen(range(*ends)) for ends in
-                                  ((0, first), (first, second), (second, len(pairs))))
+    first, second = (round(part * arguments.pairs) for part in (0.7, 0.85))
     folder = arguments.work / f"predictor-{arguments.seed}"
     if (folder / "predictor.json").is_file():
         predictor = load_predictor(folder)
     else:
         predictor = train_predictor(
-            training, validation, output=folder, settings=sizes(arguments.channels), seed=arguments.seed,
-            course=PredictorTraining(epochs=arguments.epochs), minutes=arguments.minutes,
-            resume=(folder / "checkpoint.pt").is_file())
+            known(arguments.seed, 0, first), known(arguments.seed, first, second), output=folder,
+            settings=sizes(arguments.channels), seed=arguments.seed, course=PredictorTraining(epochs=arguments.epochs),
+            minutes=arguments.minutes, resume=(folder / "checkpoint.pt").is_file())
+    test = known(arguments.seed, second, arguments.pairs)
     began = time.process_time()
     told = predict(predictor.network, test)
     seconds = (time.process_time() - began) / len(test)
     rows = []
     for alpha in SECOND:
         own = [place for place in range(len(test)) if float(test.regularities[place]) == torch.tensor(alpha)]
-        values = [float(told[place]) for place in own]
-        some = test.chosen(own[: arguments.registered])
-        posterior = Posterior(Band(SHAPE), Matching(some.moving, some.fixed))
-        errors = {}
-        for name, regularity in (("true", some.regularities), ("predicted", told[own[: arguments.registered]]),
-                                 ("ten times", 10 * some.regularities), ("tenth", some.regularities / 10)):
-            began = time.process_time()
-            found = estimate(posterior, alpha=regularity, stopping=FIXED)
-            spent = (time.process_time() - began) / len(some)
-            left = warp(some.moving, found.geodesic.on_grid()) - some.fixed
-            errors[f"image error, {name}"] = float(left.square().mean())
-        rows.append({**summarised(alpha, {"predicted": values}), **errors, "registration s": spent,
-                     "prediction s": seconds})
+        some, answers = own[: arguments.registered], [float(told[place]) for place in own]
+        errors = cached(arguments.work, f"registered-{arguments.seed}-{alpha:g}",
+                        partial(registered, test.chosen(some), told[some]), resume=True, names={})
+        rows.append({**summarised(alpha, {"predicted": answers}),
+                     **{name: value for name, value in errors.items() if name != "commit"}, "prediction s": seconds})
     scatter_figure(RESULTS / "regularity_prediction.png", {"two-stream network, held-out pairs": [
         (float(true), float(value)) for true, value in zip(test.regularities, told, strict=True)]})
     facts = predictor.facts
     save("regularity_prediction", rows, title="Regularities told by the network", summary=(
-        f"{len(training)} training, {len(validation)} validation, {len(test)} test pairs, seed {arguments.seed}; "
+        f"{facts['training_pairs']} training, {facts['validation_pairs']} validation, {len(test)} test pairs, seed "
+        f"{arguments.seed}; "
         f"{arguments.channels} channels first, {facts['epochs']} epochs, {facts['seconds']:.0f} s, "
         f"best after {facts['best_epoch']}; error: mean absolute, "
         f"on test pairs. Registered: {arguments.registered} test pairs of each scale. Seconds: processor time."))
