@@ -57,6 +57,9 @@ def curves(stem: Path, lines: Mapping[str, Sequence[Mapping[str, Any]]], *, fiel
     upper.tick_params(labelbottom=False)
     lower.set_xlabel(field, color=FAINT, fontsize=9)
     lower.ticklabel_format(axis="y", useOffset=False)
+    least = min(positive.scale * r[positive.key] for results in lines.values() for r in results)
+    room = max(100.0 - least, 0.1)  # per cent: nothing lies above 100
+    lower.set_ylim(least - 0.1 * room, 100.0 + 0.1 * room)
     upper.legend(loc="best", frameon=False, labelcolor=TEXT, fontsize=8)
     sheet.save(stem.with_suffix(".png"))
     write_text(stem.with_suffix(".csv"), table_text(rows))
