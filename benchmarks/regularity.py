@@ -208,7 +208,7 @@ def prediction(arguments: argparse.Namespace) -> None:
     save("regularity_prediction", rows, title="Regularities told by the network", summary=(
         f"{facts['training_pairs']} training, {facts['validation_pairs']} validation, {len(test)} test pairs, seed "
         f"{arguments.seed}; "
-        f"{arguments.channels} channels first, {facts['epochs']} epochs, {facts['seconds']:.0f} s, "
+        f"{arguments.channels} channels first, {facts['epochs']} epochs, {facts['training_seconds']:.0f} s, "
         f"best after {facts['best_epoch']}; error: mean absolute, "
         f"on test pairs. Registered: {arguments.registered} test pairs of each scale. Seconds: processor time."))
 

@@ -138,7 +138,7 @@ def train_predictor(
     write_text(output / HISTORY, table_text(history))
     save_predictor(output, network, best["state"], spacing=spacing, facts={
         "training_pairs": len(training), "validation_pairs": len(validation), "epochs": len(history),
-        "steps": clock.step, "best_epoch": best["epoch"], "seed": seed, "seconds": round(clock.used, 1),
+        "steps": clock.step, "best_epoch": best["epoch"], "seed": seed, "training_seconds": round(clock.used, 1),
         "validation_error": min(row["val_error"] for row in history if row["epoch"] == best["epoch"]),
         "smallest": float(training.regularities.min()), "largest": float(training.regularities.max()),
         "training": to_plain(course),

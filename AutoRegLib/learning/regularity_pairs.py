@@ -67,7 +67,7 @@ def sample_pairs(
     step = grid.spacing[0]
     settings = {"alphas": list(alphas), "count": count, "noise": noise, "seed": seed, "size": list(grid.size),
                 "spacing": step, "image": None if given is None else digest(float(given.double().square().sum()))}
-    _claim(output, settings, resume=resume)
+    kept = _claim(output, settings, resume=resume)
     rows: list[dict[str, Any]] = []
     total = count * len(alphas)
     monitor.event("stage", name="sample pairs", index=0, count=1)
@@ -76,7 +76,7 @@ def sample_pairs(
         files = {"fixed": f"{name}_fixed.nii.gz", "moving": "moving.nii.gz" if given is not None else
                  f"{name}_moving.nii.gz"}
         rows.append({"name": name, **files, "alpha": alpha, "split": split_of(number // len(alphas), count)})
-        if all((output / file).is_file() for file in files.values()):
+        if kept and all((output / file).is_file() for file in files.values()):
             continue
         if monitor.wish() == "cancel":
             raise CancelledError(f"stopped after {number} of {total} pairs", remedy="--resume goes on")
@@ -86,7 +86,7 @@ def sample_pairs(
         if noise:
             fixed = fixed + noise * torch.randn(fixed.shape, generator=torch.Generator().manual_seed(seed + number))
         for role, tensor in (("moving", moving), ("fixed", fixed)):
-            if not (output / files[role]).is_file():
+            if role == "fixed" or given is None or number == 0:
                 write_volume(Volume(np.asarray(tensor[0, 0]), grid, "intensity"), output / files[role])
         monitor.event("progress", done=number + 1, total=total)
     write_text(output / TABLE, table_text(rows))
@@ -105,14 +105,17 @@ def fit_pairs(
     Raises: InputError, DiskError, CancelledError (finished pairs are kept).
     """
     monitor, lines = monitor or Monitor(), read_pair_table(table)
+    if (output / TABLE).resolve() == table.resolve():
+        raise InputError("the result would overwrite the table it is made from", expected="another folder", got=output,
+                         remedy="choose another --output")
     folder = make_folder(output / "pairs")
-    _claim(output, {"pairs": [[line.name, line.files] for line in lines], "spacing": spacing, "by": by,
+    kept = _claim(output, {"pairs": [[line.name, line.files] for line in lines], "spacing": spacing, "by": by,
                     "affine": affine, "seed": seed}, resume=resume)
     rows = []
     monitor.event("stage", name="estimate regularities", index=0, count=1)
     for number, line in enumerate(lines):
         path = folder / f"{line.name}.json"
-        if not path.is_file():
+        if not (kept and path.is_file()):
             if monitor.wish() == "cancel":
                 raise CancelledError(f"stopped after {number} of {len(lines)} pairs", remedy="--resume goes on")
             write_json(path, fit_regularity(_prepared(line, spacing, affine, seed), by=by, seed=seed, monitor=monitor),
@@ -203,10 +206,13 @@ def _scene(image: Volume | None, size: Sequence[int], spacing: float | None) -> 
                     tuple(np.eye(dims).ravel().tolist())), None
 
 
-def _claim(output: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
-    """Note what the folder's pairs depend on. Raises InputError where it holds others."""
+def _claim(output: Path, settings: Mapping[str, Any], *, resume: bool) -> bool:
+    """Note what the folder's pairs depend on; whether those that are there may stay. Raises InputError for others."""
     path, mark = make_folder(output) / SETTINGS, digest(settings)
-    if resume and path.is_file() and read_json(path, schema=SCHEMA).get("identity") != mark:
+    kept = resume and path.is_file()
+    if kept and read_json(path, schema=SCHEMA).get("identity") != mark:
         raise InputError(f"{output} holds other pairs", expected="the same table and options",
                          remedy="choose another folder, or the former options")
+    (output / TABLE).unlink(missing_ok=True)  # it names what is whole
     write_json(path, {"identity": mark, "settings": dict(settings)}, schema=SCHEMA)
+    return kept

@@ -79,6 +79,21 @@ def test_an_interrupted_sampling_goes_on(tmp_path: Path) -> None:
         assert np.array_equal(first, second)
 
 
+def test_what_is_replaced_is_made_anew(tmp_path: Path) -> None:
+    sample_pairs(tmp_path, alphas=(2.0,), count=1, size=(16, 16), seed=0)
+    before = read_volume(tmp_path / "pair00000_fixed.nii.gz", "intensity").array
+    sample_pairs(tmp_path, alphas=(2.0,), count=1, size=(16, 16), seed=1)
+    assert not np.array_equal(before, read_volume(tmp_path / "pair00000_fixed.nii.gz", "intensity").array)
+
+
+def test_a_table_is_not_replaced_by_its_estimates(tmp_path: Path) -> None:
+    sample_pairs(tmp_path, alphas=(2.0,), count=1, size=(16, 16))
+    before = (tmp_path / "pairs.csv").read_bytes()
+    with pytest.raises(InputError, match="overwrite"):
+        fit_pairs(tmp_path / "pairs.csv", tmp_path, spacing=1.0)
+    assert (tmp_path / "pairs.csv").read_bytes() == before
+
+
 def test_splits_are_70_15_15() -> None:
     names = [split_of(number, 100) for number in range(100)]
     assert [names.count(name) for name in ("train", "val", "test")] == [70, 15, 15]
