@@ -277,7 +277,7 @@ def test_masks_without_a_common_voxel_are_refused() -> None:
 
 
 def test_smoothness_leaves_no_finer_detail_and_more_of_it_less() -> None:
-    """Against a Gaussian of the same width: what the field has of finer waves it has had anyway."""
+    """The true waves are some 16 voxels long: 6 hardly touch them, 20 take away what is finer."""
     moving, fixed, _ = scene(2)
     rough = []
     for smoothness in (0.0, 6.0, 20.0):
@@ -286,7 +286,7 @@ def test_smoothness_leaves_no_finer_detail_and_more_of_it_less() -> None:
         field = found.displacement
         rough.append(float((field - gaussian(field, 4.0)).square().mean()))
         assert float(field.abs().max()) > 0.2
-    assert rough[1] < 0.5 * rough[0] and rough[2] < 0.5 * rough[1]
+    assert rough[2] < 0.4 * rough[1] < 0.4 * rough[0]
 
 
 def test_volumes_are_kept_where_it_is_asked_for() -> None:
@@ -295,7 +295,7 @@ def test_volumes_are_kept_where_it_is_asked_for() -> None:
     radius = (axes[0] ** 2 + axes[1] ** 2).sqrt()[None, None]
     moving, fixed = torch.sigmoid(12 - radius), torch.sigmoid(7 - radius)
     least = []
-    for weight in (0.0, 0.3, 3.0):
+    for weight in (0.0, 1.0, 3.0):
         found = refine_prediction(zero(fixed), moving, fixed, recipe=recipe_for(2), volume_weight=weight)
         least.append(float(jacobian_determinant(found.displacement).log().square().mean()))
     assert least[0] > 1.3 * least[1] > 1.5 * least[2] > 0
