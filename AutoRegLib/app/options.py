@@ -53,7 +53,7 @@ def _parser(verbs: Any, name: str, summary: str, example: str, handler: str) -> 
 
 
 #: what the groups of verbs are about
-_GROUPS = {"lddmm": "geodesic shooting: sample pairs, estimate, learn and tell their regularity"}
+_GROUPS = {"lddmm": "geodesic shooting: register; sample pairs, estimate, learn and tell their regularity"}
 
 
 def _add_group(verbs: Any, name: str) -> Any:

@@ -325,4 +325,5 @@ HANDLERS: dict[str, Callable[[Any, str, Monitor], dict[str, Any]]] = {
     "demo": _demo,
     **STUDY_HANDLERS,
     **GEODESIC_HANDLERS,
+    "lddmm register": _register,
 }

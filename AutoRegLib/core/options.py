@@ -59,10 +59,10 @@ def similarity_option() -> Any:
     return option("what --model none compares images by (default auto: lncc for images that look alike)", "auto")
 
 
-def transformation_option() -> Any:
+def transformation_option(default: Transformation = "svf") -> Any:
     """What moves the image without a model."""
     return option("what --model none moves the image by: svf, a stationary velocity, or lddmm, geodesic shooting "
-                  "(default svf)", "svf")
+                  f"(default {default})", default)
 
 
 def regularity_option() -> Any:

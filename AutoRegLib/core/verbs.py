@@ -138,6 +138,12 @@ class RegisterArguments(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShootArguments(RegisterArguments):
+    model: str = model_option(" (default none)", "none")
+    transformation: Transformation = transformation_option("lddmm")
+
+
+@dataclass(frozen=True, kw_only=True)
 class BatchArguments(Common):
     table: str = option(
         f"CSV file with the columns fixed and moving, and optionally name, {', '.join(PAIR_FILES[2:])}; paths relative "
@@ -196,6 +202,9 @@ class Verb:
 
 
 _LEARNING: tuple[Level, ...] = ((None, 1.0), (1, 1.0), (1, 0.5), (1, 0.25))
+_REGISTERED = ("transform.nrrd", "transform.nii.gz", "transform.h5", "transform.tfm", "transform.composite.h5",
+               "affine.tfm", "warped.nii.gz", "warped_labels.nii.gz", "jacobian.nii.gz", "inverse_transform.nrrd",
+               "report.json", "report.png")
 VERBS: dict[str, Verb] = {
     "demo": Verb(
         DemoArguments, "the whole job on real brain images: search, train, register, evaluate, report",
@@ -216,10 +225,7 @@ VERBS: dict[str, Verb] = {
     ),
     "register": Verb(
         RegisterArguments, "register a moving image onto a fixed one",
-        "autoreg register fixed.nii.gz moving.nii.gz --moving-labels segmentation.nii.gz --output result",
-        ("transform.nrrd", "transform.nii.gz", "transform.h5", "transform.tfm", "transform.composite.h5",
-         "affine.tfm", "warped.nii.gz",
-         "warped_labels.nii.gz", "jacobian.nii.gz", "inverse_transform.nrrd", "report.json", "report.png"),
+        "autoreg register fixed.nii.gz moving.nii.gz --moving-labels segmentation.nii.gz --output result", _REGISTERED,
         fallback=((None, 1.0), (None, 0.5), (None, 0.25)),
     ),
     "batch": Verb(
@@ -263,6 +269,9 @@ VERBS: dict[str, Verb] = {
         ("fused.nii.gz", "fused_before.nii.gz", "fused.png", "fusion.json"),
     ),
     # a name of two words is an action: autoreg lddmm sample
+    "lddmm register": Verb(
+        ShootArguments, "register a moving image onto a fixed one by geodesic shooting",
+        "autoreg lddmm register fixed.nii.gz moving.nii.gz --alpha 16 --output result", _REGISTERED),
     "lddmm sample": Verb(
         SampleArguments, "sample pairs whose regularity is known from the prior of geodesic shooting",
         "autoreg lddmm sample --output pairs --alphas 0.1 1 10 --pairs 300", ("pairs.csv", "pairs.json"),
@@ -315,12 +324,9 @@ def check_arguments(arguments: Common) -> None:
     if isinstance(arguments, SynthesiseArguments) and len(arguments.pairs) != 3:
         raise InputError("numbers of pairs", expected="three: of training, validation and test", got=arguments.pairs)
     if isinstance(arguments, RegisterArguments) and (
-        (arguments.fixed_landmarks is None) != (arguments.moving_landmarks is None)
-    ):
-        raise InputError(
-            "landmarks are given for one image only", expected="fixed_landmarks and moving_landmarks",
-            remedy="give both files or neither",
-        )
+            (arguments.fixed_landmarks is None) != (arguments.moving_landmarks is None)):
+        raise InputError("landmarks are given for one image only", expected="fixed_landmarks and moving_landmarks",
+                         remedy="give both files or neither")
     if isinstance(arguments, RegisterArguments) and arguments.predictor is not None and (
         (arguments.transformation, arguments.alpha) != ("lddmm", "auto")
     ):

@@ -69,7 +69,7 @@ def shoot_pair(
         posterior = Posterior(replace(band, detail=stage.detail), matching)
         started = time.perf_counter()
         if velocity is not None and not bool(posterior.at(velocity, alpha, gradient=False).energy.isfinite()):
-            velocity = None  # in the finer band it folds
+            break  # in the finer band it folds: what the plain one found is kept
         found = estimate(
             posterior, alpha=alpha, velocity=velocity, estimate_alpha=regularity == "map", stopping=stage.stopping,
             monitor=monitor, progress=lambda share, done=place: monitor.event(  # type: ignore[misc]

@@ -55,8 +55,8 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     fixed, moving, truth = anatomy()
     write_volume(fixed, folder / "fixed.nrrd")
     write_volume(moving, folder / "moving.nrrd")
-    argv = ["register", str(folder / "fixed.nrrd"), str(folder / "moving.nrrd"), "--output", str(folder / "out"),
-            "--transformation", "lddmm", "--alpha", "18", "--affine", "none", "--inverse", "--quiet", "--device", "cpu"]
+    argv = ["lddmm", "register", str(folder / "fixed.nrrd"), str(folder / "moving.nrrd"), "--output",
+            str(folder / "out"), "--alpha", "18", "--affine", "none", "--inverse", "--quiet", "--device", "cpu"]
     assert main(argv) == 0
     return folder / "out", truth
 
