@@ -90,7 +90,7 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
         end = behind
         if not fields:
             if not re.fullmatch(r"NRRD000[1-6]", line):
-                raise damaged(path, "first line", line[:40], "NRRD0001 to NRRD0006")
+                raise _no_nrrd(path, line)
             fields[""] = line
         elif not line.strip():
             break
@@ -109,8 +109,13 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
         else:
             raise damaged(path, "a line", line[:80], "a line 'field: value' or 'key:=value'")
     if not fields:
-        raise damaged(path, "first line", "nothing", "NRRD0001 to NRRD0006")
+        raise _no_nrrd(path, "nothing")
     return fields, end
+
+
+def _no_nrrd(path: Path, line: str) -> InputError:
+    return InputError(f"{path} is not an image that can be read", expected="an NRRD file, its first line NRRD0004 or so",
+                      got=line[:40], remedy="check the file, or export the image again")
 
 
 def _place(path: Path, fields: dict[str, str], end: int, packing: str) -> tuple[Path, int]:

@@ -1,23 +1,28 @@
-"""JPEG and TIFF files that were cut short, which ITK fills up without a word."""
+"""JPEG, TIFF and PNG files that were cut short, which ITK fills up without a word, or claim more than they hold."""
 
 from __future__ import annotations
 
 import struct
+import zlib
 from pathlib import Path
 
 from AutoRegLib.core.errors import InputError
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}  # bytes by TIFF's types
+_MOST_RATIO = 1100  # deflate's own limit is 1032
 _STRIPS = ((273, 279), (324, 325))  # tags: where the strips or tiles lie, and how many bytes each has
 
 
 def is_picture(path: str | Path) -> bool:
-    """Whether the name is that of a JPEG or TIFF file."""
-    return str(path).lower().endswith((".jpg", ".jpeg", ".tif", ".tiff"))
+    """Whether the name is that of a JPEG, TIFF or PNG file."""
+    return str(path).lower().endswith((".jpg", ".jpeg", ".tif", ".tiff", ".png"))
 
 
 def check_whole(path: Path) -> None:
-    """Refuse a JPEG or TIFF that is cut short. Raises InputError."""
+    """Refuse a JPEG, TIFF or PNG that is cut short, and a PNG of more pixels than can be packed in it.
+
+    Raises: InputError.
+    """
     data = path.read_bytes()
     whole = True
     if data[:2] == b"\xff\xd8":  # after the start of the last scan stands the mark of the end
@@ -27,6 +32,8 @@ def check_whole(path: Path) -> None:
             whole = _last_byte(data, "<" if data[:2] == b"II" else ">") <= len(data)
         except struct.error:  # the directory itself is not there
             whole = False
+    elif data[:8] == b"\x89PNG\r\n\x1a\n":
+        whole = _whole_png(data)
     if not whole:
         raise InputError(f"{path} is cut short", expected="a whole picture", got=f"{len(data)} bytes",
                          remedy="copy or download the file again")
@@ -48,3 +55,23 @@ def _last_byte(data: bytes, order: str) -> int:
         pairs = zip(numbers.get(offsets, ()), numbers.get(lengths, ()), strict=False)
         ends += [start + length for start, length in pairs]
     return max(ends)
+
+
+def _whole_png(data: bytes) -> bool:
+    """Every chunk is there with its checksum, up to the last, and no more pixels than deflate can pack in them."""
+    place, kind = 8, b""
+    while kind != b"IEND":
+        if place + 12 > len(data):
+            return False
+        length, kind = struct.unpack_from(">I4s", data, place)
+        body = data[place + 4:place + 8 + length]
+        if place + 12 + length > len(data) or zlib.crc32(body) != struct.unpack_from(">I", data, place + 8 + length)[0]:
+            return False
+        if place == 8:
+            if kind != b"IHDR" or length != 13:
+                return False
+            width, height = struct.unpack_from(">II", data, 16)
+            if width * height > _MOST_RATIO * 8 * len(data):  # 8 pixels a byte where they are black or white
+                return False
+        place += 12 + length
+    return True

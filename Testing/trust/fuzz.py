@@ -59,7 +59,7 @@ def _lines(rng: random.Random, data: bytes) -> bytes:
     elif way == 1:
         lines.insert(i, lines[j])
     elif way == 2:
-        lines[i] *= rng.choice([2, 50, 3000])
+        lines[i] = lines[i][:500] * rng.choice([2, 50, 3000])
     elif way == 3 and (numbers := list(re.finditer(NUMBER, lines[i][:5000]))):
         spot = rng.choice(numbers)
         lines[i] = lines[i][:spot.start()] + rng.choice(NUMBERS) + lines[i][spot.end():]
@@ -134,7 +134,8 @@ def fuzz(target: Target, seconds: float, seed: str, folder: Path, keep: Path) ->
         while not why:
             ended, status = os.waitpid(child, os.WNOHANG)
             number, began = struct.unpack_from("qd", state, 0)
-            why = (_reason(status) if ended else "sleeps" if time.monotonic() - began > ASLEEP else
+            # what is read while it is written is 0
+            why = (_reason(status) if ended else "sleeps" if began and time.monotonic() - began > ASLEEP else
                    "time" if time.monotonic() > until else "")
             time.sleep(0.02)
         done = struct.unpack_from("qq", state, 16)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +103,7 @@ def wrong(path: Path, old: str, new: str) -> None:
     (".nrrd", "sizes: 6 5 4", "sizes: 6 5 -4", "sizes"),
     (".nrrd", "type: short", "type: block", "type"),
     (".nrrd", "kinds: domain domain domain", "kinds: domain domain domain domain", "kinds"),
-    (".nrrd", "NRRD0004", "NRRD0004" + "9" * 5000, "first line"),
+    (".nrrd", "NRRD0004", "NRRD0004" + "9" * 5000, "not an image"),
     (".nrrd", "space origin: (", "space origin: (1e308,", "space origin"),
     (".nrrd", "endian: little", 'space units: "um" "um" "um"\nendian: little', "not in mm"),
     (".nrrd", "endian: little", "endian: little\ndata file: x%d.raw 1 9 1", "several files"),
@@ -166,3 +167,19 @@ def test_a_nifti_image_that_lies_nowhere_is_refused(spot: int, value: float, tmp
     for read in (lambda: read_volume(path, "intensity"), lambda: read_geometry(path)):
         with pytest.raises(InputError, match="qform or sform"):
             read()
+
+
+def test_a_png_is_whole_and_claims_no_more_than_it_holds(tmp_path: Path) -> None:
+    image = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 255, (20, 30), dtype=np.uint8))
+    path = tmp_path / "x.png"
+    sitk.WriteImage(image, str(path))
+    assert np.array_equal(read_volume(path, "intensity").array, sitk.GetArrayFromImage(image))
+    whole = path.read_bytes()
+    header = whole[16:29]
+    huge = (10**6).to_bytes(4, "big") * 2 + header[8:]
+    bomb = whole[:16] + huge + zlib.crc32(b"IHDR" + huge).to_bytes(4, "big") + whole[33:]
+    bent = whole[:60] + bytes([whole[60] ^ 1]) + whole[61:]
+    for data in (bomb, bent, *(whole[:length] for length in range(0, len(whole), 11))):
+        path.write_bytes(data)
+        with pytest.raises(InputError):
+            read_volume(path, "intensity")
