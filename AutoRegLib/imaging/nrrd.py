@@ -114,7 +114,7 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
 
 
 def _no_nrrd(path: Path, line: str) -> InputError:
-    return InputError(f"{path} is not an image that can be read", expected="an NRRD file, its first line NRRD0004 or so",
+    return InputError(f"{path} is not an image that can be read", expected="an NRRD file, NRRD0004 or so first",
                       got=line[:40], remedy="check the file, or export the image again")
 
 
