@@ -120,7 +120,7 @@ def read(path: Path | str, kind: Kind, spacing: float | None) -> Volume:
 def cases(given: argparse.Namespace) -> Iterator[Case]:
     """All that was asked for, one after the other."""
     if given.contrasts:
-        yield from contrast_cases(given.contrasts, seed=given.seed, spacing=given.spacing)
+        yield from contrast_cases(given.contrasts, seed=given.seed, spacing=given.spacing, only=given.only)
     for path in given.images:
         image = read(path, "intensity", given.spacing)
         name = path.name.split(".")[0]
@@ -141,7 +141,9 @@ def cases(given: argparse.Namespace) -> Iterator[Case]:
             yield Case(f"{scenario.name}: {pair.fixed.id} {pair.moving.id}", fixed, moving, None, None, *labels)
 
 
-def contrast_cases(folder: Path, *, seed: int, spacing: float | None) -> Iterator[Case]:
+def contrast_cases(
+    folder: Path, *, seed: int, spacing: float | None, only: Sequence[str] = (),
+) -> Iterator[Case]:
     """Every contrast onto every other and itself, the first one inverted, and its three middle slices."""
     labels, images = None, {}
     for path in sorted(folder.glob("*.nii*")):
@@ -151,7 +153,8 @@ def contrast_cases(folder: Path, *, seed: int, spacing: float | None) -> Iterato
         else:
             images[path.name.split(".")[0]] = read(path, "intensity", spacing)
     for (first, image), (second, moving) in combinations_with_replacement(reversed(images.items()), 2):
-        yield warped_case(f"{first}-{second}", image, moving, seed=seed, labels=labels)
+        if not only or any(word in f"{first}-{second}" for word in only):  # a warp takes seconds to make
+            yield warped_case(f"{first}-{second}", image, moving, seed=seed, labels=labels)
     name, image = images.popitem() if "t1" not in images else ("t1", images["t1"])
     negative = recoloured(image, lambda values: 1 - values)
     yield warped_case(f"{name}-inverted", image, negative, seed=seed, labels=labels)
