@@ -37,7 +37,7 @@ from AutoRegLib.registration.guard import Look, Verdict, believed, judged, parti
 from AutoRegLib.registration.inverse import affine_guess, refine_inverse
 from AutoRegLib.registration.no_network import NAME
 from AutoRegLib.registration.refine import Iterations, check_iterations, refine_prediction
-from AutoRegLib.registration.similarity import with_similarity
+from AutoRegLib.registration.similarity import hopeless, with_similarity
 from AutoRegLib.registration.unfolding import without_folds
 
 #: the steps that are announced; finer ones are only timed
@@ -261,6 +261,9 @@ def _refine(
     given = [mask.array > 0.5 for mask in masks if mask is not None]
     recipe, told = with_similarity(recipe, fixed, moving, similarity,
                                    inside=np.logical_and.reduce(given) if given else None)
+    if regularity is None and hopeless(told):
+        return prediction, {"start": "alignment", "iterations": 0, "converged": False, "loss_before": 0.0,
+                            "loss_after": 0.0, "seconds": 0.0, "levels": [], **told}
     tensors = [None if volume is None else to_tensor(volume).to(device) for volume in masks]
     there, here = (to_tensor(volume).to(device) for volume in (moving, fixed))
     shot: dict[str, Any] = {}

@@ -20,6 +20,7 @@ from AutoRegLib.registration.fit import Registered, fit
 from AutoRegLib.registration.no_network import NAME, finest_spacing
 from AutoRegLib.registration.pair import PairInputs
 from AutoRegLib.registration.pipeline import Registration
+from AutoRegLib.registration.similarity import hopeless
 
 #: below this part of the fixed image with data from the moving one, something is probably cut off
 _COVERED = 0.9
@@ -229,6 +230,9 @@ def _refinement_remarks(recipe: Recipe, report: Mapping[str, Any]) -> list[str]:
     if done is None:
         return ["There was no network and no refinement: the images are only aligned affinely. Ask for --refine auto."
                 ] if recipe.network.name == NAME else []
+    if hopeless(done):
+        return ["No way to compare these images finds back a small known warp: they were only aligned. Check the "
+                "result; --similarity mind refines all the same."]
     if done["loss_after"] >= done["loss_before"]:
         return ["The refinement found nothing better and was left out."]
     return []

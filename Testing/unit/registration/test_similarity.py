@@ -13,7 +13,7 @@ from AutoRegLib.fields.smooth import gaussian
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.registration.no_network import no_network
-from AutoRegLib.registration.similarity import correlation, left_over, with_similarity
+from AutoRegLib.registration.similarity import correlation, hopeless, left_over, with_similarity
 
 SIDE = 96
 GRID = Geometry((SIDE, SIDE), (1.0, 1.0), (0.0, 0.0), (1.0, 0.0, 0.0, 1.0))
@@ -115,3 +115,13 @@ def test_few_slices_are_looked_at_too() -> None:
     grid = Geometry((SIDE, SIDE, 4), (1.0, 1.0, 5.0), (0.0,) * 3, tuple(np.eye(3).ravel().tolist()))
     stack = Volume(np.stack([flat] * 4), grid, "intensity")
     assert correlation(stack, replace(stack, array=2 * stack.array)) == pytest.approx(1)
+
+
+def test_what_no_similarity_finds_back_is_not_refined() -> None:
+    """Two unrelated textures: the registration stays at the alignment and says so; asked for by name it goes on."""
+    first, other = volume(smooth(3, 2.0)), volume(smooth(4, 2.0))
+    told = with_similarity(recipe(), first, other, "auto")[1]
+    assert set(told["warp_left"]) == {"lncc", "mind"} and hopeless(told) == (min(told["warp_left"].values()) >= 1)
+    assert hopeless({"warp_left": {"lncc": 1.4, "mind": 1.0}})
+    assert not hopeless({"warp_left": {"lncc": 1.8, "mind": 0.74}})
+    assert not hopeless(with_similarity(recipe(), first, other, "mind")[1])
