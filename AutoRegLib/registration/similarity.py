@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,8 +46,8 @@ def with_similarity(
     registrations decide (:func:`left_over`); where they do not speak for local correlation it is MIND.
 
     The second value has the report's keys ``similarity`` (lncc, mind, mse, nmi; of a model also local_nmi, and two as
-    lncc+mind), ``similarity_chosen_by`` (images, request, model) and ``similarity_reason``, a sentence; after trials also
-    ``warp_left``, what each leaves of the known warp: where that is all of it and more (:func:`hopeless`), no
+    lncc+mind), ``similarity_chosen_by`` (images, request, model) and ``similarity_reason``, a sentence; after trials
+    also ``warp_left``, what each leaves of the known warp: where that is all of it and more (:func:`hopeless`), no
     similarity sees how this pair fits.
     Shape: both images on one grid, affinely aligned; ``inside`` (bool): the voxels that count, None all.
     """
