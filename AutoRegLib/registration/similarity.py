@@ -81,8 +81,8 @@ def hopeless(told: Mapping[str, Any]) -> bool:
     A refinement by any of them then moves the pair at random: on simulated MR and ultrasound of the prostate, four
     pairs of which were looked at, overlap fell in all of them, from 0.66 to 0.55.
     """
-    left = told.get("warp_left")
-    return bool(left) and min(left.values()) >= 1.0
+    left: dict[str, float] = told.get("warp_left", {})
+    return len(left) > 0 and min(left.values()) >= 1.0
 
 
 def correlation(fixed: Volume, moving: Volume, *, inside: np.ndarray | None = None) -> float:
