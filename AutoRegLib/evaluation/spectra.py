@@ -36,12 +36,14 @@ def power_spectrum(field: Tensor) -> np.ndarray:
 def inside_share(samples: np.ndarray, training: np.ndarray) -> float:
     """The part of the samples' band powers that lie within the range of the training's, band by band.
 
-    Powers below :data:`FLOOR` of the training's largest count as the floor. Shape: (n, BINS) and (m, BINS).
+    Powers below :data:`FLOOR` of the training's largest count as the floor, and where neither reaches it there is
+    nothing to compare. Shape: (n, BINS) and (m, BINS).
     """
     floor = FLOOR * training.max()
     low, high = (np.maximum(edge, floor) for edge in (training.min(axis=0), training.max(axis=0)))
     values = np.maximum(samples, floor)
-    return float(((values >= low) & (values <= high)).mean())
+    compared = (values > floor) | (high > floor)
+    return float(((values >= low) & (values <= high))[compared].mean())
 
 
 def spectrum_rows(spectra: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:

@@ -95,6 +95,9 @@ def test_the_spectrum_of_a_wave_lies_in_its_band() -> None:
 def test_the_share_inside_by_hand() -> None:
     training = np.array([[1.0, 10.0], [2.0, 30.0]])
     assert inside_share(np.array([[1.5, 20.0], [3.0, 20.0], [1.0, 5.0], [0.5, 31.0]]), training) == 4 / 8
+    # a band that nobody reaches is not counted as agreement
+    wide, above = (np.pad(a, ((0, 0), (0, 3))) for a in (training, np.array([[3.0, 20.0]])))
+    assert inside_share(above, wide) == 1 / 2
 
 
 def test_an_atlas_that_may_not_be_one_is_refused(model: ModelBundle, tmp_path: Path) -> None:
