@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.core.records import from_plain, to_plain
+from AutoRegLib.core.strict_json import parse_json
 
 
 def parse_value(text: str) -> Any:
     """A value as it is typed: JSON where it is JSON (``1.5``, ``true``, ``[9, 7, 5]``), else a word."""
     try:
-        return json.loads(text)
-    except ValueError:
+        return parse_json(text, where="a value")
+    except InputError:
         return text
 
 

@@ -161,12 +161,12 @@ def test_geodesic_shooting_is_a_method(full_desk: Any) -> None:
 
 
 def test_a_refinement_may_run_until_it_converges(full_desk: Any) -> None:
-    """Below 0 with a model too; 0 leaves it out after a model and lets it converge without one."""
+    """Below 0 with a model too; 0 is what the model's validation liked, and lets it converge without one."""
     ui, panel = full_desk.ui, full_desk.widget.registerPanel
-    for steps, asked in ((-1, "auto"), (0, 0), (30, 30)):
+    for steps, asked, text in ((-1, "full", "Until it converges"), (0, None, "0 = as validated"), (30, 30, "30 steps")):
         ui.refinementStepsSpinBox.setValue(steps)
         full_desk.settle()
-        assert panel.inputs().refine == asked
+        assert panel.inputs().refine == asked and ui.refinementStepsSpinBox.text() == text
     ui.modelComboBox.setCurrentIndex(ui.modelComboBox.count() - 1)
     for steps, asked in ((-1, "auto"), (0, "auto"), (30, 30)):
         ui.refinementStepsSpinBox.setValue(steps)
@@ -179,7 +179,7 @@ def test_a_refinement_may_run_until_it_converges(full_desk: Any) -> None:
     ui.modelComboBox.setCurrentIndex(0)
     ui.refinementStepsSpinBox.setValue(0)
     full_desk.settle()
-    assert ui.refinementStepsSpinBox.text() == "0 steps"
+    assert ui.refinementStepsSpinBox.text() == "0 = as validated"
 
 
 def test_both_masks_reach_the_job(full_desk: Any) -> None:

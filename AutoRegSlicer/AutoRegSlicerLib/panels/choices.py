@@ -135,6 +135,26 @@ class Direction(Enum):
         return {"forward": _("Moving → fixed"), "inverse": _("Fixed → moving")}[self.value]
 
 
-def refinement(steps: int, *, model: bool) -> int | str:
-    """The refinement that a number of steps asks for: below 0, or 0 without a model, until it converges."""
-    return "auto" if steps < 0 or (steps == 0 and not model) else steps
+def refinement(steps: int, *, model: bool) -> int | str | None:
+    """The refinement that a number of steps asks for.
+
+    0: what the model's validation pairs liked (None), without a model until it converges; below 0: every level.
+    """
+    if steps > 0:
+        return steps
+    return ("full" if steps else None) if model else "auto"
+
+
+def refinementWords(given: object, *, model: bool) -> str:
+    """What stands behind the number of steps: what 0 means, unless steps are ``given``."""
+    return _(" steps") if given else _(" = as validated") if model else _(" = until it converges")
+
+
+def remedyButtons() -> dict[str, tuple[str, str]]:
+    """Text and tool tip of the button that mends what a message is about, by the message's action."""
+    return {
+        "set-up": (_("Set up…"), _("Install what is missing.")),
+        "align-centers": (_("Align centers"), _("Start from a transform that brings the centers of the volumes "
+                                                "together.")),
+        "take-off": (_("Take off"), _("Take the volume off the transform it was previewed under.")),
+    }

@@ -11,7 +11,7 @@ from AutoRegSlicerLib import logic
 from AutoRegSlicerLib.jobs.jobs import JobState, JobStatus
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.bundles import Bundle
-from AutoRegSlicerLib.panels.choices import InitialAlignment, refinement
+from AutoRegSlicerLib.panels.choices import InitialAlignment, refinement, refinementWords, remedyButtons
 from AutoRegSlicerLib.panels.frames import FrameJobs
 from AutoRegSlicerLib.panels.preset_choice import PresetChoice
 from AutoRegSlicerLib.panels.session import Session
@@ -70,7 +70,8 @@ class RegisterPanel:
             fixedMask=p.fixedMask, movingMask=p.movingMask, roi=p.roi,
             initialTransform=p.initialTransform if existing else None,
             affine="auto" if p.initialAlignment is InitialAlignment.Affine else "none",
-            refine=refinement(p.refinementSteps, model=bundle is not None or p.model == GEODESIC),
+            refine=max(p.refinementSteps, 0) if p.model == GEODESIC else refinement(
+                p.refinementSteps, model=bundle is not None),
             transformation="lddmm" if p.model == GEODESIC else "svf",
             similarity="auto" if bundle else p.similarity.value, inverse=p.createInverse, device=p.device.value,
         )
@@ -104,8 +105,8 @@ class RegisterPanel:
         for name, (_node, create) in OUTPUTS.items():
             selector = f"output{name[0].upper()}{name[1:]}Selector"
             getattr(ui, selector).setEnabled(getattr(p, create))
-        converging = not p.refinementSteps and self.model() is None and p.model != GEODESIC
-        qtbits.write(ui.refinementStepsSpinBox, "suffix", _(" = until it converges") if converging else _(" steps"))
+        suffix = refinementWords(p.refinementSteps or p.model == GEODESIC, model=self.model() is not None)
+        qtbits.write(ui.refinementStepsSpinBox, "suffix", suffix)
         qtbits.offer(ui.similarityComboBox, [_("A model compares images by the loss it was trained with.")]
                      if self.model() else [], _(
             "Automatic looks at the aligned images. Local correlation: the same kind of image. MIND: different "
@@ -124,12 +125,7 @@ class RegisterPanel:
         extra = self._ownReasons()
         blocking = [message.text for message in messages if message.blocking]
         shown = [*extra, *blocking, *(message.text for message in messages if not message.blocking)]
-        remedies = {
-            "set-up": (_("Set up…"), _("Install what is missing.")),
-            "align-centers": (_("Align centers"), _("Start from a transform that brings the centers of the volumes "
-                                                    "together.")),
-            "take-off": (_("Take off"), _("Take the volume off the transform it was previewed under.")),
-        }
+        remedies = remedyButtons()
         missing = self.session.environment is not None and not self.session.environment.ready
         self.action = "set-up" if missing else next((m.action for m in messages if m.action in remedies), "")
         ui.registerActionButton.setVisible(bool(self.action))

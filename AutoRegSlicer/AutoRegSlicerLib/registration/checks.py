@@ -179,7 +179,7 @@ def _labels(inputs: RegistrationInputs, outputs: RegistrationOutputs) -> list[Me
         if node is not None and not _hasContent(node, ids):
             found.append(Message(code, f"{role.capitalize()} is empty."))
     masked = inputs.fixedMask is not None or inputs.movingMask is not None
-    if masked and inputs.refine == 0 and inputs.model != NO_MODEL:
+    if masked and not inputs.refine and inputs.model != NO_MODEL:
         found.append(Message("masks-unseen", "A model does not look at masks: they guide the affine alignment alone. A "
                              "refinement is guided too.", blocking=False))
     given = [node is not None for node in (inputs.fixedSegmentation, inputs.movingSegmentation)]

@@ -40,7 +40,7 @@ class RegistrationInputs:
     roi: Node = None  # a markups ROI: the only part of the fixed volume that is registered
     initialTransform: Node = None
     affine: str = "auto"
-    refine: int | str = 0  # most iterations of the finest level, or "auto"
+    refine: int | str | None = 0  # most iterations of the finest level, auto, full; None: as the model was validated
     similarity: str = "auto"  # without a model: auto, lncc or mind
     transformation: str = "svf"  # without a model: svf or lddmm
     deliver: str = "auto"  # or whole: what was found, even where measures say that it harms

@@ -108,7 +108,7 @@ def test_random_candidates_differ_in_what_is_searched_only() -> None:
     whole = draw_candidates(start, {"feature", "deformation", "lambda"}, count=CANDIDATES)
     assert whole[0] == ("start", start) and len({name for name, _ in whole}) == CANDIDATES
     assert whole == draw_candidates(start, {"feature", "deformation", "lambda"}, count=CANDIDATES)
-    byhand = by_hand(start, {"lambda"})
+    byhand = by_hand(start, {"feature", "deformation", "lambda"})
     assert whole[: len(byhand)] == byhand, "what a search's finals get without searching"
     for _, recipe in whole[len(byhand):]:
         assert replace(recipe, genotype=start.genotype, loss_weights=start.loss_weights) == start
