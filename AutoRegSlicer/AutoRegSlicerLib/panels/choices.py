@@ -135,13 +135,14 @@ class Direction(Enum):
         return {"forward": _("Moving → fixed"), "inverse": _("Fixed → moving")}[self.value]
 
 
-def refinement(steps: int, *, model: bool) -> int | str | None:
+def refinement(steps: int, *, model: bool, geodesic: bool = False) -> int | str | None:
     """The refinement that a number of steps asks for.
 
     0: what the model's validation pairs liked (None), without a model until it converges; below 0: every level.
+    After geodesic shooting only steps that are asked for.
     """
-    if steps > 0:
-        return steps
+    if steps > 0 or geodesic:
+        return max(steps, 0)
     return ("full" if steps else None) if model else "auto"
 
 
@@ -158,3 +159,10 @@ def remedyButtons() -> dict[str, tuple[str, str]]:
                                                 "together.")),
         "take-off": (_("Take off"), _("Take the volume off the transform it was previewed under.")),
     }
+
+
+def similarityWords(*, model: bool) -> tuple[list[str], str]:
+    """Why the similarity cannot be chosen, and what the choices mean."""
+    return [_("A model compares images by the loss it was trained with.")] if model else [], _(
+        "Automatic looks at the aligned images. Local correlation: the same kind of image. MIND: different "
+        "contrasts or modalities, such as T1 with T2 or CT with MR.")

@@ -9,9 +9,9 @@ from slicer.i18n import tr as _
 
 from AutoRegSlicerLib import logic
 from AutoRegSlicerLib.jobs.jobs import JobState, JobStatus
-from AutoRegSlicerLib.panels import qtbits
+from AutoRegSlicerLib.panels import choices, qtbits
 from AutoRegSlicerLib.panels.bundles import Bundle
-from AutoRegSlicerLib.panels.choices import InitialAlignment, refinement, refinementWords, remedyButtons
+from AutoRegSlicerLib.panels.choices import InitialAlignment, refinement
 from AutoRegSlicerLib.panels.frames import FrameJobs
 from AutoRegSlicerLib.panels.preset_choice import PresetChoice
 from AutoRegSlicerLib.panels.session import Session
@@ -70,8 +70,7 @@ class RegisterPanel:
             fixedMask=p.fixedMask, movingMask=p.movingMask, roi=p.roi,
             initialTransform=p.initialTransform if existing else None,
             affine="auto" if p.initialAlignment is InitialAlignment.Affine else "none",
-            refine=max(p.refinementSteps, 0) if p.model == GEODESIC else refinement(
-                p.refinementSteps, model=bundle is not None),
+            refine=refinement(p.refinementSteps, model=bundle is not None, geodesic=p.model == GEODESIC),
             transformation="lddmm" if p.model == GEODESIC else "svf",
             similarity="auto" if bundle else p.similarity.value, inverse=p.createInverse, device=p.device.value,
         )
@@ -105,12 +104,9 @@ class RegisterPanel:
         for name, (_node, create) in OUTPUTS.items():
             selector = f"output{name[0].upper()}{name[1:]}Selector"
             getattr(ui, selector).setEnabled(getattr(p, create))
-        suffix = refinementWords(p.refinementSteps or p.model == GEODESIC, model=self.model() is not None)
+        suffix = choices.refinementWords(p.refinementSteps or p.model == GEODESIC, model=self.model() is not None)
         qtbits.write(ui.refinementStepsSpinBox, "suffix", suffix)
-        qtbits.offer(ui.similarityComboBox, [_("A model compares images by the loss it was trained with.")]
-                     if self.model() else [], _(
-            "Automatic looks at the aligned images. Local correlation: the same kind of image. MIND: different "
-            "contrasts or modalities, such as T1 with T2 or CT with MR."))
+        qtbits.offer(ui.similarityComboBox, *choices.similarityWords(model=self.model() is not None))
         existing = p.initialAlignment is InitialAlignment.Existing
         qtbits.offer(ui.initialTransformSelector, [] if existing else [
             _("Choose “Existing transform” above to start from a transform.")], _("The transform to start from."))
@@ -125,7 +121,7 @@ class RegisterPanel:
         extra = self._ownReasons()
         blocking = [message.text for message in messages if message.blocking]
         shown = [*extra, *blocking, *(message.text for message in messages if not message.blocking)]
-        remedies = remedyButtons()
+        remedies = choices.remedyButtons()
         missing = self.session.environment is not None and not self.session.environment.ready
         self.action = "set-up" if missing else next((m.action for m in messages if m.action in remedies), "")
         ui.registerActionButton.setVisible(bool(self.action))
