@@ -23,6 +23,8 @@ _LONGEST_HEADER = 16_000_000  # bytes; the words of a segmentation of hundreds o
 _LONGEST_AXIS = 2**31 - 1
 FARTHEST = 1e9  # mm
 _DATA = "voxels.raw"
+MOST_AXES = 5
+MARK = "displacement field type"  # the key that says which way a field maps
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,11 @@ def whole(text: str, path: Path, field: str, low: int, high: int) -> int:
     if not re.fullmatch(r"[+-]?[0-9]{1,18}", text.strip()) or not low <= int(text) <= high:
         raise damaged(path, field, text, f"a whole number from {low} to {high}")
     return int(text)
+
+
+def plain_mark(text: str) -> bool:
+    """Whether the value of :data:`MARK` is one that a header may be given again."""
+    return re.fullmatch(r"[A-Za-z -]{1,40}", text) is not None
 
 
 def check_axes(axes: Sequence[Sequence[float]], path: Path, field: str) -> None:

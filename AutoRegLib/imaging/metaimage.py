@@ -10,12 +10,15 @@ import numpy as np
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.imaging.headers import (
+    MARK,
+    MOST_AXES,
     Stored,
     beside,
     check_axes,
     damaged,
     no_spacing,
     numbers,
+    plain_mark,
     read_lines,
     sizes,
     whole,
@@ -25,8 +28,7 @@ _TYPES = {"MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": 
           "MET_UINT": "u4", "MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8",
           "MET_FLOAT": "f4", "MET_DOUBLE": "f8"}
 _POSITIONS, _MATRICES = ("Offset", "Position", "Origin"), ("TransformMatrix", "Rotation", "Orientation")
-_MARK = "displacement field type"
-_MOST_AXES, _MOST_CHANNELS = 5, 1000
+_MOST_CHANNELS = 1000
 
 
 def is_metaimage(path: Path) -> bool:
@@ -42,7 +44,7 @@ def describe(path: Path) -> Stored:
             raise damaged(path, name, "nothing", f"a line '{name} = ...'")
     if fields.get("ObjectType", "Image") != "Image":
         raise damaged(path, "ObjectType", fields["ObjectType"], "Image")
-    dims = whole(fields["NDims"], path, "NDims", 1, _MOST_AXES)
+    dims = whole(fields["NDims"], path, "NDims", 1, MOST_AXES)
     shape = sizes(fields["DimSize"], path, "DimSize", dims)
     channels = whole(fields.get("ElementNumberOfChannels", "1"), path, "ElementNumberOfChannels", 1, _MOST_CHANNELS)
     kind = fields["ElementType"]
@@ -62,9 +64,9 @@ def describe(path: Path) -> Stored:
     lines = ["ObjectType = Image", f"NDims = {dims}", "BinaryData = True", f"BinaryDataByteOrderMSB = {big}",
              "CompressedData = False", *_geometry(path, fields, dims), f"DimSize = {' '.join(map(str, shape))}",
              "HeaderSize = {offset}", f"ElementNumberOfChannels = {channels}", f"ElementType = {kind}"]
-    mark = fields.get(_MARK, "")
-    if re.fullmatch(r"[A-Za-z -]{1,40}", mark):
-        lines.append(f"{_MARK} = {mark}")
+    mark = fields.get(MARK, "")
+    if plain_mark(mark):
+        lines.append(f"{MARK} = {mark}")
     lines.append("ElementDataFile = voxels.raw")
     dtype = np.dtype((">" if big else "<") + _TYPES[kind])
     # a size of the header counts from the start of the file that holds the voxels

@@ -10,12 +10,15 @@ import numpy as np
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.imaging.headers import (
+    MARK,
+    MOST_AXES,
     Stored,
     beside,
     check_axes,
     damaged,
     no_spacing,
     numbers,
+    plain_mark,
     read_lines,
     sizes,
     whole,
@@ -40,8 +43,6 @@ _SPACES = {"ras": "right-anterior-superior", "las": "left-anterior-superior", "l
 _KINDS = {kind.lower(): kind for kind in (
     "domain", "space", "time", "list", "point", "vector", "covariant-vector", "normal", "stub", "scalar", "complex",
     "2-vector", "3-color", "RGB-color", "4-color", "RGBA-color", "3-vector", "3-gradient", "3-normal", "4-vector")}
-_MARK = "displacement field type"
-_MOST_AXES = 5
 
 
 def is_nrrd(path: Path) -> bool:
@@ -55,7 +56,7 @@ def describe(path: Path) -> Stored:
     for name in ("dimension", "type", "sizes", "encoding"):
         if name not in fields:
             raise damaged(path, name, "nothing", f"a line '{name}: ...'")
-    dims = whole(fields["dimension"], path, "dimension", 1, _MOST_AXES)
+    dims = whole(fields["dimension"], path, "dimension", 1, MOST_AXES)
     shape = sizes(fields["sizes"], path, "sizes", dims)
     code = _TYPES.get(fields["type"].lower())
     if code is None:
@@ -75,9 +76,9 @@ def describe(path: Path) -> Stored:
     if packing == "ascii":
         order = "little"
     lines += [f"endian: {order}", "encoding: raw", "byte skip: {offset}", "data file: voxels.raw"]
-    mark = fields.get(f"={_MARK}", "")
-    if re.fullmatch(r"[A-Za-z -]{1,40}", mark):
-        lines.append(f"{_MARK}:={mark}")
+    mark = fields.get(f"={MARK}", "")
+    if plain_mark(mark):
+        lines.append(f"{MARK}:={mark}")
     dtype = np.dtype(("<" if order == "little" else ">") + code)
     return Stored("\n".join(lines) + "\n", ".nhdr", data, offset, math.prod(shape), dtype, packing)
 
@@ -154,7 +155,7 @@ def _geometry(path: Path, fields: dict[str, str], dims: int, kinds: list[str]) -
         length = 3
         lines.append(f"space: {space}")
     else:
-        length = whole(fields["space dimension"], path, "space dimension", 1, _MOST_AXES)
+        length = whole(fields["space dimension"], path, "space dimension", 1, MOST_AXES)
         lines.append(f"space dimension: {length}")
     _check_units(path, fields.get("space units", ""))
     vectors = re.findall(r"none|\([^()]*\)", fields.get("space directions", ""))
