@@ -77,7 +77,7 @@ def run_through(jobs: Any, verb: str, arguments: dict[str, Any]) -> Path:
             return folder
         if status.state.over or time.monotonic() > until:
             raise RuntimeError(f"{folder}: {status.state}: {status.message}")
-        time.sleep(0.01)
+        time.sleep(0.05)
 
 
 def resident() -> int:
