@@ -49,6 +49,24 @@ def test_three_hundred_finished_jobs_are_listed_and_cost_a_poll_nothing(
         assert jobs.poll() == []
 
 
+def test_a_poll_goes_through_the_jobs_no_oftener_when_there_are_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+    for number in range(20):
+        finished(tmp_path / "jobs", number)
+    whole = Jobs._busy
+    for some in (2, 20):
+        jobs, calls = Jobs(tmp_path, sys.executable), []
+        for folder in record.job_folders(tmp_path / "jobs")[:some]:
+            jobs.status(folder)
+        with monkeypatch.context() as patch:
+            patch.setattr(Jobs, "_busy", lambda self, calls=calls: calls.append(1) or whole(self))
+            assert len(jobs.poll()) == some
+        counts.append(len(calls))
+    assert 0 < counts[0] == counts[1]
+
+
 def test_the_end_of_a_job_is_put_together_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     finished(tmp_path / "jobs", 1)
     jobs = Jobs(tmp_path, sys.executable)

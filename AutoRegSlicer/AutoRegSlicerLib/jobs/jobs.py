@@ -91,8 +91,9 @@ class Jobs:
         Starts the waiting job when its turn comes and carries a cancellation through. Call it every 500 ms.
         A finished job is Importing until markImported or setAside is called.
         """
+        seconds = POLL_SECONDS / max(len(self._busy()), 1)
         for job in self._jobs.values():
-            job.poll(seconds=POLL_SECONDS / max(len(self._busy()), 1))
+            job.poll(seconds=seconds)
         self._start_waiting()
         process.reap()
         return self._statuses()
