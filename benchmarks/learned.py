@@ -29,6 +29,7 @@ from AutoRegLib.fields.jacobian import jacobian_determinant
 from AutoRegLib.fields.warp import warp
 from AutoRegLib.imaging.surface_distance import surface_distances
 from AutoRegLib.learning.data import Dataset, prepare
+from AutoRegLib.learning.optimiser import build_optimiser
 from AutoRegLib.learning.start_recipe import start_recipe
 from AutoRegLib.learning.train import train_step, update_average
 from AutoRegLib.losses.objective import label_dice
@@ -70,7 +71,7 @@ def some(scenario: Scenario, count: int) -> Scenario:
 def trained(recipe: Recipe, dataset: Dataset, seconds: float) -> tuple[nn.Module, int]:
     """The network with its averaged weights after so many processor seconds, and how many steps they were."""
     network, step, began = build_network(recipe), 0, 0.0
-    optimiser = torch.optim.Adam(network.parameters(), lr=recipe.training.learning_rate)
+    optimiser = build_optimiser(network.parameters(), recipe.training)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     progress = 0.0
     while progress < 1.0:

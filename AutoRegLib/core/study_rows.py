@@ -14,6 +14,7 @@ from typing import Any, Literal
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.genotype import Genotype
 from AutoRegLib.core.networks import NETWORKS
+from AutoRegLib.core.presets import for_network
 from AutoRegLib.core.recipe import Recipe, with_own_loss
 from AutoRegLib.core.recipe_fields import with_field
 
@@ -226,8 +227,7 @@ def row_recipe(start: Recipe, row: Row, seed: int, model: Recipe | None = None) 
     weights = start.loss_weights
     if row.similarity_mix is not None:
         weights = replace(weights, similarity_mix=row.similarity_mix)
-    recipe = replace(start, network=replace(start.network, name=row.network), genotype=genotype, loss_weights=weights,
-                     search=search, seed=seed)
+    recipe = replace(for_network(start, row.network), genotype=genotype, loss_weights=weights, search=search, seed=seed)
     for name, value in row.fields:  # what they say of the loss weights counts, and what they say beyond the loss
         recipe = with_field(recipe, name, value)
     recipe = with_own_loss(recipe)

@@ -16,7 +16,9 @@ from AutoRegLib.core.genotype import CELLS, OPERATORS, Genotype
 from AutoRegLib.core.jobs import JobRequest, Monitor
 from AutoRegLib.core.memory import keep_freed_memory
 from AutoRegLib.core.networks import NETWORKS
+from AutoRegLib.core.presets import preset_recipe
 from AutoRegLib.core.recipe import LossWeights, Network, Recipe, Training
+from AutoRegLib.core.scenario import Case, Scenario
 from AutoRegLib.core.study_rows import ROWS, TABLES, Table, choose_rows, row_recipe
 from AutoRegLib.core.study_verbs import StudyArguments
 from AutoRegLib.core.verbs import check_arguments
@@ -51,6 +53,18 @@ def test_every_row_can_be_made() -> None:
         assert [stage.upper for stage in recipe.search.stages] == [u for u in ("feature", "deformation", "lambda")
                                                                   if u in row.searched]
         assert len(recipe.search.shares) == len(recipe.search.stages)
+
+
+def test_another_network_trains_in_a_study_as_it_does_alone() -> None:
+    """By Adam at its own rate: what was measured for the AutoReg network is no other network's."""
+    scenario = Scenario("s", 3, "all", (Case("a", "a.nii.gz", "p", "train"),))
+    start = preset_recipe(scenario, "quick")
+    assert start.training.optimiser == "muon" and start.objective.counted == "foreground"
+    for row in ("voxelmorph2", "metareg", "multiprop"):
+        alone = preset_recipe(scenario, "quick", network=ROWS[row].network)
+        made = row_recipe(start, ROWS[row], 0)
+        assert alone.training.optimiser == "adam"
+        assert (made.training, made.network, made.objective) == (alone.training, alone.network, alone.objective)
 
 
 def test_rows_are_chosen_once_and_in_running_order() -> None:
