@@ -217,9 +217,9 @@ def row_recipe(start: Recipe, row: Row, seed: int, model: Recipe | None = None) 
         if model is None or model.spatial_dims != start.spatial_dims:
             raise InputError("no model to start from", expected=f"a {start.spatial_dims}-D model", remedy="--start",
                              got="none" if model is None else f"a {model.spatial_dims}-D model")
-        return replace(start, network=model.network, genotype=model.genotype, loss_weights=model.loss_weights,
-                       objective=replace(model.objective, label_weight=start.objective.label_weight), search=search,
-                       seed=seed)
+        return replace(for_network(start, model.network.name), network=model.network, genotype=model.genotype,
+                       loss_weights=model.loss_weights, search=search, seed=seed,
+                       objective=replace(model.objective, label_weight=start.objective.label_weight))
     if row.genotype == "random":
         genotype = Genotype.random(Random(f"{seed}/genotype"))
     else:

@@ -65,6 +65,10 @@ def test_another_network_trains_in_a_study_as_it_does_alone() -> None:
         made = row_recipe(start, ROWS[row], 0)
         assert alone.training.optimiser == "adam"
         assert (made.training, made.network, made.objective) == (alone.training, alone.network, alone.objective)
+        on = row_recipe(start, ROWS["fine-tuned"], 0, alone)
+        assert (on.training, on.network, on.objective) == (alone.training, alone.network, alone.objective)
+    on = row_recipe(start, ROWS["fine-tuned"], 0, start)
+    assert (on.training, on.network, on.objective) == (start.training, start.network, start.objective)
 
 
 def test_rows_are_chosen_once_and_in_running_order() -> None:
