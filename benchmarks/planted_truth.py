@@ -27,6 +27,7 @@ from AutoRegLib.core.genotype import Genotype
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import LossWeights, Network, Objective, Recipe, Search, Stage, Training
 from AutoRegLib.learning.data import Dataset
+from AutoRegLib.learning.optimiser import build_optimiser
 from AutoRegLib.learning.train import train_step, update_average
 from AutoRegLib.losses.objective import label_overlap, segmentation_loss
 from AutoRegLib.networks.registry import build_network
@@ -58,7 +59,7 @@ def searched(recipe: Recipe, stage: Stage, dataset: Dataset) -> tuple[Recipe, li
 def trained(recipe: Recipe, dataset: Dataset, *, steps: int) -> tuple[float, float]:
     """Validation Dice and L_seg, the validation objective of the stages of lambda, after training from scratch."""
     network = build_network(recipe)
-    optimiser = torch.optim.Adam(network.parameters(), lr=recipe.training.learning_rate)
+    optimiser = build_optimiser(network.parameters(), recipe.training)
     average = {n: v.detach().clone() for n, v in network.state_dict().items()}
     for step in range(steps):
         train_step(recipe, dataset, network, optimiser, step=step, progress=step / steps)

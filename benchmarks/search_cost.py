@@ -26,6 +26,7 @@ from AutoRegLib.core.presets import SCALES
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.core.scenario import Scenario, read_scenario
 from AutoRegLib.learning.data import Dataset, prepare
+from AutoRegLib.learning.optimiser import build_optimiser
 from AutoRegLib.learning.start_recipe import start_recipe
 from AutoRegLib.learning.train import train, train_step
 from AutoRegLib.networks.registry import build_network
@@ -52,7 +53,7 @@ def scaled(recipe: Recipe, fraction: float) -> Recipe:
 
 def single_training_steps(recipe: Recipe, dataset: Dataset) -> None:
     network = build_network(recipe)
-    optimiser = torch.optim.Adam(network.parameters())
+    optimiser = build_optimiser(network.parameters(), recipe.training)
     for step in range(STEPS):
         train_step(recipe, dataset, network, optimiser, step=step, progress=0.0)
 
