@@ -24,6 +24,7 @@ class Method:
     needs: Needs = Needs(())
     script: str = ""
     options: tuple[str, ...] = ()
+    dimensions: tuple[int, ...] = (2, 3)  # of images that the peer, or what writes its field, takes
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -39,8 +40,10 @@ METHODS: dict[str, Method] = {
     "autoreg-network": Method(
         "AutoReg, affine + network, no refinement, all outputs and the inverse", True,
         options=("--model", "{bundle}", "--refine", "0", "--inverse")),
-    "fireants": Method("FireANTs greedy, half resolution", False, "fireants", FIREANTS, "fireants_greedy.py"),
-    "convexadam": Method("convexAdam (MIND), defaults", False, "convexadam", CONVEX, "convex_adam.py"),
+    "fireants": Method("FireANTs greedy, half resolution", False, "fireants", FIREANTS, "fireants_greedy.py",
+                       dimensions=(3,)),
+    "convexadam": Method("convexAdam (MIND), defaults", False, "convexadam", CONVEX, "convex_adam.py",
+                         dimensions=(3,)),
     "ants-synonly": Method("ANTs SyN, deformable stage alone", False, "ants", ANTS, "ants_syn.py"),
     "ants-syn": Method("ANTs SyN, default preset (affine + SyN)", True, "ants", ANTS, "ants_syn.py"),
     "elastix-bspline": Method("elastix B-spline alone", False, "elastix", ELASTIX, "elastix_bspline.py"),

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, list[str]]:
     parser.add_argument("--no-install", action="store_true", help="make no environments")
     parser.add_argument("--quick", action="store_true", help="few iterations: do they run?")
     given = parser.parse_args(argv)
-    commands = {}
+    commands, dimensions = {}, {}
     for row, name in ROWS.items():
         method = METHODS[name]
         try:
@@ -38,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, list[str]]:
             print(f"{row}: {problem}", flush=True)
             continue
         commands[row] = [str(python), str(PEERS / method.script), "--paper", *(["--quick"] if given.quick else [])]
-    write_json(given.output, {"peers": {row: {"command": command} for row, command in commands.items()}}, schema=SCHEMA)
+        dimensions[row] = method.dimensions
+    peers = {row: {"command": command, "dimensions": dimensions[row]} for row, command in commands.items()}
+    write_json(given.output, {"peers": peers}, schema=SCHEMA)
     print(f"{given.output}: {', '.join(commands) or 'nobody'}", flush=True)
     return commands
 

@@ -34,9 +34,11 @@ _SAID = 300  # characters of what a program that failed said last
 class Peer:
     """``command`` is run with ``--fixed F --moving M --moving-labels L --output DIR --threads N`` and leaves
     ``displacement.nrrd`` in DIR (mm, LPS, pull-back on the fixed grid) and the registration's ``seconds.json``.
+    ``dimensions``: of the images that it can register.
     """
 
     command: tuple[str, ...]
+    dimensions: tuple[int, ...] = (2, 3)
 
 
 @dataclass(frozen=True)

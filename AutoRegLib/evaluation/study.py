@@ -72,7 +72,7 @@ def study(
     and what the first run raised if every run failed.
     """
     monitor = monitor or Monitor()
-    peers = peers or {}
+    peers = {name: peer for name, peer in (peers or {}).items() if scenario.spatial_dims in peer.dimensions}
     chosen = choose_rows(rows, start=start is not None, peers=tuple(peers))
     for split in ("train", "val", "test"):
         scenario.pairs_of(split)  # better now than after the first training

@@ -48,10 +48,10 @@ def no_pictures_of_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("AutoRegLib.evaluation.evaluate._draw", lambda *args, **options: "")
 
 
-def peers_file(folder: Path, script: str, name: str = "elastix") -> Path:
+def peers_file(folder: Path, script: str, name: str = "elastix", **facts: object) -> Path:
     (folder / "peer.py").write_text(script)
-    write_json(folder / "peers.json", {"peers": {name: {"command": [sys.executable, str(folder / "peer.py")]}}},
-               schema=SCHEMA)
+    command = [sys.executable, str(folder / "peer.py")]
+    write_json(folder / "peers.json", {"peers": {name: {"command": command, **facts}}}, schema=SCHEMA)
     return folder / "peers.json"
 
 
@@ -85,6 +85,15 @@ def test_a_peer_that_fails_is_a_row_that_says_so(tmp_path: Path) -> None:
         read_peers(peers_file(tmp_path, PEER, name="somebody"))
     with pytest.raises(InputError, match="file of peers"):
         study(RECIPE, scenario, output=tmp_path / "out", rows=["elastix"], resume=True)
+
+
+def test_a_program_for_volumes_is_no_row_of_pictures(tmp_path: Path) -> None:
+    """Left out of a table, refused where it is named: before anything is trained."""
+    scenario = read_scenario(make_scenario(tmp_path / "data"))
+    peers = read_peers(peers_file(tmp_path, PEER, dimensions=[3]))
+    with pytest.raises(InputError, match="of so many dimensions"):
+        study(RECIPE, scenario, output=tmp_path / "out", rows=["elastix"], peers=peers)
+    assert not (tmp_path / "out").exists()
 
 
 def test_from_a_model_of_another_scenario(tmp_path: Path) -> None:
