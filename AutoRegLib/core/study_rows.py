@@ -191,7 +191,8 @@ def choose_rows(names: Sequence[str], *, start: bool = True, peers: Sequence[str
         elif name in ROWS:
             if not possible(ROWS[name]):
                 raise InputError(f"row '{name}' lacks what it needs", got=name, expected=(
-                    "a model to start from" if ROWS[name].start else "the program, named in a file of peers, for images of so many dimensions"),
+                    "a model to start from" if ROWS[name].start
+                    else "the program, named in a file of peers, for images of so many dimensions"),
                     remedy="give --start" if ROWS[name].start else "give --peers")
             chosen.add(name)
         else:
