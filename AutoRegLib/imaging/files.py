@@ -29,10 +29,11 @@ _IMAGES = (".nii.gz", ".nii", ".nrrd", ".mha")  # one file each, lossless, with 
 _TRANSFORMS = (".h5", ".hdf5", ".tfm", ".txt", ".mat", ".xfm")
 
 
-def read_volume(path: str | Path, kind: Kind) -> Volume:
+def read_volume(path: str | Path, kind: Kind, *, flat: bool = True) -> Volume:
     """Read one scalar image: NIfTI, NRRD, MetaImage, or a 2-D PNG, JPEG or TIFF.
 
-    Trailing axes of one voxel are dropped, so a one-slice file is 2-D. Labels come back as integers.
+    Trailing axes of one voxel are dropped, so a one-slice file is 2-D; with ``flat`` False it stays a volume of one
+    slice. Labels come back as integers.
     Unit/Direction: mm LPS (a picture without a header has 1 mm pixels).
     Raises: InputError when the file is missing, is no image, has more than 3 axes or several values per
     voxel, a damaged geometry, voxels that are not finite, constant intensity, or labels that are not integers.
@@ -46,7 +47,7 @@ def read_volume(path: str | Path, kind: Kind) -> Volume:
     array = image_to_array(image)
     if array.dtype.kind == "c":
         raise InputError(f"{path} holds complex numbers", expected="real voxels", remedy="save its magnitude")
-    geometry = _squeezed_geometry(image, path)
+    geometry = _squeezed_geometry(image, path, flat=flat)
     array = array.reshape(geometry.shape)
     if array.dtype.kind == "f":
         wrong = int(array.size - np.isfinite(array).sum())
@@ -61,7 +62,7 @@ def read_volume(path: str | Path, kind: Kind) -> Volume:
     return Volume(array, geometry, kind)
 
 
-def read_geometry(path: str | Path) -> Geometry:
+def read_geometry(path: str | Path, *, flat: bool = True) -> Geometry:
     """The geometry that ``read_volume`` would give, from the header alone.
 
     Unit/Direction: mm LPS. Raises: InputError when the file is missing or is no image.
@@ -71,7 +72,7 @@ def read_geometry(path: str | Path) -> Geometry:
     with _opened(path, voxels=False) as name:
         reader.SetFileName(str(name))
         _guarded(path, reader.ReadImageInformation)
-    return _squeezed_geometry(reader, path)
+    return _squeezed_geometry(reader, path, flat=flat)
 
 
 def write_volume(volume: Volume, path: str | Path) -> None:
@@ -226,11 +227,11 @@ def _guarded(path: Path, read: Callable[[], Any]) -> Any:
                          got=_brief(problem), remedy="check the file, or convert it to NIfTI") from None
 
 
-def _squeezed_geometry(image: sitk.Image | sitk.ImageFileReader, path: Path) -> Geometry:
-    """The geometry of an image or a header without trailing axes of one voxel."""
+def _squeezed_geometry(image: sitk.Image | sitk.ImageFileReader, path: Path, *, flat: bool) -> Geometry:
+    """The geometry of an image or a header without trailing axes of one voxel, of three axes unless ``flat``."""
     size, dims = image.GetSize(), image.GetDimension()
     kept = dims
-    while kept > 2 and size[kept - 1] == 1:
+    while kept > (2 if flat else 3) and size[kept - 1] == 1:
         kept -= 1
     if kept > 3:
         raise InputError(f"{path} has {dims} axes", expected="one 2-D or 3-D image", got=f"size {size}",

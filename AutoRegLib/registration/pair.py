@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,9 @@ import numpy as np
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.options import Affine, Deliver, Regularity, Similarity, Transformation
+from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.imaging.files import file_sha256, read_points, read_transform, read_volume
+from AutoRegLib.imaging.single_slice import SlicePair, slice_pair
 from AutoRegLib.imaging.volume import Volume
 
 
@@ -63,6 +65,19 @@ class PairInputs:
     landmarks: Landmarks | None = None
     initial: Any = None  # a SimpleITK transform
     files: dict[str, str] = field(default_factory=dict)  # role -> path
+    slices: SlicePair | None = None  # the volumes of one slice that these 2-D images were; results are lifted back
+
+    def written_field(self, field: DisplacementField, *, inverse: bool = False) -> DisplacementField:
+        """A field found for these images as one of the files they came from."""
+        return field if self.slices is None else self.slices.field(field, inverse=inverse)
+
+    def written_linear(self, transform: Any) -> Any:
+        """A linear map between these images as one between the files they came from."""
+        return transform if self.slices is None else self.slices.affine(transform)
+
+    def written_volume(self, volume: Volume) -> Volume:
+        """What lies on the fixed image's grid as a volume on that of its file."""
+        return volume if self.slices is None else self.slices.fixed.lifted(volume)
 
     def hashes(self) -> dict[str, dict[str, str]]:
         """Path and SHA-256 of every file that was read."""
@@ -79,14 +94,18 @@ def read_pair(fixed: str | Path, moving: str | Path, options: RegisterOptions) -
         "initial_transform": options.initial_transform,
     }
     files = {role: str(path) for role, path in named.items() if path is not None}
-    images = {role: read_volume(files[role], "intensity") for role in ("fixed", "moving")}
+    images = {role: read_volume(files[role], "intensity", flat=False) for role in ("fixed", "moving")}
+    flat = any(image.geometry.dims == 2 for image in images.values())
+    if flat:  # beside a picture a volume of one slice is a picture too
+        images = {role: read_volume(files[role], "intensity") for role in images}
     dims = {role: image.geometry.dims for role, image in images.items()}
     if dims["fixed"] != dims["moving"]:
         raise InputError("the two images have different dimensions", expected="both 2-D or both 3-D",
                          got=f"fixed {dims['fixed']}-D, moving {dims['moving']}-D",
                          remedy="extract the matching slice, or give two volumes")
     labels = {
-        role: read_labels(files[role], images[image], role=role.replace("_", " "), image_role=f"{image} image")
+        role: read_labels(files[role], images[image], role=role.replace("_", " "), image_role=f"{image} image",
+                          flat=flat)
         for role, image in (("fixed_labels", "fixed"), ("moving_labels", "moving"), ("fixed_mask", "fixed"),
                                  ("moving_mask", "moving"))
         if role in files
@@ -104,13 +123,30 @@ def read_pair(fixed: str | Path, moving: str | Path, options: RegisterOptions) -
                              expected=f"{dims['fixed']}-D", got=f"{initial.GetDimension()}-D",
                              remedy="choose the transform that belongs to these images")
     landmarks = read_landmarks(files.get("fixed_landmarks"), files.get("moving_landmarks"), dims=dims["fixed"])
-    return PairInputs(images["fixed"], images["moving"], labels.get("fixed_labels"), labels.get("moving_labels"),
-                      masks.get("fixed_mask"), masks.get("moving_mask"), landmarks, initial, files)
+    return _in_plane(PairInputs(
+        images["fixed"], images["moving"], labels.get("fixed_labels"), labels.get("moving_labels"),
+        masks.get("fixed_mask"), masks.get("moving_mask"), landmarks, initial, files))
 
 
-def read_labels(path: str | Path, image: Volume, *, role: str, image_role: str) -> Volume:
+def _in_plane(pair: PairInputs) -> PairInputs:
+    """Volumes of a single slice and what belongs to them as 2-D images, other pairs as they are. Raises InputError."""
+    slices = slice_pair(pair.fixed.geometry, pair.moving.geometry)
+    if slices is None:
+        return pair
+    fixed, moving, points = slices.fixed, slices.moving, pair.landmarks
+    return replace(
+        pair, fixed=fixed.volume(pair.fixed), moving=moving.volume(pair.moving),
+        fixed_labels=None if pair.fixed_labels is None else fixed.volume(pair.fixed_labels),
+        moving_labels=None if pair.moving_labels is None else moving.volume(pair.moving_labels),
+        mask=fixed.mask(pair.mask), moving_mask=moving.mask(pair.moving_mask),
+        landmarks=None if points is None else replace(
+            points, fixed=fixed.points(points.fixed), moving=moving.points(points.moving)),
+        initial=None if pair.initial is None else slices.transform(pair.initial), slices=slices)
+
+
+def read_labels(path: str | Path, image: Volume, *, role: str, image_role: str, flat: bool = True) -> Volume:
     """A label map that lies on its image's grid. Raises InputError naming both grids when it does not."""
-    labels = read_volume(path, "labels")
+    labels = read_volume(path, "labels", flat=flat)
     if labels.geometry.dims != image.geometry.dims or not labels.geometry.close_to(image.geometry, tolerance=1e-3):
         raise InputError(f"the {role} lie on another grid than the {image_role}",
                          expected=f"the grid of the {image_role}",

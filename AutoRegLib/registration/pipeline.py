@@ -30,6 +30,7 @@ from AutoRegLib.imaging.geometry import Geometry, working_grid
 from AutoRegLib.imaging.masks import continued, counting, mask_on, without_padding
 from AutoRegLib.imaging.preprocess import to_grid
 from AutoRegLib.imaging.reach import voxels_beyond
+from AutoRegLib.imaging.single_slice import is_single_slice
 from AutoRegLib.imaging.tetrahedra import Orientation
 from AutoRegLib.imaging.volume import Volume, resample
 from AutoRegLib.registration.geodesic_pair import shoot_pair
@@ -218,7 +219,11 @@ def _check(recipe: Recipe, fixed: Volume, moving: Volume, *, refine: Iterations,
         if volume.geometry.dims != recipe.spatial_dims:
             raise InputError(f"the model is for {recipe.spatial_dims}-D images", expected=f"{recipe.spatial_dims}-D",
                              got=f"a {volume.geometry.dims}-D {role} image",
-                             remedy="choose a model of the images' dimension")
+                             remedy="choose a model of the images' dimension (a single slice is 2-D), or --model none")
+        if is_single_slice(volume.geometry):
+            raise InputError(f"a volume of a single slice as the {role} image", expected="2-D images, or volumes",
+                             got=f"{' x '.join(map(str, volume.geometry.size))} voxels",
+                             remedy="register files, or flatten both images by slice_pair")
 
 
 def _through(initial: Any, moving: Volume, geometry: Geometry) -> Volume:

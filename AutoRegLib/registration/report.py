@@ -80,7 +80,8 @@ def assemble(
     if found.refinement:
         report["refine"] = found.refinement
     report |= fit(Registered(model.recipe, pair, found, volumes.jacobian, report))
-    report["warnings"] = [*(_sentence(text) for text in found.warnings), *remarks(model.recipe, pair, report)]
+    told = found.warnings if pair.slices is None else (*found.warnings, *pair.slices.words)
+    report["warnings"] = [*(_sentence(text) for text in told), *remarks(model.recipe, pair, report)]
     return report, volumes
 
 

@@ -64,6 +64,10 @@ def register(
         initial = [] if pair.initial is None else [pair.initial]
         if _COMPOSITE in options.transform_format and initial:
             affine_of(*initial)  # before anything is computed
+        if pair.slices is not None and pair.slices.fixed.axis == 2 and "nii.gz" in options.transform_format:
+            raise InputError("a field of one slice as .nii.gz", expected="nrrd, h5, tfm or composite.h5",
+                             got="nii.gz, of which ITK and Slicer drop the third axis",
+                             remedy="leave --transform-format nii.gz out")
         model = model or no_network(pair.fixed.geometry, pair.moving.geometry)
         regularity = options.alpha if options.predictor is None else load_predictor(options.predictor, device=device)
     found = register_volumes(
@@ -74,9 +78,9 @@ def register(
     )
     clock.seconds.update(found.seconds)
     formats = [suffix for suffix in ("nrrd", *options.transform_format) if suffix != _COMPOSITE]
-    fields = {f"transform.{suffix}": found.field for suffix in formats}
+    fields = {f"transform.{suffix}": pair.written_field(found.field) for suffix in formats}
     if found.inverse is not None:
-        fields["inverse_transform.nrrd"] = found.inverse
+        fields["inverse_transform.nrrd"] = pair.written_field(found.inverse, inverse=True)
     with together(output, last="report.json", obsolete=OUTPUTS) as stage:
         with ThreadPoolExecutor(2) as writers:
             with clock("measure", monitor), ThreadPoolExecutor(1) as loader:
@@ -87,17 +91,19 @@ def register(
                 }
                 if _COMPOSITE in options.transform_format:
                     name = f"transform.{_COMPOSITE}"
-                    linear = affine_of(found.alignment.transform, *initial)
-                    writing[name] = writers.submit(write_composite, found.field, linear, stage / name)
+                    linear = pair.written_linear(affine_of(found.alignment.transform, *initial))
+                    writing[name] = writers.submit(
+                        write_composite, pair.written_field(found.field), linear, stage / name)
                 report, volumes = assemble(model, pair, found, device=device)
             with clock("write", monitor):
                 images = {"warped.nii.gz": volumes.warped, "jacobian.nii.gz": volumes.jacobian}
                 if found.alignment.level != "none":  # the affine alone; an initial transform follows it
                     writing["affine.tfm"] = writers.submit(
-                        write_linear, found.alignment.transform, stage / "affine.tfm")
+                        write_linear, pair.written_linear(found.alignment.transform), stage / "affine.tfm")
                 if volumes.warped_labels is not None:
                     images["warped_labels.nii.gz"] = volumes.warped_labels
-                writing |= {name: writers.submit(write_volume, image, stage / name) for name, image in images.items()}
+                writing |= {name: writers.submit(write_volume, pair.written_volume(image), stage / name)
+                            for name, image in images.items()}
                 shown = {**report, "seconds": time.perf_counter() - began}  # drawn while the files are compressed
                 problem = _draw(stage / "report.png", pair, found, volumes, shown, names=model.recipe.structures)
                 for written in writing.values():
@@ -162,7 +168,8 @@ def apply_transform(
     Unit: mm LPS. Raises: InputError, DiskError.
     """
     chain = read_transform(transform)
-    grid = None if reference is None else read_geometry(reference)
+    flat = chain.GetDimension() == 2
+    grid = None if reference is None else read_geometry(reference, flat=flat)
     if grid is not None and grid.dims != chain.GetDimension():
         raise InputError("the reference has another dimension than the transform",
                          expected=f"{chain.GetDimension()}-D", got=f"{grid.dims}-D", remedy="choose the fixed image")
@@ -183,7 +190,7 @@ def apply_transform(
         if grid is None:
             raise InputError("a reference image is needed", expected="the image onto whose grid to resample",
                              remedy="give --reference")
-        volume = read_volume(input, "labels" if kind == "labels" else "intensity")
+        volume = read_volume(input, "labels" if kind == "labels" else "intensity", flat=flat)
         write_volume(resample(volume, grid, chain), output)
         outside = voxels_beyond(chain, grid)
         if outside:
