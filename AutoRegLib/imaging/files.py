@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,11 @@ import SimpleITK as sitk
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.records import write_whole
-from AutoRegLib.imaging import headers, metaimage, nifti, nrrd, pictures, transforms
+from AutoRegLib.imaging import nifti, transforms
 from AutoRegLib.imaging.displacement import DisplacementField, before_linear, chain
 from AutoRegLib.imaging.geometry import Geometry
+from AutoRegLib.imaging.opening import brief, read_header, read_image, read_scalars
 from AutoRegLib.imaging.points import read_points, write_points
-from AutoRegLib.imaging.probe import check_readable
 from AutoRegLib.imaging.volume import Kind, Volume, geometry_of, image_to_array, to_sitk
 from AutoRegLib.imaging.written import ends_whole
 
@@ -39,24 +38,17 @@ def read_volume(path: str | Path, kind: Kind, *, flat: bool = True) -> Volume:
     voxel, a damaged geometry, voxels that are not finite, constant intensity, or labels that are not integers.
     """
     path = _existing(path, "an image")
-    image = _read_image(path)
-    if image.GetNumberOfComponentsPerPixel() != 1:
-        raise InputError(f"{path} has several values per voxel", expected="one value per voxel",
-                         got=f"{image.GetNumberOfComponentsPerPixel()} components",
-                         remedy="convert colour to grey, or name the image instead of a displacement field")
-    array = image_to_array(image)
+    array, geometry = read_scalars(path, flat=flat)
     if array.dtype.kind == "c":
         raise InputError(f"{path} holds complex numbers", expected="real voxels", remedy="save its magnitude")
-    geometry = _squeezed_geometry(image, path, flat=flat)
-    array = array.reshape(geometry.shape)
-    if array.dtype.kind == "f":
+    lowest, highest = array.min(), array.max()
+    if not (np.isfinite(lowest) and np.isfinite(highest)):  # one that is NaN makes both NaN
         wrong = int(array.size - np.isfinite(array).sum())
-        if wrong:
-            raise InputError(f"{path} has voxels that are not finite", expected="finite numbers",
-                             got=f"{wrong} of {array.size} are NaN or infinite", remedy="replace them, e.g. by 0")
+        raise InputError(f"{path} has voxels that are not finite", expected="finite numbers",
+                         got=f"{wrong} voxels of {array.size} are NaN or infinite", remedy="replace them, e.g. by 0")
     if kind == "labels":
         array = _as_labels(array, path)
-    elif array.min() == array.max():
+    elif lowest == highest:
         raise InputError(f"{path} is constant", expected="an image with contrast",
                          got=f"every voxel is {array.flat[0]}", remedy="check that this is the right file")
     return Volume(array, geometry, kind)
@@ -67,12 +59,7 @@ def read_geometry(path: str | Path, *, flat: bool = True) -> Geometry:
 
     Unit/Direction: mm LPS. Raises: InputError when the file is missing or is no image.
     """
-    path = _existing(path, "an image")
-    reader = sitk.ImageFileReader()
-    with _opened(path, voxels=False) as name:
-        reader.SetFileName(str(name))
-        _guarded(path, reader.ReadImageInformation)
-    return _squeezed_geometry(reader, path, flat=flat)
+    return read_header(_existing(path, "an image"), flat=flat)
 
 
 def write_volume(volume: Volume, path: str | Path) -> None:
@@ -113,7 +100,7 @@ def _read_itk(path: Path) -> sitk.Transform:
         if "InverseDisplacementField" in str(problem):
             raise _modelling(path) from None
         raise InputError(f"{path} is not a transform that SimpleITK can read", expected="an ITK transform file",
-                         got=_brief(problem), remedy="export it again as .nrrd, .h5 or .tfm") from None
+                         got=brief(problem), remedy="export it again as .nrrd, .h5 or .tfm") from None
 
 
 def read_displacement(path: str | Path) -> DisplacementField:
@@ -187,63 +174,6 @@ def _existing(path: str | Path, what: str) -> Path:
     return path
 
 
-def _read_image(path: Path) -> sitk.Image:
-    with _opened(path) as name:
-        return _guarded(path, lambda: sitk.ReadImage(str(name)))
-
-
-@contextmanager
-def _opened(path: Path, *, voxels: bool = True) -> Iterator[Path]:
-    """A name under which ITK reads this very file, looked at first; without ``voxels`` for its header alone.
-
-    Raises: InputError, DiskError.
-    """
-    with ExitStack() as stack:
-        if nifti.is_nifti(path):
-            path = stack.enter_context(nifti.opened(path, voxels=voxels))
-        elif nrrd.is_nrrd(path):
-            path = stack.enter_context(headers.opened(path, nrrd.describe, voxels=voxels))
-        elif metaimage.is_metaimage(path):
-            path = stack.enter_context(headers.opened(path, metaimage.describe, voxels=voxels))
-        elif pictures.is_picture(path):
-            pictures.check_whole(path)
-        else:
-            check_readable(path, "ReadImage")
-        yield path
-
-
-def _guarded(path: Path, read: Callable[[], Any]) -> Any:
-    """What ``read`` returns; SimpleITK's failures as errors that say what to do."""
-    try:
-        return read()
-    except RuntimeError as problem:
-        text = str(problem)
-        if "spacing" in text.lower():
-            raise headers.no_spacing(path, _brief(problem)) from None
-        if "orthonormal" in text:
-            raise InputError(f"{path} has sheared axes", expected="perpendicular image axes",
-                             remedy="resample it to a regular grid (in Slicer: harden its transform)") from None
-        raise InputError(f"{path} is not an image that can be read", expected="NIfTI, NRRD, MetaImage, PNG or JPEG",
-                         got=_brief(problem), remedy="check the file, or convert it to NIfTI") from None
-
-
-def _squeezed_geometry(image: sitk.Image | sitk.ImageFileReader, path: Path, *, flat: bool) -> Geometry:
-    """The geometry of an image or a header without trailing axes of one voxel, of three axes unless ``flat``."""
-    size, dims = image.GetSize(), image.GetDimension()
-    kept = dims
-    while kept > (2 if flat else 3) and size[kept - 1] == 1:
-        kept -= 1
-    if kept > 3:
-        raise InputError(f"{path} has {dims} axes", expected="one 2-D or 3-D image", got=f"size {size}",
-                         remedy="extract one volume of the series")
-    direction = np.array(image.GetDirection()).reshape(dims, dims)
-    inner, origin = direction[:kept, :kept], np.array(image.GetOrigin())
-    if kept < dims and np.abs(inner.T @ inner - np.eye(kept)).max() > 1e-3:
-        # A slice that is tilted in space has no 2-D direction: use coordinates within its own plane.
-        inner, origin = np.eye(kept), direction.T @ origin
-    return Geometry(size[:kept], image.GetSpacing()[:kept], tuple(origin[:kept]), tuple(inner.ravel()))
-
-
 def _as_labels(array: np.ndarray, path: Path) -> np.ndarray:
     if array.dtype.kind in "iu":
         return array
@@ -271,7 +201,7 @@ def _as_picture(volume: Volume, path: Path) -> sitk.Image:
 
 
 def _read_field_image(path: Path) -> sitk.Image:
-    image = _read_image(path)
+    image = read_image(path)
     keys = image.GetMetaDataKeys()
     mark = image.GetMetaData("displacement field type").strip().lower() if "displacement field type" in keys else ""
     if mark.startswith("model"):
@@ -308,7 +238,7 @@ def _write_checked(path: Path, size: int, write: Callable[[str], Any], same: Cal
         try:
             write(name)
         except RuntimeError as problem:
-            raise OSError(_brief(problem)) from None
+            raise OSError(brief(problem)) from None
         if shutil.disk_usage(Path(name).parent).free < size + 2**20:
             try:
                 whole = same(name)
@@ -326,9 +256,3 @@ def _modelling(path: Path) -> InputError:
     return InputError(f"{path} is a modelling field: it maps moving points to fixed ones",
                       expected="a resampling field (fixed to moving, 'from parent' in Slicer)", got="modelling",
                       remedy="in Slicer invert the transform, convert it to a grid, and save that")
-
-
-def _brief(problem: Exception) -> str:
-    """The last line of ITK's message, which says what went wrong."""
-    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
-    return lines[-1] if lines else type(problem).__name__

@@ -7,16 +7,17 @@ ITK gets one that was written anew from the values that were understood, under a
 from __future__ import annotations
 
 import math
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from AutoRegLib.core.errors import InputError
+from AutoRegLib.imaging.stored import Stored, check_size, from_text, raw_offset
 from AutoRegLib.imaging.unpacking import link, unpack
 
 _LONGEST_HEADER = 16_000_000  # bytes; the words of a segmentation of hundreds of structures have some 100,000
@@ -27,55 +28,45 @@ MOST_AXES = 5
 MARK = "displacement field type"  # the key that says which way a field maps
 
 
-@dataclass(frozen=True)
-class Stored:
-    """An image file as its header describes it.
-
-    ``header``: written anew in its format, for raw voxels in a file ``voxels.raw`` beside it, from ``{offset}`` on.
-    ``packing``: raw, gzip, bzip2, ascii or hex. ``offset``: where the voxels, packed or not, begin in ``data``; -1
-    where they are its end. ``suffix``: that of a header with a file beside it. ``count``: values, of ``dtype``.
-    """
-
-    header: str
-    suffix: str
-    data: Path
-    offset: int
-    count: int
-    dtype: np.dtype
-    packing: str = "raw"
-
-    @property
-    def size(self) -> int:
-        """Bytes of all voxels."""
-        return self.count * self.dtype.itemsize
-
-
 Describe = Callable[[Path], Stored]
 
 
 @contextmanager
-def opened(path: Path, describe: Describe, *, voxels: bool = True) -> Iterator[Path]:
-    """A name under which ITK reads this file safely; without ``voxels`` for its header alone.
+def opened(path: Path, stored: Stored) -> Iterator[Path]:
+    """A name under which ITK reads this file, voxels and all, safely.
 
-    Raises: InputError (damaged header, cut short, damaged voxels), DiskError (no room to unpack).
+    Raises: InputError (cut short, damaged voxels), DiskError (no room to unpack).
     """
-    stored = describe(path)
+    assert stored.form.detached is not None
     with tempfile.TemporaryDirectory(prefix="autoreg-") as folder:
         target, offset = Path(folder) / _DATA, 0
-        if not voxels:
-            target.touch()  # ITK opens it all the same
-        elif stored.packing == "raw":
-            offset = _raw_offset(path, stored)
+        if stored.packing == "raw":
+            offset = raw_offset(path, stored)
             link(stored.data, target)
         else:
             if stored.packing in ("ascii", "hex"):
-                target.write_bytes(_from_text(path, stored))
+                target.write_bytes(from_text(path, stored))
             else:
                 unpack(stored.data, target, name=path, most=stored.size, start=stored.offset, packing=stored.packing)
-            _check_size(path, target.stat().st_size, stored.size)
-        header = Path(folder) / f"image{stored.suffix}"
-        header.write_text(stored.header.replace("{offset}", str(offset)), encoding="ascii", newline="\n")
+            check_size(path, target.stat().st_size, stored.size)
+        suffix, lines = stored.form.detached
+        header = Path(folder) / f"image{suffix}"
+        header.write_bytes(stored.header + lines.replace("{offset}", str(offset)).encode())
         yield header
+
+
+@contextmanager
+def alone(stored: Stored) -> Iterator[Path]:
+    """A name under which ITK reads the header of this file safely, and nothing else."""
+    suffix, lines = stored.form.attached
+    # one file, no folder: some file systems take milliseconds to remove a folder
+    number, name = tempfile.mkstemp(suffix, "autoreg-")
+    try:
+        with open(number, "wb") as stream:
+            stream.write(stored.header + lines.encode())
+        yield Path(name)
+    finally:
+        os.unlink(name)
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, int]]:
@@ -156,35 +147,3 @@ def beside(path: Path, name: str, field: str) -> Path:
                          remedy="put both files into one folder" if "%" not in name and name != "LIST" else
                          "save the image in one file")
     return data
-
-
-def _raw_offset(path: Path, stored: Stored) -> int:
-    """Where the voxels begin. Raises InputError where not all are there."""
-    length = stored.data.stat().st_size
-    offset = length - stored.size if stored.offset < 0 else stored.offset
-    _check_size(path, length - max(offset, 0) if offset >= 0 else length, stored.size)
-    return offset
-
-
-def _check_size(path: Path, size: int, expected: int) -> None:
-    if size < expected:
-        raise InputError(f"{path} is cut short", expected=f"{expected} bytes of voxels, as its header says",
-                         got=f"{size} bytes", remedy="copy or download the file again")
-
-
-def _from_text(path: Path, stored: Stored) -> bytes:
-    """The bytes of voxels that are written out. Raises InputError."""
-    if stored.size > 4 * (stored.data.stat().st_size + 1) * stored.dtype.itemsize:
-        _check_size(path, stored.data.stat().st_size, stored.size)
-    with stored.data.open("rb") as stream:
-        stream.seek(max(stored.offset, 0))
-        text = stream.read()
-    try:
-        if stored.packing == "hex":
-            return bytes.fromhex(text.decode("ascii"))
-        words = text.split(None, stored.count)[:stored.count]
-        if stored.dtype.kind == "f":
-            return np.array([float(w) for w in words], dtype=stored.dtype).tobytes()
-        return np.array([int(w) for w in words], dtype=stored.dtype).tobytes()
-    except (ValueError, OverflowError) as problem:
-        raise damaged(path, "voxels", problem, f"numbers of {stored.dtype}") from None

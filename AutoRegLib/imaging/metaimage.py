@@ -12,7 +12,6 @@ from AutoRegLib.core.errors import InputError
 from AutoRegLib.imaging.headers import (
     MARK,
     MOST_AXES,
-    Stored,
     beside,
     check_axes,
     damaged,
@@ -23,6 +22,9 @@ from AutoRegLib.imaging.headers import (
     sizes,
     whole,
 )
+from AutoRegLib.imaging.stored import Form, Stored
+
+_FORM = Form((".mha", "ElementDataFile = LOCAL\n"), (".mhd", "HeaderSize = {offset}\nElementDataFile = voxels.raw\n"))
 
 _TYPES = {"MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4",
           "MET_UINT": "u4", "MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8",
@@ -63,14 +65,14 @@ def describe(path: Path) -> Stored:
     big = big and packing != "ascii"
     lines = ["ObjectType = Image", f"NDims = {dims}", "BinaryData = True", f"BinaryDataByteOrderMSB = {big}",
              "CompressedData = False", *_geometry(path, fields, dims), f"DimSize = {' '.join(map(str, shape))}",
-             "HeaderSize = {offset}", f"ElementNumberOfChannels = {channels}", f"ElementType = {kind}"]
+             f"ElementNumberOfChannels = {channels}", f"ElementType = {kind}"]
     mark = fields.get(MARK, "")
     if plain_mark(mark):
         lines.append(f"{MARK} = {mark}")
-    lines.append("ElementDataFile = voxels.raw")
     dtype = np.dtype((">" if big else "<") + _TYPES[kind])
     # a size of the header counts from the start of the file that holds the voxels
-    return Stored("\n".join(lines) + "\n", ".mhd", data, skip or start, math.prod(shape) * channels, dtype, packing)
+    return Stored("\n".join([*lines, ""]).encode(), _FORM, data, skip or start, math.prod(shape) * channels, dtype,
+                  packing)
 
 
 def _fields(path: Path) -> tuple[dict[str, str], int]:

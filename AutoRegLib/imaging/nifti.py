@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import SimpleITK as sitk
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.imaging.headers import FARTHEST, damaged, no_spacing
+from AutoRegLib.imaging.stored import Form, Stored
 from AutoRegLib.imaging.unpacking import is_packed, link, unpack
 from AutoRegLib.imaging.volume import array_to_image, geometry_of
 
@@ -35,6 +37,10 @@ class _Layout:
     dtype: np.dtype
     spacing: tuple[float, ...]
     place: tuple[float, ...]
+    slope: float
+    intercept: float
+    header: bytes  # without extensions
+    single: bool  # it is NIfTI's, and says that the voxels follow in the same file
 
     @property
     def size(self) -> int:
@@ -47,24 +53,46 @@ def is_nifti(path: str | Path) -> bool:
     return str(path).lower().endswith((".nii", ".nii.gz", *_HALVES))
 
 
-@contextmanager
-def opened(path: Path, *, voxels: bool = True) -> Iterator[Path]:
-    """A name under which ITK reads the voxels of this very file, which are all there and finite.
+def describe(path: Path) -> Stored | None:
+    """Where the voxels of a NIfTI image in one file lie; None for what ITK reads under a private name (:func:`opened`).
 
-    Without ``voxels`` for its header alone, of which then nothing but the spacing is looked at.
-
-    ITK repairs without a word: missing voxels and NaN become 0, a spacing of 0 becomes 1 mm; and it looks for the
-    voxels by the name without its suffix, so that a neighbouring ``x.nii`` answers for ``x.nii.gz``. Therefore a
-    compressed file is unpacked first, its checksum verified, into a private folder; ITK then reads it faster.
-
-    Raises: InputError (cut short, damaged, not finite, spacing 0, half of a pair missing), DiskError (no room).
+    Raises: InputError (no header, spacing 0, a place that is none).
     """
-    header, data = _parts(path)
-    layout = _layout(header, pair=header != data)
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        return None
+    packed = is_packed(path)
+    layout = _checked(path, path, pair=False)
+    if not layout.single or layout.dtype.names or layout.dtype.kind not in "iuf":
+        return None
+    packing, start, skip = ("gzip", 0, layout.offset) if packed else ("raw", layout.offset, 0)
+    return Stored(layout.header, Form((".nii", "")), path, start, layout.count, layout.dtype, packing, skip,
+                  layout.slope, layout.intercept)
+
+
+def _checked(path: Path, header: Path, *, pair: bool) -> _Layout:
+    """What a header says, of voxels that have a size and a place. Raises: InputError."""
+    layout = _layout(header, pair=pair)
     if layout is None:
         raise InputError(f"{path} is not an image that can be read", expected="a NIfTI or Analyze header",
                          remedy="check the file, or export the image again")
     _check_place(path, layout)
+    return layout
+
+
+@contextmanager
+def opened(path: Path, *, voxels: bool = True) -> Iterator[Path]:
+    """A name under which ITK reads the voxels of this very file, which are all there and finite.
+
+    Without ``voxels`` for its header alone, of which nothing but spacing and place is looked at.
+
+    ITK repairs without a word: missing voxels and NaN become 0, a spacing of 0 becomes 1 mm; and it looks for the
+    voxels by the name without its suffix, so that a neighbouring ``x.nii`` answers for ``x.nii.gz``. Therefore a
+    compressed file is unpacked first, its checksum verified, into a private folder.
+
+    Raises: InputError (cut short, damaged, not finite, spacing 0, half of a pair missing), DiskError (no room).
+    """
+    header, data = _parts(path)
+    layout = _checked(path, header, pair=header != data)
     if not voxels:
         yield path
         return
@@ -120,7 +148,13 @@ def _layout(header: Path, *, pair: bool) -> _Layout | None:
         named = [f"srow_{axis}" for axis in "xyz"] if fields["sform_code"] > 0 else []
         named += ["quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"]
         place = np.concatenate([np.ravel(fields[name]) for name in named]).astype(float)
-        return _Layout(max(offset, 0), count, fields.get_data_dtype(), tuple(spacing.tolist()), tuple(place.tolist()))
+        slope, intercept = (float(fields[name]) for name in ("scl_slope", "scl_inter"))
+        # as ITK takes them: numbers that are none are 0, and a slope of 0 is 1
+        slope, intercept = (number if math.isfinite(number) else 0.0 for number in (slope, intercept))
+        if abs(slope) < np.finfo(float).eps:
+            slope = 1.0
+        return _Layout(max(offset, 0), count, fields.get_data_dtype(), tuple(spacing.tolist()), tuple(place.tolist()),
+                       slope, intercept, start[:length] + bytes(4), fields["magic"].tobytes().startswith(b"n+"))
     except (nibabel.spatialimages.HeaderDataError, OSError, EOFError, ValueError, KeyError, OverflowError, zlib.error):
         return None
 

@@ -12,7 +12,6 @@ from AutoRegLib.core.errors import InputError
 from AutoRegLib.imaging.headers import (
     MARK,
     MOST_AXES,
-    Stored,
     beside,
     check_axes,
     damaged,
@@ -23,6 +22,9 @@ from AutoRegLib.imaging.headers import (
     sizes,
     whole,
 )
+from AutoRegLib.imaging.stored import Form, Stored
+
+_FORM = Form((".nrrd", "\n"), (".nhdr", "byte skip: {offset}\ndata file: voxels.raw\n"))
 
 _TYPES = {kind: dtype for dtype, kinds in {
     "i1": ("signed char", "int8", "int8_t"),
@@ -75,12 +77,12 @@ def describe(path: Path) -> Stored:
         raise damaged(path, "endian", order, "little or big")
     if packing == "ascii":
         order = "little"
-    lines += [f"endian: {order}", "encoding: raw", "byte skip: {offset}", "data file: voxels.raw"]
+    lines += [f"endian: {order}", "encoding: raw"]
     mark = fields.get(f"={MARK}", "")
     if plain_mark(mark):
         lines.append(f"{MARK}:={mark}")
     dtype = np.dtype(("<" if order == "little" else ">") + code)
-    return Stored("\n".join(lines) + "\n", ".nhdr", data, offset, math.prod(shape), dtype, packing)
+    return Stored("\n".join([*lines, ""]).encode(), _FORM, data, offset, math.prod(shape), dtype, packing)
 
 
 def _fields(path: Path) -> tuple[dict[str, str], int]:

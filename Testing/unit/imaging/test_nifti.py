@@ -175,14 +175,15 @@ def test_the_private_folder_goes_away(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_no_room_for_unpacking_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = save(tmp_path / "x.nii.gz")
+    path = tmp_path / "x.nii.gz"
+    write_displacement(smooth_field(OBLIQUE), path)  # vectors are ITK's to read
 
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(unpacking, "inflated", full)
     with pytest.raises(DiskError, match=r"cannot unpack .*x\.nii\.gz") as caught:
-        read_volume(path, "intensity")
+        read_displacement(path)
     assert "TMPDIR" in caught.value.remedy
 
 
