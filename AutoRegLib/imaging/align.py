@@ -14,8 +14,9 @@ import SimpleITK as sitk
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.imaging.align_evidence import START_UNCOVERED, contradicted, edge_agreement, implausible
 from AutoRegLib.imaging.geometry import Geometry, apply
-from AutoRegLib.imaging.preprocess import intensity_scaling, scale_intensity
-from AutoRegLib.imaging.volume import Volume, array_to_image, resample, to_sitk
+from AutoRegLib.imaging.pyramid import pyramid_of
+from AutoRegLib.imaging.thin_stack import STILL, in_plane, stack_axes, thin_axis, turned, turned_back
+from AutoRegLib.imaging.volume import Volume, array_to_image, to_sitk
 
 Images = tuple[sitk.Image, sitk.Image]
 Level = Literal["none", "centre", "rigid", "similarity", "affine"]
@@ -23,10 +24,9 @@ _LEVELS = get_args(Level)
 
 #: raised with every change to this module, to ``preprocess`` or to ``volume.resample`` that moves an alignment, since
 #: alignments are remembered under this number
-METHOD_VERSION = 2
+METHOD_VERSION = 3
 
-_FINEST = {2: 128**2, 3: 80**3}  # voxels of the finest level: more did not improve the alignment
-_COARSEST = {2: 24**2, 3: 10**3}  # fewer leave too little for a histogram
+_GRADIENT = 4  # voxels, along every axis
 _SAMPLES = 12_000  # points per metric value; 20 % of a hippocampus crop did as well as all of it
 _BINS = 32
 _STEPS = 100
@@ -93,21 +93,33 @@ def affine_align(
                          remedy="align them first, or let the alignment start from their centres")
     # In units of the field of view's radius a change of the matrix moves voxels as far as one of the translation.
     # In mm, ITK's step, a length over all parameters, throws the scales once the translation has converged.
+    thin = thin_axis(fixed.geometry, moving.geometry)
+    axes = None if thin is None else stack_axes(fixed.geometry, thin)
+    if axes is not None:
+        fixed, moving = turned(fixed, axes), turned(moving, axes)
     radius = 0.5 * float(np.mean(np.array(fixed.geometry.size) * np.array(fixed.geometry.spacing)))
     fixed, moving = _in_units(fixed, radius), _in_units(moving, radius)
-    pyramid = _pyramid(fixed, moving)
-    sampling = _Sampling(fixed, moving, fixed_mask, moving_mask, seed)
+    pyramid = pyramid_of(fixed, moving)
+    sampling = _Sampling(fixed, moving, fixed_mask, moving_mask, seed, still=axes is not None)
     with itk_threads(threads or 1):
-        return _align(fixed, moving, pyramid, radius, level=level, guarded=guarded, sampling=sampling)
+        found = _align(fixed, moving, pyramid, radius, level=level, guarded=guarded, sampling=sampling)
+    if axes is None:
+        return found
+    return replace(found, transform=turned_back(found.transform, axes),
+                   before=tuple((name, turned_back(stage, axes)) for name, stage in found.before))
 
 
 class _Sampling:
-    """Where the metric looks: inside both masks, at points that ``seed`` moves off the lattice."""
+    """Where the metric looks: inside both masks, at points that ``seed`` moves off the lattice; and whether the last
+    axis stands ``still``.
+    """
 
     def __init__(
         self, fixed: Volume, moving: Volume, fixed_mask: np.ndarray | None, moving_mask: np.ndarray | None, seed: int,
+        *, still: bool,
     ) -> None:
-        self.fixed_mask, self.moving_mask, self.seed = fixed_mask, moving_mask, seed
+        self.fixed_mask, self.moving_mask, self.seed, self.still = fixed_mask, moving_mask, seed, still
+        self.few = still or min(*fixed.array.shape, *moving.array.shape) < _GRADIENT
         self.part = 1.0 if fixed_mask is None else float(fixed_mask.mean())
         self.masks = _mask_image(fixed_mask, fixed), _mask_image(moving_mask, moving)
 
@@ -122,6 +134,9 @@ class _Sampling:
         method = sitk.ImageRegistrationMethod()
         method.SetMetricAsMattesMutualInformation(_BINS)
         method.SetInterpolator(sitk.sitkLinear)
+        if self.few:  # ITK's filter needs four voxels, and refuses the pair otherwise
+            method.MetricUseFixedImageGradientFilterOff()
+            method.MetricUseMovingImageGradientFilterOff()
         share = _SAMPLES / (fixed.GetNumberOfPixels() * self.part)
         if share < 1:
             method.SetMetricSamplingStrategy(method.REGULAR)
@@ -237,12 +252,14 @@ def _optimise(
             learningRate=_FIRST_STEP * voxel, minStep=last_step * voxel, numberOfIterations=_STEPS,
             relaxationFactor=0.5, gradientMagnitudeTolerance=1e-8)
         method.SetOptimizerScalesFromPhysicalShift()
+        if sampling.still:
+            method.SetOptimizerWeights(STILL[stage])
         method.SetInitialTransform(transform, inPlace=True)
         try:
             method.Execute(fixed, moving)
         except RuntimeError:  # ITK: the images were driven apart; the caller measures what is left
             break
-    return _affine(transform)
+    return in_plane(_affine(transform), start) if sampling.still else _affine(transform)
 
 
 def _starts(fixed: Volume, moving: Volume, sampling: _Sampling) -> list[sitk.AffineTransform]:
@@ -255,6 +272,8 @@ def _starts(fixed: Volume, moving: Volume, sampling: _Sampling) -> list[sitk.Aff
         start.SetCenter(centre.tolist())
         start.SetTranslation((target - centre).tolist())
         starts.append(start)
+    if sampling.still and fixed.geometry.overlap_fraction(moving.geometry) > 0:
+        return [in_plane(start, starts[0]) for start in starts]
     return starts
 
 
@@ -279,32 +298,6 @@ def _problem(found: sitk.AffineTransform, start: sitk.AffineTransform, fixed: Ge
     if overlap < _OVERLAP * fixed.overlap_fraction(moving, start):
         return f"it leaves only {100 * overlap:.0f} % of the fixed image covered"
     return ""
-
-
-def _pyramid(fixed: Volume, moving: Volume) -> list[tuple[Volume, Volume]]:
-    """Both images scaled to [0, 1] at falling spacing, coarsest first; about the same spacing for both."""
-    geometry = fixed.geometry
-    extent = np.array(geometry.size) * np.array(geometry.spacing)
-    finest = max(min(geometry.spacing), float(np.prod(extent) / _FINEST[geometry.dims]) ** (1 / geometry.dims))
-    scaled = [scale_intensity(v, intensity_scaling(v)) for v in (fixed, moving)]
-    levels: list[tuple[Volume, Volume]] = []
-    for factor in (1, 2, 4, 8):  # each level from the finer one: smoothing full-size images is the costly part
-        scaled = [_coarsen(v, factor * finest) for v in scaled]
-        if factor > 1 and scaled[0].array.size < _COARSEST[geometry.dims]:
-            break
-        levels.insert(0, (scaled[0], scaled[1]))
-    return levels
-
-
-def _coarsen(volume: Volume, spacing: float) -> Volume:
-    """The same field of view and axes with voxels of at least ``spacing``. Unit: mm."""
-    geometry = volume.geometry
-    own, size = np.array(geometry.spacing), np.array(geometry.size)
-    count = np.maximum(np.floor(size * own / np.maximum(own, spacing) + 1e-3), 1).astype(int)
-    wanted = own * size / count
-    origin = geometry.centre - geometry.direction_matrix @ (wanted * (count - 1) / 2)
-    target = Geometry(tuple(count.tolist()), tuple(wanted.tolist()), tuple(origin.tolist()), geometry.direction)
-    return resample(volume, target, outside=None, antialias=True)
 
 
 def _mass(volume: Volume, mask: np.ndarray | None) -> np.ndarray:

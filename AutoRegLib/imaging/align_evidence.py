@@ -33,10 +33,12 @@ def edge_agreement(
             inside = image_to_array(sitk.Resample(mask, fixed, place, sitk.sitkNearestNeighbor, 0)) > 0
             seen = seen & inside
             counted = inside if mask is masks[0] else counted
-    if min(seen.shape) < 3 or not seen.any():
+    axes = tuple(axis for axis, size in enumerate(seen.shape) if size > 2)
+    if not axes or not seen.any():
         return 0.0
     share = 1.0 if masks == (None, None) else seen.sum() / counted.sum()
-    gradients = [np.gradient(image_to_array(image).astype(np.float32)) for image in (fixed, moved)]
+    arrays = [image_to_array(image).astype(np.float32) for image in (fixed, moved)]
+    gradients = [[np.gradient(array, axis=axis) for axis in axes] for array in arrays]
     squares = [np.sum([part**2 for part in gradient], axis=0) for gradient in gradients]
     product = np.sum([one * other for one, other in zip(*gradients, strict=True)], axis=0) ** 2
     floors = [float(np.sqrt(square[seen]).mean()) ** 2 + 1e-12 for square in squares]

@@ -180,9 +180,7 @@ def working_grid(geometry: Geometry, *, spacing: float | Sequence[float], multip
     if wanted is None or not np.all(np.isfinite(wanted)) or wanted.min() <= 0 or multiple < 1:
         raise InputError("working grid", expected=f"1 or {dims} spacings above 0 mm and a multiple of at least 1",
                          got=f"spacing {spacing}, multiple {multiple}")
-    matrix, rows = geometry.direction_matrix, np.arange(dims)
-    orders = [np.array(order) for order in itertools.permutations(range(dims))]
-    order = max(orders, key=lambda order: float(np.abs(matrix[rows, order]).sum()))
+    matrix, order = geometry.direction_matrix, nearest_axes(geometry)
     own = np.array(geometry.spacing)[order]
     count = np.array(geometry.size)[order]
     axes = matrix[:, order]
@@ -196,6 +194,13 @@ def working_grid(geometry: Geometry, *, spacing: float | Sequence[float], multip
     origin = geometry.centre + axes @ (spacing_mm * (shift - (size - 1) / 2))
     return Geometry(tuple(size.tolist()), tuple(spacing_mm.tolist()), tuple(origin.tolist()),
                     tuple((axes + 0.0).ravel().tolist()))  # + 0.0 turns -0.0 into 0.0
+
+
+def nearest_axes(geometry: Geometry) -> np.ndarray:
+    """The image's axes in the order nearest to LPS x, y, z. Shape: (d,)."""
+    matrix, rows = geometry.direction_matrix, np.arange(geometry.dims)
+    orders = [np.array(order) for order in itertools.permutations(range(geometry.dims))]
+    return max(orders, key=lambda order: float(np.abs(matrix[rows, order]).sum()))
 
 
 def _readable(values: Sequence[float]) -> str:

@@ -23,6 +23,7 @@ from AutoRegLib.imaging.align import Alignment
 from AutoRegLib.imaging.displacement import chain
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.preprocess import to_grid
+from AutoRegLib.imaging.thin_stack import thin_axis
 from AutoRegLib.imaging.transforms import translation
 from AutoRegLib.imaging.volume import Volume, resample
 from AutoRegLib.registration.agreement import AGREEMENTS, OWN, agreements
@@ -171,7 +172,8 @@ def believed(look: Look, alignment: Alignment) -> Alignment:
     """
     stages = [*alignment.before, (alignment.kept, alignment.transform)]
     scores = [look.scores(transform) for _, transform in stages]
-    if max(score["structure"] for score in scores) < WEAK:
+    thin = thin_axis(look.fixed.geometry, look.moving.geometry) is not None  # self-similarity needs more slices
+    if not thin and max(score["structure"] for score in scores) < WEAK:
         return replace(alignment, transform=look.shifted(), kept="shift", before=(), reason=_RESEMBLE, warnings=(
             f"{_RESEMBLE}: they are only shifted, near where they lay; look at the result, or give landmarks or an "
             "initial transform",))

@@ -9,7 +9,8 @@ from typing import Any
 
 from AutoRegLib.bundle import ModelBundle
 from AutoRegLib.core.recipe import LossWeights, Network, Objective, Preprocessing, Recipe
-from AutoRegLib.imaging.geometry import Geometry
+from AutoRegLib.imaging.geometry import Geometry, nearest_axes
+from AutoRegLib.imaging.thin_stack import thin_axis
 from AutoRegLib.networks.none import NoNetwork
 
 #: the name that ``--model`` takes for it
@@ -33,10 +34,11 @@ def with_loss(recipe: Recipe, similarity: str) -> Recipe:
 
 def no_network(fixed: Geometry, moving: Geometry) -> ModelBundle:
     """The bundle that answers nothing, on the working grid that suits these two images; LNCC until told otherwise."""
-    recipe = Recipe(
-        spatial_dims=fixed.dims, network=Network(name=NAME), genotype=None,
-        objective=_OBJECTIVE, preprocessing=Preprocessing(spacing=(working_spacing(fixed, moving),) * fixed.dims),
-    )
+    spacing, thin = [working_spacing(fixed, moving)] * fixed.dims, thin_axis(fixed, moving)
+    if thin is not None:  # what moves in plane alone is compared slice by slice
+        spacing[nearest_axes(fixed).tolist().index(thin)] = fixed.spacing[thin]
+    recipe = Recipe(spatial_dims=fixed.dims, network=Network(name=NAME), genotype=None, objective=_OBJECTIVE,
+                    preprocessing=Preprocessing(spacing=tuple(spacing)))
     return ModelBundle(Path(NAME), with_loss(recipe, "lncc"), NoNetwork().eval(), {}, {})
 
 

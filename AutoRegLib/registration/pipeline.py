@@ -26,12 +26,13 @@ from AutoRegLib.geodesic.predictor import Predictor
 from AutoRegLib.imaging.align import Alignment, affine_align
 from AutoRegLib.imaging.displacement import DisplacementField, compose_on
 from AutoRegLib.imaging.displacement import chain as chain_of
-from AutoRegLib.imaging.geometry import Geometry, working_grid
+from AutoRegLib.imaging.geometry import Geometry, nearest_axes, working_grid
 from AutoRegLib.imaging.masks import continued, counting, mask_on, without_padding
 from AutoRegLib.imaging.preprocess import to_grid
 from AutoRegLib.imaging.reach import voxels_beyond
 from AutoRegLib.imaging.single_slice import is_single_slice
 from AutoRegLib.imaging.tetrahedra import Orientation
+from AutoRegLib.imaging.thin_stack import thin_axis
 from AutoRegLib.imaging.volume import Volume, resample
 from AutoRegLib.registration.geodesic_pair import shoot_pair
 from AutoRegLib.registration.guard import Look, Verdict, believed, judged, partial
@@ -39,6 +40,7 @@ from AutoRegLib.registration.inverse import affine_guess, refine_inverse
 from AutoRegLib.registration.no_network import NAME
 from AutoRegLib.registration.refine import Iterations, check_iterations, refine_prediction
 from AutoRegLib.registration.similarity import hopeless, with_similarity
+from AutoRegLib.registration.stack import refine_slices
 from AutoRegLib.registration.unfolding import without_folds
 
 #: the steps that are announced; finer ones are only timed
@@ -139,7 +141,7 @@ def register_volumes(
                 compared[1], _through(initial, compared[0], fixed.geometry), level=level,  # type: ignore[arg-type]
                 guarded=affine == "auto", fixed_mask=fixed_mask,
                 moving_mask=_mask_through(initial, moving_mask, moving.geometry, fixed.geometry), seed=seed)
-        grid = working_geometry(model.recipe, fixed.geometry)
+        grid, thin = working_geometry(model.recipe, fixed.geometry), thin_axis(fixed.geometry, moving.geometry)
         look = Look(compared[1], compared[0], grid, initial, fixed_mask, moving_mask, (modality, moving_modality))
         if affine == "auto" and deliver == "auto":
             alignment = believed(look, alignment)
@@ -160,7 +162,8 @@ def register_volumes(
             prediction, refinement = _refine(
                 model.recipe, prediction, *(prepared(*compared) if masked else inputs), masks=masks, iterations=refine,
                 similarity=similarity, smoothness=smoothness / min(grid.spacing), volume_weight=preserve_volume,
-                regularity=regularity if transformation == "lddmm" else None, monitor=monitor)
+                regularity=regularity if transformation == "lddmm" else None, monitor=monitor,
+                across=None if thin is None else 4 - nearest_axes(fixed.geometry).tolist().index(thin))
     verdict = Verdict()
     if deliver == "auto":
         with clock("judge", monitor):
@@ -260,8 +263,12 @@ def _refine(
     recipe: Recipe, prediction: Prediction, moving: Volume, fixed: Volume, *,
     masks: tuple[Volume | None, Volume | None], iterations: Iterations, similarity: Similarity,
     regularity: Regularity | Predictor | None, smoothness: float, volume_weight: float, monitor: Monitor,
+    across: int | None,
 ) -> tuple[Prediction, dict[str, Any]]:
-    """The answer optimised for this pair with the recipe's own loss, and what was done, in the words of the report."""
+    """The answer optimised for this pair with the recipe's own loss, and what was done, in the words of the report.
+
+    ``across``: the tensors' axis across the slices of a thin stack, which are refined one by one.
+    """
     device, learnt = prediction.displacement.device, recipe.network.name != NAME
     given = [mask.array > 0.5 for mask in masks if mask is not None]
     recipe, told = with_similarity(recipe, fixed, moving, similarity,
@@ -278,10 +285,13 @@ def _refine(
             spacing=fixed.geometry.spacing[0], masks=(tensors[0], tensors[1]), monitor=monitor)
         if iterations == 0:
             return prediction, {"start": "alignment", **shot, **told}
-    refined = refine_prediction(
-        prediction, there, here, recipe=recipe, iterations=iterations, finish=learnt or bool(shot),
-        moving_mask=tensors[0], fixed_mask=tensors[1], smoothness=smoothness, volume_weight=volume_weight,
-        monitor=monitor)
+    options: dict[str, Any] = {
+        "recipe": recipe, "iterations": iterations, "moving_mask": tensors[0], "fixed_mask": tensors[1],
+        "smoothness": smoothness, "volume_weight": volume_weight, "monitor": monitor}
+    if across is not None and not learnt and not shot:
+        refined = refine_slices(there, here, across=across, **options)
+    else:
+        refined = refine_prediction(prediction, there, here, finish=learnt or bool(shot), **options)
     start: dict[str, Any] = {"start": "network" if learnt else "lddmm" if shot else "alignment"}
     if shot:
         start["shooting"] = shot

@@ -243,8 +243,8 @@ def _grid_remarks(recipe: Recipe, pair: PairInputs) -> list[str]:
     spacing, fixed = recipe.preprocessing.spacing, pair.fixed.geometry
     if recipe.network.name == NAME:
         finest = finest_spacing(fixed, pair.moving.geometry)
-        return [f"The images were compared at {max(spacing):.3g} mm instead of their own {finest:.3g} mm, so that they "
-                "fit into memory: finer detail was not used."] if max(spacing) > 1.01 * finest else []
+        return [f"The images were compared at {min(spacing):.3g} mm instead of their own {finest:.3g} mm, so that they "
+                "fit into memory: finer detail was not used."] if min(spacing) > 1.01 * finest else []
     if spacing and max(fixed.spacing) > 2 * max(spacing):
         return [f"The fixed image's voxels ({max(fixed.spacing):.3g} mm) are more than twice those the model was "
                 f"trained on ({max(spacing):.3g} mm): fine detail cannot be recovered."]
