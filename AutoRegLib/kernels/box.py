@@ -8,7 +8,7 @@ shifted by 2, by 4, ...).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,9 @@ import torch
 from torch import Tensor
 
 from AutoRegLib.core.errors import InputError
+
+Buffers = tuple[Tensor, list[Tensor]]
+_SMALL, _TOGETHER = 1 << 17, 3  # numbers of a volume that is small; so many of them are summed in one pass
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,28 @@ class BoxLayout:
             inside = index.clamp(max=self.radius) + index.flip(0).clamp(max=self.radius) + 1
             total = total[..., None] * inside.to(like.dtype)
         return total
+
+    def each(
+        self, like: Tensor, rows: int, *fills: Callable[[Tensor], object], kept: Buffers | None = None
+    ) -> Iterator[Tensor]:
+        """The window sums (rows, core) of what every ``fill`` writes into a core, one after the other.
+
+        A sum lasts until the next one is asked for; ``kept``: see :meth:`buffers`.
+        """
+        padded, work = kept or self.buffers(like, rows)
+        together = len(padded) // rows
+        for first in range(0, len(fills), together):
+            part = fills[first:first + together]
+            used = padded[:len(part) * rows]
+            for fill, core in zip(part, self.inner(used).split(rows), strict=True):
+                fill(core)
+            yield from self.sums(used, [one[:len(used)] for one in work]).split(rows)
+
+    def buffers(self, like: Tensor, rows: int) -> Buffers:
+        """What :meth:`each` computes in; of a small volume, where calls cost more than sums, for several at once."""
+        together = _TOGETHER if rows * self.core <= _SMALL else 1
+        padded = self.zeros(like, together * rows)
+        return padded, [torch.empty_like(padded) for _ in range(3)]
 
     def sums(self, padded: Tensor, work: Sequence[Tensor] = ()) -> Tensor:
         """Window sums (*leading, core) of a padded vector; between the voxels they mean nothing.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from AutoRegLib.kernels.box import BoxLayout, box_sum
+from AutoRegLib.kernels.box import BoxLayout, Buffers, box_sum
 from AutoRegLib.kernels.replay import replay
 
 
@@ -41,6 +43,53 @@ def plain_lncc(fixed: Tensor, moving: Tensor, weights: Tensor | None, window: in
     return correlation.mean() if weights is None else (correlation * weights).sum()
 
 
+@dataclass(frozen=True, eq=False)
+class Side:
+    """What the correlation takes from one image alone: its voxels in a layout, and their means and variances.
+
+    Shape: ``core``, ``mean``, ``variance`` (B * C, core) of the layout; ``factor`` of the standardisation.
+    """
+
+    share: Tensor  # 1 by the voxels of a window; 0 between the voxels, which takes everything there out of the sums
+    core: Tensor
+    mean: Tensor
+    variance: Tensor
+    factor: Tensor
+
+
+def side(image: Tensor, window: int, floor: float, kept: Buffers | None = None) -> Side:
+    """The side of a (B, C, *spatial) image, for every correlation with it that has this window and floor."""
+    layout = BoxLayout(tuple(image.shape[2:]), window)
+    core, factor = _placed(image, layout)
+    share = torch.zeros_like(core[0])
+    layout.voxels(share).copy_(1 / layout.counts(share))
+    sums = layout.each(core, len(core), _copy(core), _product(core, core), kept=kept)
+    mean = next(sums) * share
+    return Side(share, core, mean, _moment(next(sums), share, mean, mean).clamp_min_(floor), factor)
+
+
+def _placed(image: Tensor, layout: BoxLayout) -> tuple[Tensor, Tensor]:
+    """The standardised image as a core, 0 between its voxels, and the factor that was applied."""
+    standard, factor = _standardise(image)
+    rows = image.shape[0] * image.shape[1]
+    core = image.new_zeros(rows, layout.core)
+    layout.voxels(core).copy_(standard.view(rows, *layout.shape))
+    return core, factor
+
+
+def _moment(total: Tensor, share: Tensor, mean: Tensor, other: Tensor) -> Tensor:
+    """The variance, or covariance, within the windows from the sum of the products."""
+    return (total * share).addcmul_(mean, other, value=-1)
+
+
+def _copy(core: Tensor) -> Callable[[Tensor], object]:
+    return lambda out: out.copy_(core)
+
+
+def _product(one: Tensor, other: Tensor) -> Callable[[Tensor], object]:
+    return lambda out: torch.mul(one, other, out=out)
+
+
 class FastLncc(torch.autograd.Function):
     """LNCC in the padded vectors of `BoxLayout`, with its gradient in closed form.
 
@@ -48,43 +97,29 @@ class FastLncc(torch.autograd.Function):
     above the floor (0 elsewhere), half the gradient at the voxel y of the moving image m is ``f(y)
     box(P)(y) + m(y) box(Q)(y) - box(P mean_f + Q mean_m)(y)``; the fixed image's is its mirror. The loss is
     one number, so the gradient is computed with it and only scaled in the backward pass: nothing else is
-    kept.
+    kept. ``known``: the fixed image's :func:`side`, where it was computed before.
     """
 
     @staticmethod
-    def forward(ctx: Any, fixed: Tensor, moving: Tensor, weights: Tensor | None, window: int, floor: float) -> Tensor:
+    def forward(
+        ctx: Any, fixed: Tensor, moving: Tensor, weights: Tensor | None, window: int, floor: float,
+        known: Side | None = None,
+    ) -> Tensor:
         ctx.window, ctx.floor = window, floor
-        layout = BoxLayout(tuple(fixed.shape[2:]), window)
-        rows = fixed.shape[0] * fixed.shape[1]
-        standard_f, factor_f = _standardise(fixed)
-        standard_m, factor_m = _standardise(moving)
-        f, m, inputs = (layout.zeros(fixed, rows) for _ in range(3))
-        layout.voxels(layout.inner(f)).copy_(standard_f.view(rows, *layout.shape))
-        layout.voxels(layout.inner(m)).copy_(standard_m.view(rows, *layout.shape))
-        del standard_f, standard_m
-        # 0 between the voxels, which takes everything there out of the sums
-        share = torch.zeros_like(layout.inner(f)[0])
-        layout.voxels(share).copy_(1 / layout.counts(share))
-        work = [torch.empty_like(f) for _ in range(3)]
-        f_core, m_core, product = layout.inner(f), layout.inner(m), layout.inner(inputs)
-
-        def box(core: Tensor) -> Tensor:
-            if core is not product:
-                product.copy_(core)
-            return layout.sums(inputs, work)
-
-        def second_moment(a: Tensor, b: Tensor, mean_a: Tensor, mean_b: Tensor) -> Tensor:
-            return (box(torch.mul(a, b, out=product)) * share).addcmul_(mean_a, mean_b, value=-1)
-
-        mean_f, mean_m = layout.sums(f, work) * share, layout.sums(m, work) * share
-        covariance = second_moment(f_core, m_core, mean_f, mean_m)
-        variance_f = second_moment(f_core, f_core, mean_f, mean_f).clamp_min_(floor)
-        variance_m = second_moment(m_core, m_core, mean_m, mean_m).clamp_min_(floor)
+        layout, rows = BoxLayout(tuple(fixed.shape[2:]), window), fixed.shape[0] * fixed.shape[1]
+        kept = layout.buffers(fixed, rows)
+        one = known or side(fixed, window, floor, kept)
+        share, f, mean_f, variance_f = one.share, one.core, one.mean, one.variance
+        m, factor_m = _placed(moving, layout)
+        sums = layout.each(m, rows, _copy(m), _product(m, m), _product(f, m), kept=kept)
+        mean_m = next(sums) * share
+        variance_m = _moment(next(sums), share, mean_m, mean_m).clamp_min_(floor)
+        covariance = _moment(next(sums), share, mean_f, mean_m)
         ratio = (covariance / variance_f).div_(variance_m)
         correlation = covariance.mul_(ratio)
         if weights is None:
             value = correlation.sum() / fixed.numel()
-            share /= fixed.numel()
+            share = share / fixed.numel()
         else:
             weight = torch.zeros_like(correlation)
             layout.voxels(weight).copy_(weights.reshape(rows, *layout.shape))
@@ -92,19 +127,23 @@ class FastLncc(torch.autograd.Function):
             share = weight.mul_(share)
         ratio *= share  # P
         correlation *= share  # -Q var_m
-        box_p = box(ratio).clone() if any(ctx.needs_input_grad[:2]) else ratio
 
         def gradient(own: Tensor, other: Tensor, means: tuple[Tensor, Tensor], variance: Tensor) -> Tensor:
             """Half the gradient with respect to ``own``."""
             q = (correlation / variance).mul_(variance > floor).neg_()
-            result = (box_p * other).addcmul_(box(q), own)
-            torch.mul(ratio, means[1], out=product).addcmul_(q, means[0])
-            return layout.voxels(result.sub_(box(product)))
+
+            def mixed(out: Tensor) -> Tensor:
+                return torch.mul(ratio, means[1], out=out).addcmul_(q, means[0])
+
+            boxes = layout.each(m, rows, _copy(ratio), _copy(q), mixed, kept=kept)
+            result = next(boxes) * other
+            result.addcmul_(next(boxes), own)
+            return layout.voxels(result.sub_(next(boxes)))
 
         found = []
         for position, own, other, means, variance, factor in (
-            (0, f_core, m_core, (mean_f, mean_m), variance_f, factor_f),
-            (1, m_core, f_core, (mean_m, mean_f), variance_m, factor_m),
+            (0, f, m, (mean_f, mean_m), variance_f, one.factor),
+            (1, m, f, (mean_m, mean_f), variance_m, factor_m),
         ):
             if ctx.needs_input_grad[position]:
                 found.append(gradient(own, other, means, variance).reshape(fixed.shape) * (2 * factor))
@@ -121,6 +160,6 @@ class FastLncc(torch.autograd.Function):
         if torch.is_grad_enabled():
             first, second = replay(
                 lambda f, m: plain_lncc(f, m, weights, ctx.window, ctx.floor), (fixed, moving), needed, grads[0])
-            return first, second, None, None, None
+            return first, second, None, None, None, None
         found = iter([gradient * grads[0] for gradient in rest])
-        return *(next(found) if need else None for need in needed), None, None, None
+        return *(next(found) if need else None for need in needed), None, None, None, None

@@ -6,16 +6,23 @@ import torch
 from torch import Tensor
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.kernels.lncc import FastLncc
+from AutoRegLib.kernels.lncc import FastLncc, Side, side
+
+_FLOOR = 1e-3
 
 
-def lncc(fixed: Tensor, moving: Tensor, *, window: int = 9, mask: Tensor | None = None, floor: float = 1e-3) -> Tensor:
+def lncc(
+    fixed: Tensor, moving: Tensor, *, window: int = 9, mask: Tensor | None = None, floor: float = _FLOOR,
+    known: Side | None = None,
+) -> Tensor:
     """The mean over voxels of the squared correlation within a window, between 0 and 1.
 
     ``cov^2 / (max(var_fixed, floor * V_fixed) * max(var_moving, floor * V_moving))`` with V the variance of
     the whole image, held constant in the gradient: flat windows count 0 instead of dividing by 0, and the
     result does not change with the brightness or contrast of either image. Windows at the border count only
     voxels inside the image.
+
+    ``known``: :func:`fixed_side` of the same image, window and floor.
 
     Shape: fixed, moving (B, C, *spatial); mask (B or 1, C or 1, *spatial), weights of the mean -> scalar.
     By hand: window 3 on fixed 0 0 1 and moving 0 1 1 (one row of a 2-D image constant in the other axis):
@@ -35,12 +42,22 @@ def lncc(fixed: Tensor, moving: Tensor, *, window: int = 9, mask: Tensor | None 
     if mask is not None:
         weights = mask.to(fixed.dtype).expand_as(fixed)
         weights = weights / weights.sum().clamp_min(torch.finfo(fixed.dtype).tiny)
-    value: Tensor = FastLncc.apply(fixed, moving, weights, window, floor)
+    value: Tensor = FastLncc.apply(fixed, moving, weights, window, floor, known)
     return value
 
 
 def lncc_loss(
-    fixed: Tensor, moving: Tensor, *, window: int = 9, mask: Tensor | None = None, floor: float = 1e-3
+    fixed: Tensor, moving: Tensor, *, window: int = 9, mask: Tensor | None = None, floor: float = _FLOOR,
+    known: Side | None = None,
 ) -> Tensor:
     """1 - lncc: 0 for images that agree up to a local affine change of intensity."""
-    return 1 - lncc(fixed, moving, window=window, mask=mask, floor=floor)
+    return 1 - lncc(fixed, moving, window=window, mask=mask, floor=floor, known=known)
+
+
+def fixed_side(fixed: Tensor, *, window: int = 9, floor: float = _FLOOR) -> Side:
+    """What :func:`lncc` needs of the fixed image alone, to be given to it as ``known`` where that image stays.
+
+    Shape: (B, C, *spatial), without a gradient.
+    """
+    with torch.no_grad():
+        return side(fixed if fixed.dtype == torch.float64 else fixed.float(), window, floor)

@@ -29,6 +29,7 @@ from AutoRegLib.fields.warp import warp
 from AutoRegLib.losses.diffusion import diffusion
 from AutoRegLib.losses.folding import fold_penalty
 from AutoRegLib.losses.foreground import foreground
+from AutoRegLib.losses.lncc import fixed_side, lncc_loss
 from AutoRegLib.losses.mind import descriptor_loss, pooled_mind
 from AutoRegLib.losses.objective import similarity
 from AutoRegLib.losses.volume import volume_change
@@ -39,6 +40,7 @@ Masks = tuple[Tensor | None, Tensor | None]  # of the moving and the fixed image
 _SHORTEST = 4  # voxels along the shortest axis of a level; on fewer there is no shape to follow
 _COARSEST = 8
 _WHOLE = {2: 512**2, 3: 72**3}  # working grids up to this size are compared at their full resolution too
+_COARSER_OF_SMALL = 25  # most iterations of their coarser levels
 _WHOLE_MIND = {2: 512**2, 3: 100**3}  # the same for MIND alone, which gains more by it
 _WINDOW = 4  # iterations over which progress is measured
 _BETAS = (0.9, 0.99)
@@ -164,10 +166,13 @@ def refine_prediction(
     finest = _Problem(source, target, factors[-1], recipe, masks, bounds, own=own)
     with torch.no_grad():
         before = float(finest.loss(start))
+    # the loss of a small pair's coarse levels falls by 1.5 % long after it matters, as full resolution follows
+    small = iterations == "auto" and math.prod(shape) <= _WHOLE[len(shape)]
+    coarser = min(course.coarser, _COARSER_OF_SMALL) if small else course.coarser
     velocity, levels = start, []
     for place, factor in enumerate(factors):
         last = factor == factors[-1]
-        most = course.coarser if not last else iterations if isinstance(iterations, int) else course.finest
+        most = coarser if not last else iterations if isinstance(iterations, int) else course.finest
         problem = finest if last else _Problem(source, target, factor, recipe, masks, bounds, own=own)
         velocity, level = _descend(problem, velocity, most, course=course, monitor=monitor, done=place,
                                    count=len(factors))
@@ -230,6 +235,8 @@ class _Problem:
         self.moving, self.fixed = (downsample(image, factor // own) for image in (moving, fixed))
         self.grid = [size * own // max(factor, 2) for size in fixed.shape[2:]]
         self.window = recipe.objective.windows[min(int(math.log2(factor)), 2)]
+        correlated = recipe.loss_weights.similarity_mix == 1 and recipe.objective.data_term == "lncc"
+        self.known = fixed_side(self.fixed, window=self.window) if correlated else None
 
     def loss(self, velocity: Tensor) -> Tensor:
         """Similarity, smoothness and folds; a scalar. Unit: velocity in voxels of its own grid."""
@@ -239,9 +246,13 @@ class _Problem:
         coarse = exponentiate(velocity, squarings=squarings)
         displacement = resize_displacement(coarse, self.fixed.shape[2:])
         warped, counted = warp(self.moving, displacement), self._counted(displacement)
-        value = descriptor_loss(warped, self.fixed, mask=counted) if weights.similarity_mix == 0 else similarity(
-            warped, self.fixed, mix=weights.similarity_mix, window=self.window, mask=counted,
-            data_term=objective.data_term, mind=objective.mind)
+        if self.known is not None:
+            value = lncc_loss(self.fixed, warped, window=self.window, mask=counted, known=self.known)
+        elif weights.similarity_mix == 0:
+            value = descriptor_loss(warped, self.fixed, mask=counted)
+        else:
+            value = similarity(warped, self.fixed, mix=weights.similarity_mix, window=self.window, mask=counted,
+                               data_term=objective.data_term, mind=objective.mind)
         regularised = velocity if objective.regularise == "velocity" else displacement
         folds = max(objective.fold_weight, _FOLD_WEIGHT) * fold_penalty(coarse, margin=_FOLD_MARGIN)
         if self.volume_weight > 0:

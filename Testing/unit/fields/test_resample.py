@@ -69,4 +69,9 @@ def test_twice_the_voxels_as_torch_interpolates(shape: tuple[int, ...], rows: bo
     wanted = F.interpolate(image, size=double, mode="trilinear" if len(shape) == 5 else "bilinear")
     found = resize_image(image, double)
     assert found.stride() == wanted.stride() and (found - wanted).abs().max() < 1e-6
-    assert (resize_image(image.requires_grad_(), double) - wanted).abs().max() < 1e-6
+    traced = resize_image(image.requires_grad_(), double)
+    assert (traced - wanted).abs().max() < 1e-6
+    incoming = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(1))
+    expected = F.interpolate(image, size=double, mode="trilinear" if len(shape) == 5 else "bilinear")
+    slopes = [torch.autograd.grad(result, image, incoming)[0] for result in (traced, expected)]
+    assert (slopes[0] - slopes[1]).abs().max() < 5e-6 < slopes[1].abs().max()

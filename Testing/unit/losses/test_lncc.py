@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.kernels.box import box_sum
 from AutoRegLib.kernels.lncc import plain_lncc
-from AutoRegLib.losses.lncc import lncc, lncc_loss
+from AutoRegLib.losses.lncc import fixed_side, lncc, lncc_loss
 
 
 @pytest.mark.parametrize("shape", [(7, 9), (6, 3, 11), (1, 8, 5)])
@@ -61,6 +61,20 @@ def test_the_fast_pass_is_the_plain_one(shape: tuple[int, ...], masked: bool) ->
     ):
         assert (found - expected).abs().max() < 1e-14
         assert expected.abs().max() > 1e-5
+
+
+@pytest.mark.parametrize("shape", [(11, 12), (40, 60, 70)])
+def test_what_the_fixed_image_alone_gives_can_be_kept(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(1)
+    fixed, moving = torch.rand(2, 2, 1, *shape)
+    moving.requires_grad_()
+    mask = torch.rand(2, 1, *shape)
+    known = fixed_side(fixed, window=5)
+    for _ in range(2):  # it is not used up
+        plain, kept = (lncc(fixed, moving, window=5, mask=mask, known=one) for one in (None, known))
+        assert plain == kept and plain > 0
+        slopes = [torch.autograd.grad(value, moving)[0] for value in (plain, kept)]
+        assert torch.equal(*slopes) and slopes[0].abs().max() > 0
 
 
 def _awkward(name: str) -> torch.Tensor:

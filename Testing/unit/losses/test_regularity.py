@@ -8,8 +8,8 @@ import torch
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.fields.resample import resize_displacement
 from AutoRegLib.fields.warp import identity_grid
-from AutoRegLib.losses.diffusion import diffusion
-from AutoRegLib.losses.folding import fold_penalty
+from AutoRegLib.losses.diffusion import diffusion, plain_diffusion
+from AutoRegLib.losses.folding import fold_penalty, plain_fold_penalty
 
 
 def test_diffusion_by_hand() -> None:
@@ -43,3 +43,16 @@ def test_fold_penalty_by_hand() -> None:
 def test_refusal() -> None:
     with pytest.raises(InputError, match="spacing"):
         diffusion(torch.zeros(1, 3, 4, 4, 4), spacing=(1, 1))
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (4, 5, 6)])
+def test_the_quick_passes_are_the_plain_ones(shape: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    u = torch.randn((2, len(shape), *shape), generator=generator, dtype=torch.float64).requires_grad_()
+    for quick, plain in ((diffusion(u, spacing=0.7), plain_diffusion(u, [0.7] * len(shape))),
+                         (fold_penalty(u, margin=0.1), plain_fold_penalty(u, 0.1))):
+        assert abs(quick - plain) < 1e-12 < plain
+        found, expected = (torch.autograd.grad(value, u)[0] for value in (quick, plain))
+        assert (found - expected).abs().max() < 1e-14 < expected.abs().max()
+    still = (0.1 * u.detach()).requires_grad_()
+    assert torch.autograd.grad(fold_penalty(0.1 * still), still)[0].abs().max() == 0
