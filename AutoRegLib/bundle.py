@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -28,6 +29,9 @@ from AutoRegLib.core.recipe import Recipe, read_recipe, write_recipe
 from AutoRegLib.core.records import make_folder, write_json, write_text, write_whole
 from AutoRegLib.core.result_set import together
 from AutoRegLib.networks.registry import build_network
+
+#: of weights in a file; values of another type may become infinite, or something else, in the network's
+_TYPES = {"F32": torch.float32, "I64": torch.int64}
 
 
 @dataclass(frozen=True)
@@ -101,12 +105,18 @@ def load_bundle(name: str | Path, *, device: str = "cpu") -> ModelBundle:
 
 
 def _check_weights(path: Path, recipe: Recipe) -> None:
-    """As many weights as the recipe's network has, before memory is taken for either. Raises InputError, ValueError."""
+    """The weights of the recipe's network, each of its shape and type, before memory is taken. Raises ValueError ..."""
     with torch.device("meta"):
-        expected = sum(value.numel() for value in build_network(recipe).state_dict().values())
-    found = count_weights(path)
-    if found != expected:
-        raise ValueError(f"{found} weights where the recipe's network has {expected}")
+        expected = build_network(recipe).state_dict()
+    count, found = sum(value.numel() for value in expected.values()), count_weights(path)
+    if found != count:
+        raise ValueError(f"{found} weights where the recipe's network has {count}")
+    with safe_open(path, framework="pt") as stored:  # a header alone, memory is mapped
+        for name, value in expected.items():
+            part = stored.get_slice(name)
+            if _TYPES.get(part.get_dtype()) != value.dtype or part.get_shape() != list(value.shape):
+                raise ValueError(f"{name} is {part.get_shape()} of {part.get_dtype()}, where the recipe's network has "
+                                 f"{list(value.shape)} of {value.dtype}")
 
 
 def origin(path: Path) -> dict[str, str]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import shutil
+import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from typing import Any
 
 import AutoRegLib
 from AutoRegLib.core.errors import AutoRegError, InputError
+from AutoRegLib.core.names import is_folder_name, same_file
 from AutoRegLib.core.places import models_folder
 from AutoRegLib.core.recipe import Recipe, read_recipe
 from AutoRegLib.core.records import make_folder, persist, write_whole
@@ -26,8 +29,12 @@ from AutoRegLib.core.strict_json import parse_object, read_object
 WEIGHTS = "weights.safetensors"
 FILES = ("recipe.json", WEIGHTS, "card.md", "provenance.json", "metrics.json", "history.csv")
 #: bytes of one file in an archive; a model has some megabytes, its words and figures some kilobytes
-MOST_BYTES = dict.fromkeys(FILES, 64_000_000) | {WEIGHTS: 4_000_000_000}
+MOST_BYTES = dict.fromkeys(FILES, 4_000_000) | {"history.csv": 64_000_000, WEIGHTS: 4_000_000_000}
 _LONGEST_HEADER = MOST_JSON
+_MOST_ENTRIES, _MOST_COMMENT = 1000, 1000  # of an archive; bytes of its comment
+_CLOSEST = 50  # no file of a model that is longer than a megabyte packs so many times shorter
+_DIRECTORY = struct.Struct("<4s4H2IH")  # the record at the end of an archive
+_TYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}  # bytes
 
 
 @dataclass(frozen=True)
@@ -75,8 +82,9 @@ class Bundle:
 
     @property
     def card(self) -> str:
-        """The model card, Markdown."""
-        return (self.folder / "card.md").read_text(encoding="utf-8")
+        """The model card, Markdown; of a stranger's endless one the beginning."""
+        with (self.folder / "card.md").open(encoding="utf-8", errors="replace") as stream:
+            return stream.read(MOST_BYTES["card.md"])
 
     def facts(self) -> dict[str, Any]:
         """What a user wants to know before choosing a model, as plain JSON values."""
@@ -158,13 +166,25 @@ def count_weights(path: Path) -> int:
             length = int.from_bytes(stream.read(8), "little")
             header = parse_object(stream.read(length), where=str(path)) if length <= _LONGEST_HEADER else {}
         header.pop("__metadata__", None)
-        end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+        count = end = 0
+        for start, stop, shape, size in sorted(_placed(tensor) for tensor in header.values()):
+            if start != end or stop - start != math.prod(shape) * size:
+                raise ValueError("tensors that overlap, or of another length than their shape")
+            count, end = count + math.prod(shape), stop
         if header and path.stat().st_size == 8 + length + end:
-            return sum(math.prod(tensor["shape"]) for tensor in header.values())
+            return count
     except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         pass
     raise InputError(f"the weights in {path.parent} are damaged", expected="a whole safetensors file",
                      remedy="copy the whole folder again or train the model again")
+
+
+def _placed(tensor: dict[str, Any]) -> tuple[int, int, tuple[int, ...], int]:
+    """First and last byte of a tensor, its shape, and the bytes of a value. Raises ValueError, KeyError, TypeError."""
+    (start, stop), shape = tensor["data_offsets"], tensor["shape"]
+    if any(type(number) is not int or number < 0 for number in (start, stop, *shape)):
+        raise ValueError("no whole number from 0 on")
+    return start, stop, tuple(shape), _TYPES[tensor["dtype"]]
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -186,12 +206,14 @@ def import_archive(archive: str | Path, check: Callable[[Path], Any] = read_bund
     staging = target.with_name(f".{target.name}.incoming")
     shutil.rmtree(staging, ignore_errors=True)
     try:
+        _check_directory(archive)
         with zipfile.ZipFile(archive) as packed:
             for name, most in MOST_BYTES.items():
-                if packed.getinfo(name).file_size > most:  # never more than this is unpacked
-                    raise InputError(f"{name} in {archive.name} is too large", expected=f"at most {most} bytes",
-                                     got=packed.getinfo(name).file_size)
-                packed.extract(name, staging)
+                info = _entry(packed, name)
+                if info.file_size > min(most, max(2**20, _CLOSEST * info.compress_size)):  # never more is unpacked
+                    raise InputError(f"{name} in {archive.name} is too large", got=info.file_size,
+                                     expected=f"at most {most} bytes, and {_CLOSEST} times what it is packed in")
+                packed.extract(info, staging)
         check(staging)
         persist(lambda: staging.rename(target))
     except (OSError, KeyError, ValueError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile) as problem:
@@ -201,6 +223,37 @@ def import_archive(archive: str | Path, check: Callable[[Path], Any] = read_bund
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return read_bundle(target)
+
+
+def _check_directory(archive: Path) -> None:
+    """Refuse what is no file, and an archive of many entries or a long comment, unread. Raises ValueError."""
+    if not archive.is_file():
+        raise ValueError("no file of this name")
+    with archive.open("rb") as stream:
+        stream.seek(max(0, archive.stat().st_size - _DIRECTORY.size - _MOST_COMMENT))
+        tail = stream.read()
+    place = tail.rfind(b"PK\5\6")
+    if place < 0 or place + _DIRECTORY.size > len(tail):
+        raise ValueError("no end of an archive, or a long comment behind it")
+    *_, entries, length, _, comment = _DIRECTORY.unpack_from(tail, place)
+    if entries > _MOST_ENTRIES or length > 1000 * _MOST_ENTRIES:
+        raise ValueError(f"{entries} files in {length} bytes of directory")
+    if place + _DIRECTORY.size + comment != len(tail) or tail.count(b"PK\5\6") > 1:
+        raise ValueError("a comment that hides another archive")
+
+
+def _entry(packed: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+    """The one entry of a name, an ordinary file. Raises KeyError, ValueError."""
+    info = packed.getinfo(name)
+    alike = [other.orig_filename for other in packed.infolist() if same_file(other.orig_filename) == same_file(name)]
+    if alike != [name]:
+        raise ValueError(f"several files that some systems take for {name}, or one of another name")
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG):
+        raise ValueError(f"{name} is a link, a device or a folder")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name} is packed in an unusual way")  # Python unpacks those without a limit of memory
+    return info
 
 
 def export_archive(folder: Path, archive: str | Path) -> Path:
@@ -243,7 +296,7 @@ def delete(name: str) -> Path:
 
 def free_folder(name: str) -> Path:
     """The folder of a new model of this name. Raises InputError when it is taken or cannot be a folder's name."""
-    if not name or name != name.strip() or name.startswith(".") or set(name) & set('/\\:*?"<>|'):
+    if not is_folder_name(name) or set(name) & set(':*?"<>|'):
         raise InputError("the model's name", expected='letters, digits, spaces, none of / \\ : * ? " < > |', got=name,
                          remedy="choose another name")
     target = models_folder() / name

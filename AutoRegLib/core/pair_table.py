@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.names import is_folder_name, same_file
 
 #: the columns that name files; they are arguments of ``register`` of the same names
 PAIR_FILES = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks", "fixed_mask",
@@ -41,6 +42,8 @@ def read_pair_table(table: str | Path) -> list[PairLine]:
         raise InputError(f"{table} is not a table of pairs", expected="columns fixed, moving and a line per pair",
                          got=", ".join(filter(None, lines[0])) if lines else "no lines", remedy="add the header line")
     found: list[PairLine] = []
+    taken: set[str] = set()
+    base = table.resolve().parent
     for number, line in enumerate(lines, start=1):
         name = (line.get("name") or "").strip() or f"pair{number:03d}"
         if None in line:
@@ -49,15 +52,16 @@ def read_pair_table(table: str | Path) -> list[PairLine]:
         if any("\0" in (text or "") for text in line.values()):
             raise InputError(f"line {number} of {table} holds a character that no name has", expected="text", got="NUL",
                              remedy="save the table as CSV again")
-        if any(name.lower() == other.name.lower() for other in found) or name != Path(name).name or name[0] == ".":
+        if same_file(name) in taken or not is_folder_name(name):
             raise InputError(f"line {number} of {table}: the name '{name}' is used twice or is no folder name",
                              expected="one short name per line", remedy="change the name")
+        taken.add(same_file(name))
         named = {key: (line.get(key) or "").strip() for key in PAIR_FILES}
         missing = [key for key in ("fixed", "moving") if not named[key]]
         if missing:
             raise InputError(f"line {number} of {table} names no {missing[0]} image", expected="fixed and moving",
                              remedy="fill in the cell, or remove the line")
-        files = {key: str((table.resolve().parent / text).resolve()) for key, text in named.items() if text}
+        files = {key: str((base / text).resolve()) for key, text in named.items() if text}
         more = {key: text.strip() for key, text in line.items() if key and text and key not in ("name", *PAIR_FILES)}
         found.append(PairLine(name, files, more))
     return found

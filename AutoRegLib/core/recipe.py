@@ -94,10 +94,10 @@ class Propagation:
     pyramid: Literal["features", "images"] = "features"  # images: averaged, in place of learned features
     matching_layers: Literal[1, 3, 6] = 3
     context_layers: Literal[0, 1, 3, 6] = 3  # 0: no regularization network
-    channels: int = 16  # before the features of a scale
-    latents: int = 8  # features of a scale
-    matching: int = 20  # channels within a matching network
-    context: int = 16  # channels within a regularization network
+    channels: int = within(16, 1, 4096)  # before the features of a scale
+    latents: int = within(8, 1, 4096)  # features of a scale
+    matching: int = within(20, 1, 4096)  # channels within a matching network
+    context: int = within(16, 1, 4096)  # channels within a regularization network
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,7 @@ def from_plain(kind: type[T], data: Any, *, where: str) -> T:
     """
     if not isinstance(data, Mapping):
         raise InputError(f"{where} is not an object", expected="a JSON object", got=type(data).__name__)
-    hints = typing.get_type_hints(kind)
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    hints, fields = _declared(kind)  # type: ignore[arg-type]
     for key in data:
         if key not in fields:
             near = difflib.get_close_matches(str(key)[:80], fields, n=1)
@@ -77,6 +76,12 @@ def from_plain(kind: type[T], data: Any, *, where: str) -> T:
     return kind(**values)
 
 
+@functools.cache
+def _declared(kind: type) -> tuple[dict[str, Any], dict[str, dataclasses.Field[Any]]]:
+    """The annotated types and the fields of a record, by name; a file may hold 100,000 of one kind."""
+    return typing.get_type_hints(kind), {f.name: f for f in dataclasses.fields(kind)}
+
+
 def _convert(hint: Any, value: Any, where: str) -> Any:
     """One JSON value as the annotated type."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
@@ -96,9 +101,13 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin is dict:
         if not isinstance(value, Mapping):
             raise InputError(f"{where} is not an object", expected="a JSON object", got=value)
-        return {_convert(args[0], k, where): _convert(args[1], v, f"{where}.{k}") for k, v in value.items()}
+        found = {_convert(args[0], k, where): _convert(args[1], v, f"{where}.{k}") for k, v in value.items()}
+        if len(found) < len(value):  # 1 and 01
+            raise InputError(f"{where} has one key twice", expected="different numbers", got=", ".join(value),
+                             remedy="remove one of them")
+        return found
     if origin is typing.Literal:
-        if value not in args:
+        if not any(value == arg and type(value) is type(arg) for arg in args):  # 1 is neither 1.0 nor true
             raise InputError(f"{where} has an unknown value", expected=" or ".join(map(str, args)), got=value)
         return value
     if isinstance(value, int) and abs(value) >= 10**MOST_DIGITS:

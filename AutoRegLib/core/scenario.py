@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,7 @@ from AutoRegLib.core.records import from_plain, read_json, write_json
 
 SCHEMA = "autoreg-scenario/1"
 Split = Literal["train", "val", "test"]
+_MOST_PAIRS = 4_000_000  # of all with all of 2,000 cases
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,7 @@ class Scenario:
             atlas = self.case(self.atlas or "")
             pairs = [Pair(atlas, case) for case in members if case.id != atlas.id]
         else:
-            within = self.pairing == "within-subject"
-            pairs = [
-                Pair(fixed, moving)
-                for fixed, moving in itertools.permutations(members, 2)
-                if (fixed.subject == moving.subject) == within
-            ]
+            pairs = [Pair(fixed, moving) for fixed, others in self._partners(members) for moving in others]
         if not pairs:
             raise InputError(
                 f"split '{split}' of scenario '{self.name}' has no pairs", expected="at least one pair",
@@ -97,6 +94,23 @@ class Scenario:
         if limit is not None and limit < len(pairs):
             pairs = random.Random(seed).sample(pairs, limit)
         return tuple(pairs)
+
+    def _partners(self, members: Sequence[Case]) -> Iterator[tuple[Case, list[Case]]]:
+        """Each case and those it is paired with: of its subject, or of all others. Raises InputError (too many)."""
+        own: dict[str, list[Case]] = {}
+        for case in members:
+            own.setdefault(case.subject, []).append(case)
+        within = self.pairing == "within-subject"
+        count = sum(len(part) * (len(part) - 1 if within else len(members) - len(part)) for part in own.values())
+        if count > _MOST_PAIRS:  # before memory is taken for them
+            raise InputError(f"scenario '{self.name}' has too many pairs", expected=f"at most {_MOST_PAIRS}", got=count,
+                             remedy="set pairing to 'atlas', or to 'listed' and list some of them")
+        others: dict[str, list[Case]] = {}
+        for fixed in members if count else ():
+            subject = fixed.subject
+            if not within and subject not in others:
+                others[subject] = [case for case in members if case.subject != subject]
+            yield fixed, [case for case in own[subject] if case is not fixed] if within else others[subject]
 
 
 def read_scenario(path: str | Path) -> Scenario:
@@ -133,9 +147,9 @@ def _check(scenario: Scenario, *, where: str) -> None:
     """The rules that hold between the parts of a scenario. Raises InputError."""
     if scenario.spatial_dims not in (2, 3):
         raise InputError(f"spatial_dims in {where}", expected="2 or 3", got=scenario.spatial_dims)
-    ids = [case.id for case in scenario.cases]
-    for name in ids:
-        if ids.count(name) > 1:
+    ids = Counter(case.id for case in scenario.cases)
+    for name, count in ids.items():
+        if count > 1:
             raise InputError(f"case id '{name}' occurs twice in {where}", expected="unique ids")
     if scenario.pairing == "atlas":
         if scenario.atlas is None:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from AutoRegLib.core.errors import InputError
 
 MOST_BYTES = 64_000_000  # a markups file of 100,000 points has 30 million
+MOST_VALUES = 8_000_000  # in lists and objects; 100,000 points have some 2,500,000
 MOST_DEPTH = 40  # the deepest of ours has 6
 MOST_DIGITS = 18  # of a whole number: fits into 64 bits
 
@@ -34,6 +35,8 @@ def parse_json(text: str | bytes, *, where: str) -> Any:
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8-sig")
+        if sum(map(text.count, ",[{")) > MOST_VALUES:  # each takes many times its length as memory
+            raise _Refused(f"more than {MOST_VALUES} values")
         value = json.loads(text, parse_constant=_no_constant, parse_float=_float, parse_int=_int,
                            object_pairs_hook=_object)
         _check_depth(value)
@@ -58,6 +61,8 @@ def read_object(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     try:
         size = path.stat().st_size
+        if not path.is_file() and not path.is_dir():  # a device or a pipe may have no end
+            raise InputError(f"{path} is no ordinary file", expected="a JSON file", remedy="copy it into a file first")
         if size > MOST_BYTES:  # before memory is taken for it
             raise _too_large(str(path), size)
         return parse_object(path.read_bytes(), where=str(path))

@@ -13,6 +13,7 @@ import numpy as np
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.measures import MEASURES
+from AutoRegLib.core.names import file_stem
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.core.records import make_folder, write_text
 from AutoRegLib.core.scenario import Scenario
@@ -59,7 +60,7 @@ def study_series(
 
 def folder_of(scenario: Scenario) -> str:
     """The folder of a scenario's study."""
-    return re.sub(r"[^\w.-]+", "-", scenario.name).strip(".-")[:60] or "scenario"
+    return file_stem(scenario.name, "scenario")
 
 
 def series_text(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:

@@ -13,6 +13,7 @@ import torch
 from AutoRegLib.bridge import displacement_to_field
 from AutoRegLib.core.errors import CancelledError, InputError
 from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.core.names import file_stem
 from AutoRegLib.core.records import make_folder, write_json
 from AutoRegLib.core.scenario import Case, ListedPair, Scenario, Split, read_scenario, write_scenario
 from AutoRegLib.fields.gaussian_mixture import mixture_displacement
@@ -109,7 +110,7 @@ def _write(
                                          labels=None if case.labels is None else _near(case.labels, output),
                                          mask=None, landmarks=None)
             pairs.append(ListedPair(base.id, moved.id, split))
-    path = output / f"{source.name.replace(' ', '-')}-{train:g}-{test:g}.json"
+    path = output / f"{file_stem(source.name, 'scenario')}-{train:g}-{test:g}.json"
     write_scenario(path, replace(source, name=path.stem, pairing="listed", cases=tuple(cases.values()),
                                  pairs=tuple(pairs), atlas=source.atlas if source.atlas in cases else None))
     return path

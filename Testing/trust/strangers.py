@@ -1,0 +1,32 @@
+"""What tests of strangers' files share: a small recipe, and limits of time and memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from AutoRegLib.core.recipe import Recipe
+
+SMALL = dataclasses.replace(Recipe(), network=dataclasses.replace(Recipe().network, features=(2, 2), decoder=(2, 2, 2)))
+
+
+@contextmanager
+def limited(seconds: int = 10, megabytes: int = 400) -> Iterator[None]:
+    """What is done within is interrupted after some seconds, of the clock, and may not make the process grow."""
+    def late(number: int, frame: FrameType | None) -> None:
+        raise AssertionError(f"still busy after {seconds} s")
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    former = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, former)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000
+    assert grown < megabytes, f"{grown:.0f} MB"
