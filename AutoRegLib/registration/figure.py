@@ -80,8 +80,7 @@ def compose(
         top += (_TITLE if head else 0) + _LETTERS
         for column, (kind, plane) in enumerate(row):
             left = _MARGIN + column * (wide + _GAP)
-            panel = sheet.axes(left, top, wide, tall)
-            shown.draw(panel, kind, plane)
+            shown.draw(sheet.picture(left, top, wide, tall, shown.views.extent(plane)), kind, plane)
             if head:
                 above = top - _LETTERS - _TITLE
                 sheet.text(left + wide / 2, above, TITLES[kind], ha="center", fontsize=11, weight="bold")

@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 from contourpy import contour_generator
-from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap, LogNorm, Normalize
 
-from AutoRegLib.figure_style import FOLD
+from AutoRegLib.figure_style import FOLD, Picture
 from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.imaging.geometry import lattice_points
 from AutoRegLib.imaging.preprocess import intensity_scaling, scale_intensity
@@ -33,6 +31,7 @@ VOLUME_CHANGE = LinearSegmentedColormap.from_list("volume", ["#1a3fd6", "#8fa6f5
 DISTANCE = LinearSegmentedColormap.from_list("distance", ["#16202b", "#1d4f86", "#3aa6a0", "#f2d16b", "#fff6d8"])
 CHANGE = LogNorm(0.5, 2.0)  # color range of the Jacobian
 DIFFERENT = Normalize(-0.6, 0.6)  # of intensities scaled to about 0 to 1
+_GRAY: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1}
 
 
 class Pictures:
@@ -63,40 +62,34 @@ class Pictures:
             return self.pair.fixed_labels.array
         return self.pair.mask if self.pair.mask is not None else self.fixed > 0.2
 
-    def draw(self, panel: Axes, kind: str, plane: Plane) -> None:
+    def draw(self, picture: Picture, kind: str, plane: Plane) -> None:
         """One panel, in mm, the first row at the top. ``kind``: one of ``TITLES``."""
-        width, height = self.views.extent(plane)
-        place: dict[str, Any] = {"extent": (0, width, height, 0), "interpolation": "bilinear"}
 
         def cut(array: np.ndarray) -> np.ndarray:
             return self.views.cut(array, plane)
 
-        def gray(array: np.ndarray, light: float = 1.0) -> None:
-            panel.imshow(light * cut(array), cmap="gray", vmin=0, vmax=1, **place)
-
         if kind == "fixed":
-            gray(self.fixed)
-            self._outline(panel, self.pair.fixed_labels, plane)
+            picture.image(cut(self.fixed), **_GRAY)
+            self._outline(picture, self.pair.fixed_labels, plane)
         elif kind in ("before", "after"):
-            gray(self.before if kind == "before" else self.warped)
-            self._outline(panel, self.volumes.labels_before if kind == "before" else self.volumes.warped_labels, plane)
-            self._outline(panel, self.pair.fixed_labels, plane, dashed=True)
+            picture.image(cut(self.before if kind == "before" else self.warped), **_GRAY)
+            self._outline(picture, self.volumes.labels_before if kind == "before" else self.volumes.warped_labels,
+                          plane)
+            self._outline(picture, self.pair.fixed_labels, plane, dashed=True)
         elif kind.startswith("difference"):
             other = self.before if kind == "difference before" else self.warped
-            panel.imshow(cut(self.fixed) - cut(other), cmap=DIFFERENCE, norm=DIFFERENT, **place)
+            picture.image(cut(self.fixed) - cut(other), cmap=DIFFERENCE, norm=DIFFERENT)
         elif kind == "deformation":
-            panel.imshow(cut(self.bend), cmap=DISTANCE, norm=self.distance, **place)
-            self._grid(panel, plane)
+            picture.image(cut(self.bend), cmap=DISTANCE, norm=self.distance)
+            self._grid(picture, plane)
         else:
             determinant = cut(self.volumes.jacobian.array)
-            panel.imshow(np.clip(determinant, CHANGE.vmin, CHANGE.vmax), cmap=VOLUME_CHANGE, norm=CHANGE, **place)
+            picture.image(np.clip(determinant, CHANGE.vmin, CHANGE.vmax), cmap=VOLUME_CHANGE, norm=CHANGE)
             folded = determinant <= 0
             if folded.any():
-                panel.imshow(np.ma.masked_equal(folded, 0), cmap=ListedColormap([FOLD]),
-                             **place | {"interpolation": "nearest"})
-        panel.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[], aspect="equal")
+                picture.image(np.ma.masked_equal(folded, 0), cmap=ListedColormap([FOLD]), interpolation="nearest")
 
-    def _outline(self, panel: Axes, labels: Volume | None, plane: Plane, *, dashed: bool = False) -> None:
+    def _outline(self, picture: Picture, labels: Volume | None, plane: Plane, *, dashed: bool = False) -> None:
         """Outlines of the fixed image's structures, one color each; ``dashed``: all white."""
         if labels is None:
             return
@@ -111,20 +104,20 @@ class Pictures:
                 outlines = [np.asarray(line) for line in contour_generator(across, down, mask).lines(0.5)]
                 lines += outlines
                 colors += ["white" if dashed else STRUCTURES[number % len(STRUCTURES)]] * len(outlines)
-        panel.add_collection(LineCollection(
-            lines, colors=colors, linewidths=(0.8 if dashed else 1.2) * thin,
-            linestyles="dashed" if dashed else "solid", alpha=0.8 if dashed else 1.0), autolim=False)
+        picture.lines(lines, colors=colors, linewidths=(0.8 if dashed else 1.2) * thin,
+                      linestyles="dashed" if dashed else "solid", alpha=0.8 if dashed else 1.0)
 
-    def _grid(self, panel: Axes, plane: Plane) -> None:
+    def _grid(self, picture: Picture, plane: Plane) -> None:
         """A regular grid of moving space as it comes to lie on the fixed image."""
         across, down = self.views.centres(plane)
         pitch = max(self.views.extent(plane)) / 20
+        lines: list[np.ndarray] = []
         for position in self.views.moved(self.field.vectors, plane):
+            generator = contour_generator(across, down, position)
             levels = np.arange(np.ceil(position.min() / pitch), np.floor(position.max() / pitch) + 1) * pitch
-            levels = levels[(levels > position.min()) & (levels < position.max())]
-            if levels.size:
-                panel.contour(across, down, position, levels=levels, colors="white", linewidths=0.7,
-                              linestyles="solid", alpha=0.75)
+            for level in levels[(levels > position.min()) & (levels < position.max())]:
+                lines += [np.asarray(line) for line in generator.lines(level)]
+        picture.lines(lines, colors="white", linewidths=0.7, alpha=0.75)
 
 
 def _sparse(shape: Sequence[int], *, most: int = 100) -> tuple[slice, ...]:
