@@ -112,7 +112,7 @@ def spacing_option() -> Any:
 
 def label_weight_option() -> Any:
     """The weight of labels in training."""
-    return option("how much the overlap of training labels counts in training, 1 for instance (default 0: images "
+    return option("how much the overlap of training labels counts in training, 3 for instance (default 0: images "
                   "alone)", 0.0, metavar="W", least=0)
 
 

@@ -22,12 +22,14 @@ _OBJECTIVE = Objective(windows=(9, 7, 7), mind=(1, 1), regularise="velocity", fo
 #: how much each similarity is smoothed, in its own unit; less and more of it with MIND left larger errors, as did wider
 #: patches
 SMOOTHNESS = {"lncc": 1.0, "mind": 0.6, "mse": 0.03, "nmi": 0.2}
+_OF_PICTURES = {"lncc": 0.5}  # where it differs in 2-D; of volumes slabs would want less too, whole brains more
 
 
 def with_loss(recipe: Recipe, similarity: str) -> Recipe:
     """The recipe with the loss of a similarity, a name of :data:`SMOOTHNESS`."""
     mind = similarity == "mind"
-    weights = LossWeights(similarity_mix=0.0 if mind else 1.0, smoothness=SMOOTHNESS[similarity]).at_full_scale()
+    smoothness = {**SMOOTHNESS, **(_OF_PICTURES if recipe.spatial_dims == 2 else {})}[similarity]
+    weights = LossWeights(similarity_mix=0.0 if mind else 1.0, smoothness=smoothness).at_full_scale()
     term: Any = recipe.objective.data_term if mind else similarity
     return replace(recipe, loss_weights=weights, objective=replace(recipe.objective, data_term=term))
 

@@ -18,7 +18,7 @@ from AutoRegSlicerLib.panels.start_models import StartModels
 from AutoRegSlicerLib.wording import counted
 
 #: of the labels' overlap in training, where it is asked for
-LABEL_WEIGHT = 1.0
+LABEL_WEIGHT = 3.0
 
 
 class SearchPanel:
