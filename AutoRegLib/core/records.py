@@ -60,7 +60,7 @@ def from_plain(kind: type[T], data: Any, *, where: str) -> T:
             near = difflib.get_close_matches(str(key)[:80], fields, n=1)
             remedy = f"did you mean '{near[0]}'?" if near else "remove the key"
             raise InputError(
-                f"unknown key '{key}' in {where}", expected=", ".join(fields), got=key, remedy=remedy
+                f"unknown key '{str(key)[:80]}' in {where}", expected=", ".join(fields), remedy=remedy
             )
     values = {}
     for name, field in fields.items():
@@ -101,7 +101,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin is dict:
         if not isinstance(value, Mapping):
             raise InputError(f"{where} is not an object", expected="a JSON object", got=value)
-        found = {_convert(args[0], k, where): _convert(args[1], v, f"{where}.{k}") for k, v in value.items()}
+        found = {_convert(args[0], _key(args[0], key), where): _convert(args[1], item, f"{where}.{key}")
+                 for key, item in value.items()}
         if len(found) < len(value):  # 1 and 01
             raise InputError(f"{where} has one key twice", expected="different numbers", got=", ".join(value),
                              remedy="remove one of them")
@@ -117,11 +118,14 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if hint is Any:
         return value
-    if hint is int and isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value):
-        return int(value)  # JSON object keys are always strings
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise InputError(f"{where} has the wrong type", expected=hint.__name__, got=repr(value))
     return value
+
+
+def _key(hint: Any, key: Any) -> Any:
+    """A key of an object, which in JSON is always text."""
+    return int(key) if hint is int and isinstance(key, str) and re.fullmatch(r"-?[0-9]{1,18}", key) else key
 
 
 def _one_of(hints: list[Any], value: Any, where: str) -> Any:

@@ -40,6 +40,8 @@ def parse_json(text: str | bytes, *, where: str) -> Any:
         value = json.loads(text, parse_constant=_no_constant, parse_float=_float, parse_int=_int,
                            object_pairs_hook=_object)
         _check_depth(value)
+        if "\\u" in text:  # half of a pair that no text can be written with
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise _invalid(where, f"more than {MOST_DEPTH} levels") from None
     except ValueError as problem:

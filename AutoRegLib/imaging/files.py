@@ -176,6 +176,8 @@ def _existing(path: str | Path, what: str) -> Path:
 
 def _as_labels(array: np.ndarray, path: Path) -> np.ndarray:
     if array.dtype.kind in "iu":
+        if array.dtype.itemsize > 4 or array.dtype == np.uint32:
+            _check_label(max(int(array.max()), -int(array.min())), path)
         return array
     rounded = np.rint(array)
     # a scale factor in 32 bits leaves a whole number by a little; interpolation by more
@@ -186,10 +188,15 @@ def _as_labels(array: np.ndarray, path: Path) -> np.ndarray:
                          got=f"a voxel of {float(array[wrong].flat[0]):.9g}",
                          remedy="save it without interpolation, or name a label map")
     largest = float(rounded.flat[np.abs(rounded).argmax()])
+    _check_label(largest, path)
+    return rounded.astype(np.int32)
+
+
+def _check_label(largest: float, path: Path) -> None:
+    """Refuse a number that does not go through every computation unchanged. Raises InputError."""
     if abs(largest) > np.iinfo(np.int32).max:
         raise InputError(f"{path} has labels that are too large", expected="whole numbers of 32 bits, up to 2147483647",
                          got=f"a voxel of {largest:.12g}", remedy="number the structures anew, e.g. from 1")
-    return rounded.astype(np.int32)
 
 
 def _as_picture(volume: Volume, path: Path) -> sitk.Image:

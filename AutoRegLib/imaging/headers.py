@@ -84,7 +84,7 @@ def read_lines(path: Path) -> Iterator[tuple[str, int]]:
 def numbers(text: str, path: Path, field: str, count: int | None = None) -> list[float]:
     """Finite numbers of a field, none beyond 1e9. Raises InputError."""
     try:
-        found = [float(word) for word in text.split()]
+        found = [float(word) for word in text.replace("_", "x").split()]  # Python takes 1_5 for 15
     except ValueError:
         found = [math.nan]
     if not found or (count is not None and len(found) != count) or not all(abs(x) <= FARTHEST for x in found):

@@ -62,6 +62,10 @@ def describe(path: Path) -> Stored:
     if fields.get("DistanceUnits", "mm").strip() not in ("mm", "?"):
         raise InputError(f"{path} is not in mm", expected="DistanceUnits = mm", got=fields["DistanceUnits"],
                          remedy="scale its axes to mm and write that into the header")
+    if [float(fields.get(f"ElementToIntensityFunction{name}", default)) for name, default in (
+            ("Slope", 1), ("Offset", 0))] != [1, 0]:
+        raise InputError(f"{path} has a scale factor, which ITK and Slicer leave out", expected="values as they are",
+                         got="ElementToIntensityFunctionSlope or -Offset", remedy="apply it, and remove both fields")
     big = big and packing != "ascii"
     lines = ["ObjectType = Image", f"NDims = {dims}", "BinaryData = True", f"BinaryDataByteOrderMSB = {big}",
              "CompressedData = False", *_geometry(path, fields, dims), f"DimSize = {' '.join(map(str, shape))}",

@@ -19,7 +19,7 @@ from AutoRegLib.core.errors import InputError
 from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.imaging.headers import FARTHEST, damaged, no_spacing
 from AutoRegLib.imaging.stored import Form, Stored
-from AutoRegLib.imaging.unpacking import is_packed, link, unpack
+from AutoRegLib.imaging.unpacking import check_rest, is_packed, link, unpack
 from AutoRegLib.imaging.volume import array_to_image, geometry_of
 
 DISPLACEMENT = 1006  # the intent code of a displacement field
@@ -39,6 +39,7 @@ class _Layout:
     place: tuple[float, ...]
     slope: float
     intercept: float
+    unit: int  # of length, a code
     header: bytes  # without extensions
     single: bool  # it is NIfTI's, and says that the voxels follow in the same file
 
@@ -64,6 +65,8 @@ def describe(path: Path) -> Stored | None:
     layout = _checked(path, path, pair=False)
     if not layout.single or layout.dtype.names or layout.dtype.kind not in "iuf":
         return None
+    if not packed:
+        check_rest(path, path.stat().st_size - layout.size, layout.size)
     packing, start, skip = ("gzip", 0, layout.offset) if packed else ("raw", layout.offset, 0)
     return Stored(layout.header, Form((".nii", "")), path, start, layout.count, layout.dtype, packing, skip,
                   layout.slope, layout.intercept)
@@ -149,12 +152,13 @@ def _layout(header: Path, *, pair: bool) -> _Layout | None:
         named += ["quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"]
         place = np.concatenate([np.ravel(fields[name]) for name in named]).astype(float)
         slope, intercept = (float(fields[name]) for name in ("scl_slope", "scl_inter"))
-        # as ITK takes them: numbers that are none are 0, and a slope of 0 is 1
-        slope, intercept = (number if math.isfinite(number) else 0.0 for number in (slope, intercept))
-        if abs(slope) < np.finfo(float).eps:
+        if math.isnan(slope):  # so some programs say that there are none
+            slope, intercept = 0.0, 0.0 if math.isnan(intercept) else intercept
+        if abs(slope) < np.finfo(float).eps:  # as ITK takes it
             slope = 1.0
         return _Layout(max(offset, 0), count, fields.get_data_dtype(), tuple(spacing.tolist()), tuple(place.tolist()),
-                       slope, intercept, start[:length] + bytes(4), fields["magic"].tobytes().startswith(b"n+"))
+                       slope, intercept, int(fields["xyzt_units"]) & 7, start[:length] + bytes(4),
+                       fields["magic"].tobytes().startswith(b"n+"))
     except (nibabel.spatialimages.HeaderDataError, OSError, EOFError, ValueError, KeyError, OverflowError, zlib.error):
         return None
 
@@ -163,6 +167,10 @@ def _check_place(path: Path, layout: _Layout) -> None:
     """Refuse voxels without a size, and a place that is none, at which ITK may compute for ever. Raises InputError."""
     if not np.all(np.isfinite(layout.spacing)) or 0 in layout.spacing:
         raise no_spacing(path, layout.spacing)
+    if not math.isfinite(layout.slope) or not math.isfinite(layout.intercept):
+        raise damaged(path, "scl_slope or scl_inter", (layout.slope, layout.intercept), "finite numbers, or none")
+    if layout.unit > 3:
+        raise damaged(path, "xyzt_units", layout.unit, "1, 2 or 3 for m, mm or um, or 0")
     if not all(abs(number) <= FARTHEST for number in layout.place):
         raise damaged(path, "qform or sform", max(layout.place, key=abs), "finite numbers")
 

@@ -89,6 +89,10 @@ def _table(text: str, path: Path) -> _Read:
         raise InputError(f"{path} is not a table of points", expected="a header line label,x,y,z (mm, LPS)",
                          got=",".join(header)[:80],
                          remedy="add the header: label,x,y,z if the numbers are LPS, label,r,a,s if they are RAS")
+    used = [name for name in header if any(name in axes for axes, _ in _AXES)]
+    if len(set(used)) < len(used) or not set(used) <= {*found[0]}:
+        raise InputError(f"{path} has more than one position a point", expected="one column for each coordinate",
+                         got=",".join(header)[:80], remedy="remove the columns that are not meant")
     axes, sign = [a for a in found[0] if a in header], found[1]
     names: list[str] = []
     points: list[list[float]] = []
@@ -193,7 +197,8 @@ def _sign(system: str, path: Path) -> np.ndarray:
 
 def _numbers(values: object, where: str) -> list[float]:
     try:
-        numbers = [float(v) for v in values]  # type: ignore[attr-defined]
+        # Python takes 1_5 for 15
+        numbers = [float("x" if "_" in str(v) else v) for v in values]  # type: ignore[attr-defined]
     except (TypeError, ValueError):
         numbers = []
     if len(numbers) not in (2, 3):

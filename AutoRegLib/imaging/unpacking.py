@@ -22,6 +22,7 @@ except ImportError:  # as in Slicer's own Python
     codec = zlib
 
 _BLOCK, _PACKED_BLOCK = 2**20, 2**18  # bytes
+_LEAST_REST = 2**16  # bytes; fewer may fill up a block of a tape or a disk
 _MOST_RATIO = {"gzip": 1100, "bzip2": 50_000}  # nothing packs closer than that; deflate's own limit is 1032
 
 
@@ -87,16 +88,26 @@ def _kept(source: Path, name: Path, most: int, start: int, packing: str) -> Iter
     try:
         with source.open("rb") as stream:
             stream.seek(start)
+            left, more = most, 0
             for block in inflate(stream):
-                if most:
-                    yield block[:most]
-                most -= min(most, len(block))
+                if left:
+                    yield block[:left]
+                more += max(0, len(block) - left)
+                left -= min(left, len(block))
+        check_rest(name, more, most)
     except (EOFError, codec.error, ValueError) as problem:
         raise _damaged(name, problem) from None
     except OSError as problem:
         if problem.errno is None:  # bz2 says so of damaged data
             raise _damaged(name, problem) from None
         raise
+
+
+def check_rest(path: Path, rest: int, expected: int) -> None:
+    """Refuse so much behind the voxels of a header that it is another image. Unit: bytes. Raises InputError."""
+    if rest >= 0.9 * max(expected, _LEAST_REST):
+        raise InputError(f"{path} holds more voxels than its header says", expected=f"{expected} bytes",
+                         got=f"{expected + rest} bytes", remedy="repair the header, or export the image again")
 
 
 def inflated(packed: BinaryIO) -> Iterator[bytes]:

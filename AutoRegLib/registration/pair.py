@@ -171,6 +171,10 @@ def read_landmarks(fixed: str | Path | None, moving: str | Path | None, *, dims:
     order: Sequence[int] = range(len(moving_names))
     if len(set(fixed_names)) == len(fixed_names) and set(fixed_names) == set(moving_names):
         order = [moving_names.index(name) for name in fixed_names]
+    elif any(fixed_names.index(name) != moving_names.index(name) for name in {*fixed_names} & {*moving_names}):
+        raise InputError("some landmarks' names agree, but not their order", remedy="name corresponding points alike",
+                         expected="the same names in both files, or names that agree in their places",
+                         got=", ".join(sorted({*fixed_names} ^ {*moving_names})[:6]) or "a name twice")
     if len(fixed_points) != len(moving_points):
         raise InputError("the landmarks do not correspond", expected="the same number and names in both files",
                          got=f"{len(fixed_points)} fixed, {len(moving_points)} moving",
