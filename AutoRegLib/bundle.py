@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,6 +56,19 @@ class ModelBundle:
             return value  # type: ignore[no-any-return]
         raise InputError(f"the finish in {self.path / 'metrics.json'} is damaged", expected="auto, full, or 0 or more",
                          got=repr(value), remedy="copy the whole folder again, or ask for --refine 0")
+
+
+    @property
+    def refining(self) -> Recipe:
+        """The recipe that its answers are refined by: with the smoothness that its validation pairs liked.
+
+        Raises InputError (damaged).
+        """
+        value: Any = self.metrics.get("finish_smoothness", self.recipe.loss_weights.smoothness)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise InputError(f"the smoothness in {self.path / 'metrics.json'} is damaged",
+                             expected="a weight of 0 or more", got=repr(value), remedy="copy the whole folder again")
+        return replace(self.recipe, loss_weights=replace(self.recipe.loss_weights, smoothness=float(value)))
 
 
 def save_bundle(
@@ -186,8 +200,10 @@ def _finishes(metrics: Mapping[str, Any]) -> list[str]:
     """What the refinements tried on validation pairs came to, and the one that is the default."""
     tried = dict(metrics["finishes"])
     pairs = tried.pop("pairs")
+    smooth = f" at a smoothness of {metrics['finish_smoothness']:.3g}" if "finish_smoothness" in metrics else ""
     return [
-        f"Unless asked otherwise it registers with `--refine {metrics['finish']}`, chosen on {pairs} validation pairs:",
+        f"Unless asked otherwise it registers with `--refine {metrics['finish']}`{smooth}, chosen on {pairs} "
+        "validation pairs:",
         "",
         "| refine | score | processor s a pair |", "|---|---|---|",
         *(f"| {name} | {facts['score']:.4g} | {facts['seconds']:.3g} |" for name, facts in tried.items()),

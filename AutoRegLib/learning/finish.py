@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +21,18 @@ from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.fields.prediction import Prediction
 from AutoRegLib.learning.budget import heed
-from AutoRegLib.learning.data import Batch, Dataset
+from AutoRegLib.learning.data import Batch, Dataset, choose_validation
 from AutoRegLib.learning.validation import validate_prediction
 from AutoRegLib.networks.registry import build_network
 from AutoRegLib.registration.refine import Iterations, refine_prediction
 
+Choice = TypeVar("Choice")
+
 #: in the order of their cost: the network alone, its answer finished, every level from its answer on
 CHOICES: tuple[Iterations, ...] = (0, "auto", "full")
+#: shares of the recipe's smoothness that a finish is tried with where labels or landmarks judge it: which of them the
+#: structures of these images want, the loss cannot know
+SHARES = (1.0, 0.5, 0.25)
 _PAIRS = 16
 _STEPS_BY_PAIR = 250  # a training of few steps tries few pairs, unless its time is what limits them
 _SHARE = 0.05  # of all that registration gains on the images as they lie, what a costlier finish has to add
@@ -36,40 +42,75 @@ def choose_finish(
     recipe: Recipe, dataset: Dataset, state: Mapping[str, Tensor], *, steps: int, seconds: float | None = None,
     monitor: Monitor,
 ) -> dict[str, Any]:
-    """The figures of a bundle: ``finish``, the choice, and ``finishes``, what each came to: ``score``, ``seconds``.
+    """The figures of a bundle: ``finish``, the choice, ``finishes``, what each came to: ``score``, ``seconds``, and
+    ``finish_smoothness``, the weight it is done with, where another than the recipe's is better.
 
-    ``steps``: those of the training, which say how many pairs are tried; where ``seconds`` are given these do: no
-    further pair begins once they are spent; two are tried in any case. ``score`` is that of the training's validation,
+    First how long, then, where the validation split has labels or landmarks, how smooth. ``steps``: those of the
+    training, which say how many pairs are tried; where ``seconds`` are given these do: no further pair begins once half
+    of them are spent; two are tried in any case. ``score`` is that of the training's validation,
     without the coarser scales, which a refined answer does not have. Unit: processor seconds a pair.
     Raises CancelledError.
     """
     network = build_network(recipe).to(dataset.device).eval()
     network.load_state_dict(state)
-    plain = replace(recipe, loss_weights=recipe.loss_weights.at_full_scale())
     count = _PAIRS if seconds is not None else min(_PAIRS, max(2, steps // _STEPS_BY_PAIR))
     pairs = dataset.sample("val", count, seed=recipe.seed)
-    still: list[float] = []
-    scores: dict[Iterations, list[float]] = {choice: [] for choice in CHOICES}
-    costs: dict[Iterations, list[float]] = {choice: [] for choice in CHOICES}
     monitor.event("stage", name="choose the finish", index=0, count=1)
-    start = time.monotonic()
-    for done, pair in enumerate(pairs, start=1):
-        batch = dataset.batch([pair])
-        still.append(_score(plain, dataset, batch, _nothing(batch.fixed)))
-        for choice in CHOICES:
-            began = time.process_time()
-            answer = finished(recipe, network, batch, choice)
-            costs[choice].append(time.process_time() - began)
-            scores[choice].append(_score(plain, dataset, batch, answer))
-        monitor.event("progress", done=done, total=len(pairs))
-        spent = seconds is not None and time.monotonic() - start > seconds
-        if (heed(monitor, keep=lambda: None) or spent) and done > 1:
-            break
+    tries = _Tries(recipe, dataset, network, monitor)
+    still = tries.run(pairs, [(choice, 1.0) for choice in CHOICES], seconds=None if seconds is None else seconds / 2)
+    choice = preferred(still, {choice: tries.scores[choice, 1.0] for choice in CHOICES})
+    share = 1.0
+    if choice != 0 and choose_validation(dataset, "val") != "unsupervised":
+        again = tries.run(pairs[:len(still)], [(choice, share) for share in SHARES[1:]], seconds=None)
+        share = preferred(again, {share: tries.scores[choice, share][:len(again)] for share in SHARES})
     return {
-        "finish": preferred(still, scores),
-        "finishes": {str(choice): {"score": fmean(scores[choice]), "seconds": fmean(costs[choice])}
-                     for choice in CHOICES} | {"pairs": len(still)},
+        "finish": choice,
+        **({} if share == 1.0 else {"finish_smoothness": _at_share(recipe, share).loss_weights.smoothness}),
+        "finishes": {_name(*tried): {"score": fmean(scores), "seconds": fmean(tries.costs[tried])}
+                     for tried, scores in tries.scores.items()} | {"pairs": len(still)},
     }
+
+
+class _Tries:
+    """Scores and processor seconds of finishes, by how long and how smooth, pair by pair."""
+
+    def __init__(self, recipe: Recipe, dataset: Dataset, network: nn.Module, monitor: Monitor) -> None:
+        self.recipe, self.dataset, self.network, self.monitor = recipe, dataset, network, monitor
+        self.scoring = replace(recipe, loss_weights=recipe.loss_weights.at_full_scale())
+        self.scores: dict[tuple[Iterations, float], list[float]] = defaultdict(list)
+        self.costs: dict[tuple[Iterations, float], list[float]] = defaultdict(list)
+
+    def run(
+        self, pairs: Sequence[tuple[str, str]], choices: Sequence[tuple[Iterations, float]], *, seconds: float | None,
+    ) -> list[float]:
+        """Try the choices on the pairs that the time allows; the scores of these pairs as they lie."""
+        still, start = [], time.monotonic()
+        for done, pair in enumerate(pairs, start=1):
+            batch = self.dataset.batch([pair])
+            still.append(self._score(batch, _nothing(batch.fixed)))
+            for choice, share in choices:
+                began = time.process_time()
+                answer = finished(_at_share(self.recipe, share), self.network, batch, choice)
+                self.costs[choice, share].append(time.process_time() - began)
+                self.scores[choice, share].append(self._score(batch, answer))
+            self.monitor.event("progress", done=done, total=len(pairs))
+            spent = seconds is not None and time.monotonic() - start > seconds
+            if (heed(self.monitor, keep=lambda: None) or spent) and done > 1:
+                break
+        return still
+
+    def _score(self, batch: Batch, answer: Prediction) -> float:
+        with torch.inference_mode():
+            return validate_prediction(self.scoring, self.dataset, batch, answer)["score"]
+
+
+def _at_share(recipe: Recipe, share: float) -> Recipe:
+    weights = recipe.loss_weights
+    return replace(recipe, loss_weights=replace(weights, smoothness=share * weights.smoothness))
+
+
+def _name(choice: Iterations, share: float) -> str:
+    return str(choice) if share == 1.0 else f"{choice}, smoothness times {share:g}"
 
 
 def finished(recipe: Recipe, network: nn.Module, batch: Batch, choice: Iterations) -> Prediction:
@@ -82,7 +123,7 @@ def finished(recipe: Recipe, network: nn.Module, batch: Batch, choice: Iteration
     return Prediction(refined.displacement, refined.velocity)
 
 
-def preferred(still: Sequence[float], scores: Mapping[Iterations, Sequence[float]]) -> Iterations:
+def preferred(still: Sequence[float], scores: Mapping[Choice, Sequence[float]]) -> Choice:
     """The costliest choice that is worth its time over the cheaper one taken before it.
 
     Worth it: the mean gain, pair by pair, exceeds twice its standard error and a share of what the best of them gains
@@ -97,11 +138,6 @@ def preferred(still: Sequence[float], scores: Mapping[Iterations, Sequence[float
         if mean > 2.0 * error and mean > _SHARE * whole:
             taken = choice
     return taken
-
-
-def _score(recipe: Recipe, dataset: Dataset, batch: Batch, answer: Prediction) -> float:
-    with torch.inference_mode():
-        return validate_prediction(recipe, dataset, batch, answer)["score"]
 
 
 def _nothing(image: Tensor) -> Prediction:

@@ -160,9 +160,10 @@ def register_volumes(
         with clock("refine", monitor), _fits(grid):
             masks = (mask_on(moving_mask, moving.geometry, grid, chain), mask_on(fixed_mask, fixed.geometry, grid))
             prediction, refinement = _refine(
-                model.recipe, prediction, *(prepared(*compared) if masked else inputs), masks=masks, iterations=refine,
-                similarity=similarity, smoothness=smoothness / min(grid.spacing), volume_weight=preserve_volume,
-                regularity=regularity if transformation == "lddmm" else None, monitor=monitor,
+                model.refining, prediction, *(prepared(*compared) if masked else inputs), masks=masks,
+                iterations=refine, similarity=similarity, smoothness=smoothness / min(grid.spacing),
+                volume_weight=preserve_volume, monitor=monitor,
+                regularity=regularity if transformation == "lddmm" else None,
                 across=None if thin is None else 4 - nearest_axes(fixed.geometry).tolist().index(thin))
     verdict = Verdict()
     if deliver == "auto":

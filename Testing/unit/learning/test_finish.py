@@ -55,3 +55,10 @@ def test_models_of_before_register_as_before() -> None:
 def test_a_damaged_finish_is_refused(value: Any) -> None:
     with pytest.raises(InputError, match="damaged"):
         _ = model(json.loads(json.dumps({"finish": value}))).finish
+
+
+@pytest.mark.parametrize("value", [-1, True, "0.5", None, 1e999])
+def test_a_damaged_smoothness_is_refused(value: Any) -> None:
+    assert model({"finish_smoothness": 0.25}).refining.loss_weights.smoothness == 0.25
+    with pytest.raises(InputError, match="damaged"):
+        _ = model({"finish_smoothness": value}).refining
