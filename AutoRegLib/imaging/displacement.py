@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.imaging.geometry import Geometry, lattice_points
+from AutoRegLib.imaging.geometry import Geometry, lattice_points, linear_matrix
 from AutoRegLib.imaging.volume import Volume, array_to_image, image_to_array
 
 
@@ -98,17 +98,15 @@ def compose_on(geometry: Geometry, *transforms: sitk.Transform) -> DisplacementF
 def affine_of(*transforms: sitk.Transform) -> sitk.AffineTransform:
     """A chain of linear transforms as one. Unit: mm LPS. Raises: InputError when one is not linear, or flat."""
     whole = chain(*transforms)
-    dims = whole.GetDimension()
     if not whole.IsLinear():
         raise InputError("a transform is not linear", expected="a rigid or affine transform",
                          got=", ".join(part.GetName() for part in transforms),
                          remedy="leave out the format composite.h5")
-    shift = np.array(whole.TransformPoint((0.0,) * dims))
-    matrix = np.array([whole.TransformPoint(axis) for axis in np.eye(dims).tolist()]).T - shift[:, None]
+    matrix, shift = np.split(linear_matrix(whole)[:-1], [-1], axis=1)
     if abs(np.linalg.det(matrix)) < 1e-9:
         raise InputError("a linear transform has no inverse", expected="a determinant other than 0",
                          got=matrix.tolist())
-    return sitk.AffineTransform(matrix.ravel().tolist(), shift.tolist())
+    return sitk.AffineTransform(matrix.ravel().tolist(), shift.ravel().tolist())
 
 
 def before_linear(field: DisplacementField, linear: sitk.AffineTransform) -> DisplacementField:

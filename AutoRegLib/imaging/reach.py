@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import SimpleITK as sitk
 
-from AutoRegLib.imaging.geometry import Geometry, apply, lattice_points, within
+from AutoRegLib.imaging.geometry import Geometry, apply, lattice_points, linear_matrix, within
 from AutoRegLib.imaging.volume import geometry_of
 
 
@@ -56,7 +54,7 @@ def _field(transform: sitk.Transform) -> tuple[np.ndarray, Geometry] | None:
             return before, geometry_of(sitk.DisplacementFieldTransform(part).GetDisplacementField())
         if not part.IsLinear():
             return None
-        before = _matrix(part.TransformPoint, len(before) - 1) @ before
+        before = linear_matrix(part) @ before
     return None
 
 
@@ -67,13 +65,3 @@ def parts(transform: sitk.Transform) -> list[sitk.Transform]:
     chain = sitk.CompositeTransform(transform)
     inner = [chain.GetNthTransform(i) for i in reversed(range(chain.GetNumberOfTransforms()))]
     return [part for one in inner for part in parts(one)]
-
-
-def _matrix(move: Callable[[list[float]], tuple[float, ...]], dims: int) -> np.ndarray:
-    """The homogeneous matrix of a linear map of points. Shape: (d + 1, d + 1)."""
-    matrix = np.eye(dims + 1)
-    matrix[:-1, -1] = move([0.0] * dims)
-    for axis in range(dims):
-        unit = [float(axis == other) for other in range(dims)]
-        matrix[:-1, axis] = np.array(move(unit)) - matrix[:-1, -1]
-    return matrix
