@@ -14,7 +14,7 @@ from AutoRegLib.imaging import align
 from AutoRegLib.imaging.files import file_sha256
 from AutoRegLib.imaging.volume import Volume
 
-SCHEMA = "autoreg-alignment/1"
+SCHEMA = "autoreg-alignment/2"
 
 
 def cached_alignment(reference: Volume, image: Volume, files: tuple[str, str]) -> sitk.Transform:
@@ -27,12 +27,14 @@ def cached_alignment(reference: Volume, image: Volume, files: tuple[str, str]) -
         # a damaged entry is made again
         with suppress(InputError, KeyError, TypeError, ValueError, OverflowError, RecursionError, RuntimeError):
             stored = read_json(path, schema=SCHEMA)
-            if np.isfinite([*stored["parameters"], *stored["centre"]]).all():
+            whole = stored["digest"] == digest([key, stored["parameters"], stored["centre"]])
+            if whole and np.isfinite([*stored["parameters"], *stored["centre"]]).all():
                 transform.SetParameters(stored["parameters"])
                 transform.SetFixedParameters(stored["centre"])
                 return transform
     found = align.affine_align(reference, image, threads=1).transform
     stored = {"parameters": list(found.GetParameters()), "centre": list(found.GetFixedParameters())}
+    stored["digest"] = digest([key, stored["parameters"], stored["centre"]])
     with suppress(OSError, DiskError):  # what cannot be remembered is found again
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, stored, schema=SCHEMA)

@@ -74,3 +74,16 @@ def test_a_cache_that_cannot_be_written_costs_only_time(
     ask(folder)
     ask(folder)
     assert len(calls) == 2
+
+
+def test_an_entry_that_reads_but_is_not_what_was_written_is_made_again(counted: tuple[list[int], Path]) -> None:
+    calls, folder = counted
+    ask(folder)
+    entry = next((folder / "cache").rglob("*.json"))
+    whole = entry.read_text()
+    for old, new in (("1.0", "1e300"), ("1.0", "0.0"), ("0.0", "0.5")):
+        assert old in whole
+        entry.write_text(whole.replace(old, new, 1))
+        before = len(calls)
+        assert ask(folder).GetParameters() == sitk.AffineTransform(3).GetParameters() and len(calls) == before + 1
+        assert entry.read_text() == whole
