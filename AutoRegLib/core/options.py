@@ -47,6 +47,12 @@ def model_option(said: str = "", default: Any = MISSING) -> Any:
                   model=True)
 
 
+def guide_option() -> Any:
+    """Points that guide."""
+    return option("points in the fixed image and the corresponding ones in the moving image (two files, formats as "
+                  "of the landmarks) that guide alignment and refinement softly", None, metavar="POINTS", file=True)
+
+
 def refine_option() -> Any:
     """How far each pair is optimised."""
     return option("optimise each pair further: most iterations of the finest level; auto (the default): what the "

@@ -28,6 +28,7 @@ from AutoRegLib.core.options import (
     affine_option,
     compress_option,
     deliver_option,
+    guide_option,
     label_weight_option,
     limit_option,
     minutes_option,
@@ -107,8 +108,7 @@ class RegisterArguments(Common):
     moving: str = option("image that is moved onto it", metavar="MOVING", position="or named", file=True)
     output: str = option("folder for transform, warped images and report", metavar="DIR")
     moving_labels: str | None = option("label map of the moving image, carried along", None, metavar="FILE", file=True)
-    fixed_labels: str | None = option("label map of the fixed image, for Dice and surface distances", None,
-                                      metavar="FILE", file=True)
+    fixed_labels: str | None = option("label map of the fixed image, for Dice, HD95", None, metavar="FILE", file=True)
     fixed_landmarks: str | None = option("points in the fixed image (.csv in LPS mm, .fcsv, .mrk.json)", None,
                                          metavar="FILE", file=True)
     moving_landmarks: str | None = option("the corresponding points in the moving image", None, metavar="FILE",
@@ -119,6 +119,7 @@ class RegisterArguments(Common):
                                      metavar="FILE", file=True)
     initial_transform: str | None = option("transform to start from, fixed to moving points", None, metavar="FILE",
                                            file=True)
+    guide_landmarks: tuple[str, ...] | None = guide_option()
     affine: Affine = affine_option()
     refine: Refine | None = refine_option()
     similarity: Similarity = similarity_option()
@@ -323,16 +324,15 @@ def check_arguments(arguments: Common) -> None:
                          got=" ".join(arguments.over), remedy="--over loss_weights.smoothness 0 0.5 1")
     if isinstance(arguments, SynthesiseArguments) and len(arguments.pairs) != 3:
         raise InputError("numbers of pairs", expected="three: of training, validation and test", got=arguments.pairs)
-    if isinstance(arguments, RegisterArguments) and (
-            (arguments.fixed_landmarks is None) != (arguments.moving_landmarks is None)):
-        raise InputError("landmarks are given for one image only", expected="fixed_landmarks and moving_landmarks",
-                         remedy="give both files or neither")
-    if isinstance(arguments, RegisterArguments) and arguments.predictor is not None and (
-        (arguments.transformation, arguments.alpha) != ("lddmm", "auto")
-    ):
-        raise InputError("a predictor tells the regularity of geodesic shooting", expected="lddmm with alpha auto",
-                         got=f"{arguments.transformation}, alpha {arguments.alpha}",
-                         remedy="leave --predictor out, or ask for --transformation lddmm --alpha auto")
+    if isinstance(arguments, RegisterArguments):
+        marks = [file for file in (arguments.fixed_landmarks, arguments.moving_landmarks) if file is not None]
+        for what, files in (("landmarks", marks), ("guide landmarks", arguments.guide_landmarks or ())):
+            if len(files) not in (0, 2):
+                raise InputError(f"{what} not of both images", expected="a file of each", remedy="give both or neither")
+        if arguments.predictor is not None and (arguments.transformation, arguments.alpha) != ("lddmm", "auto"):
+            raise InputError("a predictor tells the regularity of geodesic shooting", expected="lddmm with alpha auto",
+                             got=f"{arguments.transformation}, alpha {arguments.alpha}",
+                             remedy="leave --predictor out, or ask for --transformation lddmm --alpha auto")
 
 
 def located(verb: str, arguments: dict[str, Any], base: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.imaging.files import file_sha256, read_points, read_transform, read_volume
 from AutoRegLib.imaging.single_slice import SlicePair, slice_pair
 from AutoRegLib.imaging.volume import Volume
+from AutoRegLib.registration.guides import Landmarks, check_inside, check_linear
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class RegisterOptions:
     moving_landmarks: str | Path | None = None
     fixed_mask: str | Path | None = None
     moving_mask: str | Path | None = None
+    guide_landmarks: tuple[str | Path, ...] | None = None  # fixed and moving
     initial_transform: str | Path | None = None  # fixed to moving points, as every transform here
     affine: Affine = "auto"
     refine: int | Literal["auto", "full"] = 0  # most iterations at the finest level
@@ -43,15 +45,6 @@ class RegisterOptions:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class Landmarks:
-    """Corresponding points. Shape: (n, d) twice. Unit: mm LPS."""
-
-    names: tuple[str, ...]
-    fixed: np.ndarray
-    moving: np.ndarray
-
-
 @dataclass(frozen=True, eq=False)
 class PairInputs:
     """Two images and whatever is known about them; labels and mask lie on their image's grid."""
@@ -63,6 +56,7 @@ class PairInputs:
     mask: np.ndarray | None = None  # of the fixed image; measures are also taken inside it
     moving_mask: np.ndarray | None = None
     landmarks: Landmarks | None = None
+    guides: Landmarks | None = None  # these guide, the others measure
     initial: Any = None  # a SimpleITK transform
     files: dict[str, str] = field(default_factory=dict)  # role -> path
     slices: SlicePair | None = None  # the volumes of one slice that these 2-D images were; results are lifted back
@@ -92,6 +86,7 @@ def read_pair(fixed: str | Path, moving: str | Path, options: RegisterOptions) -
         "moving_mask": options.moving_mask,
         "fixed_landmarks": options.fixed_landmarks, "moving_landmarks": options.moving_landmarks,
         "initial_transform": options.initial_transform,
+        **dict(zip(("fixed_guides", "moving_guides"), options.guide_landmarks or (), strict=False)),
     }
     files = {role: str(path) for role, path in named.items() if path is not None}
     images = {role: read_volume(files[role], "intensity", flat=False) for role in ("fixed", "moving")}
@@ -122,10 +117,14 @@ def read_pair(fixed: str | Path, moving: str | Path, options: RegisterOptions) -
             raise InputError("the initial transform has another dimension than the images",
                              expected=f"{dims['fixed']}-D", got=f"{initial.GetDimension()}-D",
                              remedy="choose the transform that belongs to these images")
+    guides = read_landmarks(files.get("fixed_guides"), files.get("moving_guides"), dims=dims["fixed"])
+    if guides is not None:
+        check_inside(guides, *(images[role].geometry for role in ("fixed", "moving")))
+        check_linear(initial)
     landmarks = read_landmarks(files.get("fixed_landmarks"), files.get("moving_landmarks"), dims=dims["fixed"])
     return _in_plane(PairInputs(
         images["fixed"], images["moving"], labels.get("fixed_labels"), labels.get("moving_labels"),
-        masks.get("fixed_mask"), masks.get("moving_mask"), landmarks, initial, files))
+        masks.get("fixed_mask"), masks.get("moving_mask"), landmarks, guides, initial, files))
 
 
 def _in_plane(pair: PairInputs) -> PairInputs:
@@ -133,14 +132,18 @@ def _in_plane(pair: PairInputs) -> PairInputs:
     slices = slice_pair(pair.fixed.geometry, pair.moving.geometry)
     if slices is None:
         return pair
-    fixed, moving, points = slices.fixed, slices.moving, pair.landmarks
+    fixed, moving = slices.fixed, slices.moving
+
+    def flat(points: Landmarks | None) -> Landmarks | None:
+        return None if points is None else replace(
+            points, fixed=fixed.points(points.fixed), moving=moving.points(points.moving))
+
     return replace(
         pair, fixed=fixed.volume(pair.fixed), moving=moving.volume(pair.moving),
         fixed_labels=None if pair.fixed_labels is None else fixed.volume(pair.fixed_labels),
         moving_labels=None if pair.moving_labels is None else moving.volume(pair.moving_labels),
         mask=fixed.mask(pair.mask), moving_mask=moving.mask(pair.moving_mask),
-        landmarks=None if points is None else replace(
-            points, fixed=fixed.points(points.fixed), moving=moving.points(points.moving)),
+        landmarks=flat(pair.landmarks), guides=flat(pair.guides),
         initial=None if pair.initial is None else slices.transform(pair.initial), slices=slices)
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, get_args
@@ -25,17 +24,18 @@ from AutoRegLib.fields.prediction import Prediction, integrate
 from AutoRegLib.geodesic.predictor import Predictor
 from AutoRegLib.imaging.align import Alignment, affine_align
 from AutoRegLib.imaging.displacement import DisplacementField, compose_on
-from AutoRegLib.imaging.displacement import chain as chain_of
 from AutoRegLib.imaging.geometry import Geometry, nearest_axes, working_grid
 from AutoRegLib.imaging.masks import continued, counting, mask_on, without_padding
 from AutoRegLib.imaging.preprocess import to_grid
-from AutoRegLib.imaging.reach import voxels_beyond
 from AutoRegLib.imaging.single_slice import is_single_slice
 from AutoRegLib.imaging.tetrahedra import Orientation
 from AutoRegLib.imaging.thin_stack import thin_axis
-from AutoRegLib.imaging.volume import Volume, resample
+from AutoRegLib.imaging.volume import Volume
+from AutoRegLib.losses.guides import Guides
 from AutoRegLib.registration.geodesic_pair import shoot_pair
 from AutoRegLib.registration.guard import Look, Verdict, believed, judged, partial
+from AutoRegLib.registration.guides import Landmarks, guided, nearer, on_grid
+from AutoRegLib.registration.initial import ends_within, mask_through, through
 from AutoRegLib.registration.inverse import affine_guess, refine_inverse
 from AutoRegLib.registration.no_network import NAME
 from AutoRegLib.registration.refine import Iterations, check_iterations, refine_prediction
@@ -45,7 +45,6 @@ from AutoRegLib.registration.unfolding import without_folds
 
 #: the steps that are announced; finer ones are only timed
 STAGES = ("read", "align", "network", "refine", "compose", "measure", "write")
-_UNREACHED = 0.01  # of the fixed image; the affine part may move its border a little beyond a field that fits it
 _MASKS_UNSEEN = "the masks guided {}, since a network does not look at masks: ask for a refinement, as --refine 10"
 
 
@@ -96,7 +95,8 @@ class Clock:
 def register_volumes(
     model: ModelBundle, fixed: Volume, moving: Volume, *, affine: Affine = "auto",
     initial: Any = None, fixed_mask: np.ndarray | None = None, moving_mask: np.ndarray | None = None,
-    modality: str | None = None, moving_modality: str | None = None, refine: Iterations = 0,
+    guides: Landmarks | None = None, modality: str | None = None, moving_modality: str | None = None,
+    refine: Iterations = 0,
     similarity: Similarity = "auto", transformation: Transformation = "svf",
     regularity: Regularity | Predictor = "auto", smoothness: float = 0.0, preserve_volume: float = 0.0,
     deliver: Deliver = "auto", inverse: bool = False, alignment: Alignment | None = None,
@@ -113,6 +113,7 @@ def register_volumes(
     ``similarity``: what a registration without a network compares images by; "auto" looks at them.
     ``transformation``: "lddmm" shoots a geodesic of this ``regularity`` (see
     :func:`AutoRegLib.registration.geodesic_pair.shoot_pair`), which a refinement may follow.
+    ``guides``: points that should come together; they correct the alignment and pull in the refinement, softly.
     Masks (bool, each on its image's grid) guide the affine alignment and the refinement: what lies outside them has
     no influence on either, and the field there is only smooth. Padding of a CT lies outside. A network sees the images
     without masks.
@@ -138,13 +139,15 @@ def register_volumes(
         level = (model.recipe.preprocessing.affine if affine == "auto" else affine).replace("auto", "affine")
         if alignment is None:
             alignment = affine_align(
-                compared[1], _through(initial, compared[0], fixed.geometry), level=level,  # type: ignore[arg-type]
+                compared[1], through(initial, compared[0], fixed.geometry), level=level,  # type: ignore[arg-type]
                 guarded=affine == "auto", fixed_mask=fixed_mask,
-                moving_mask=_mask_through(initial, moving_mask, moving.geometry, fixed.geometry), seed=seed)
+                moving_mask=mask_through(initial, moving_mask, moving.geometry, fixed.geometry), seed=seed)
         grid, thin = working_geometry(model.recipe, fixed.geometry), thin_axis(fixed.geometry, moving.geometry)
         look = Look(compared[1], compared[0], grid, initial, fixed_mask, moving_mask, (modality, moving_modality))
         if affine == "auto" and deliver == "auto":
             alignment = believed(look, alignment)
+        if guides is not None and affine != "none":
+            alignment = guided(look, alignment, guides)
         outer = (alignment.transform,) if initial is None else (alignment.transform, initial)
     with clock("prepare", monitor):
         chain = compose_on(grid, *outer).to_transform() if initial is not None else alignment.transform
@@ -163,6 +166,7 @@ def register_volumes(
                 model.refining, prediction, *(prepared(*compared) if masked else inputs), masks=masks,
                 iterations=refine, similarity=similarity, smoothness=smoothness / min(grid.spacing),
                 volume_weight=preserve_volume, monitor=monitor,
+                guides=None if guides is None else on_grid(guides, grid, *outer),
                 regularity=regularity if transformation == "lddmm" else None,
                 across=None if thin is None else 4 - nearest_axes(fixed.geometry).tolist().index(thin))
     verdict = Verdict()
@@ -170,6 +174,8 @@ def register_volumes(
         with clock("judge", monitor):
             verdict = judged(look, prediction, alignment.transform, similarity=refinement.get("similarity", ""),
                              squarings=model.recipe.network.squarings)
+            if guides is not None and nearer(prediction, guides, grid, *outer):
+                verdict = replace(verdict, share=1.0, reason="")
             prediction = partial(prediction, verdict.share, grid.shape, squarings=model.recipe.network.squarings)
     with clock("compose", monitor):
         forward, backward = _fields(prediction, grid, squarings=model.recipe.network.squarings)
@@ -185,19 +191,10 @@ def register_volumes(
         f"the deformation folded at {mended} voxels and was smoothed around them until none was left",)
     unseen = (_MASKS_UNSEEN.format("the affine alignment alone" if level != "none" else "nothing"),
               ) if given and masked and not refinement else ()
-    beyond = () if initial is None else _beyond(outer, fixed.geometry)
+    beyond = () if initial is None else ends_within(outer, fixed.geometry)
     return Registration(delivered, inverted, alignment, inverse_chain, clock.seconds,
                         (*alignment.warnings, *verdict.words, *unseen, *beyond, *torn), refinement, unfolded + mended,
                         oriented, verdict)
-
-
-def _beyond(outer: Sequence[Any], fixed: Geometry) -> tuple[str, ...]:
-    """Whether the initial transform's field ends within the fixed image, in words."""
-    share = voxels_beyond(chain_of(*outer), fixed) / math.prod(fixed.size)
-    if share < _UNREACHED:
-        return ()
-    return (f"The initial transform ends within the fixed image: it moves nothing at {100 * share:.2g} % of "
-            "the voxels. Give one that covers the image.",)
 
 
 def working_geometry(recipe: Recipe, fixed: Geometry) -> Geometry:
@@ -230,24 +227,6 @@ def _check(recipe: Recipe, fixed: Volume, moving: Volume, *, refine: Iterations,
                              remedy="register files, or flatten both images by slice_pair")
 
 
-def _through(initial: Any, moving: Volume, geometry: Geometry) -> Volume:
-    """The moving image as the initial transform places it, on the fixed grid; itself without one."""
-    if initial is None:
-        return moving
-    if geometry.overlap_fraction(moving.geometry, initial) == 0:
-        raise InputError("under the initial transform the images do not overlap",
-                         expected="a transform of fixed points to moving points", got="no common voxel",
-                         remedy="invert the transform, or leave it out")
-    return resample(moving, geometry, initial, outside=float(moving.array.min()))
-
-
-def _mask_through(initial: Any, mask: np.ndarray | None, own: Geometry, geometry: Geometry) -> np.ndarray | None:
-    """The moving mask where ``_through`` puts the moving image."""
-    if initial is None or mask is None:
-        return mask
-    return np.asarray(resample(Volume(mask.astype(np.uint8), own, "labels"), geometry, initial, outside=None).array > 0)
-
-
 def _predict(model: ModelBundle, moving: Volume, fixed: Volume, *, device: str) -> tuple[Prediction, int]:
     """The network's answer on its grid, smoothed where it folds, and how many voxels folded."""
     with torch.inference_mode():
@@ -264,7 +243,7 @@ def _refine(
     recipe: Recipe, prediction: Prediction, moving: Volume, fixed: Volume, *,
     masks: tuple[Volume | None, Volume | None], iterations: Iterations, similarity: Similarity,
     regularity: Regularity | Predictor | None, smoothness: float, volume_weight: float, monitor: Monitor,
-    across: int | None,
+    across: int | None, guides: Guides | None,
 ) -> tuple[Prediction, dict[str, Any]]:
     """The answer optimised for this pair with the recipe's own loss, and what was done, in the words of the report.
 
@@ -274,7 +253,7 @@ def _refine(
     given = [mask.array > 0.5 for mask in masks if mask is not None]
     recipe, told = with_similarity(recipe, fixed, moving, similarity,
                                    inside=np.logical_and.reduce(given) if given else None)
-    if regularity is None and hopeless(told):
+    if regularity is None and guides is None and hopeless(told):
         return prediction, {"start": "alignment", "iterations": 0, "converged": False, "loss_before": 0.0,
                             "loss_after": 0.0, "seconds": 0.0, "levels": [], **told}
     tensors = [None if volume is None else to_tensor(volume).to(device) for volume in masks]
@@ -288,11 +267,12 @@ def _refine(
             return prediction, {"start": "alignment", **shot, **told}
     options: dict[str, Any] = {
         "recipe": recipe, "iterations": iterations, "moving_mask": tensors[0], "fixed_mask": tensors[1],
-        "smoothness": smoothness, "volume_weight": volume_weight, "monitor": monitor}
+        "smoothness": smoothness, "volume_weight": volume_weight, "monitor": monitor, "guides": guides}
     if across is not None and not learnt and not shot:
         refined = refine_slices(there, here, across=across, **options)
     else:
-        refined = refine_prediction(prediction, there, here, finish=learnt or bool(shot), **options)
+        finish = guides is None and (learnt or bool(shot))  # points may be far from where they belong
+        refined = refine_prediction(prediction, there, here, finish=finish, **options)
     start: dict[str, Any] = {"start": "network" if learnt else "lddmm" if shot else "alignment"}
     if shot:
         start["shooting"] = shot

@@ -29,6 +29,7 @@ from AutoRegLib.fields.warp import warp
 from AutoRegLib.losses.diffusion import diffusion
 from AutoRegLib.losses.folding import fold_penalty
 from AutoRegLib.losses.foreground import foreground
+from AutoRegLib.losses.guides import Guides, guide_loss
 from AutoRegLib.losses.lncc import fixed_side, lncc_loss
 from AutoRegLib.losses.mind import descriptor_loss, pooled_mind
 from AutoRegLib.losses.objective import similarity
@@ -112,7 +113,7 @@ class Refined:
 def refine_prediction(
     prediction: Prediction, moving: Tensor, fixed: Tensor, *, recipe: Recipe, iterations: Iterations = "auto",
     finish: bool = False, moving_mask: Tensor | None = None, fixed_mask: Tensor | None = None,
-    smoothness: float = 0.0, volume_weight: float = 0.0, monitor: Monitor | None = None,
+    smoothness: float = 0.0, volume_weight: float = 0.0, guides: Guides | None = None, monitor: Monitor | None = None,
 ) -> Refined:
     """Optimise the pair's stationary velocity from the network's; the result's loss is never above the start's.
 
@@ -129,7 +130,8 @@ def refine_prediction(
 
     ``smoothness``: what is added to the velocity is smooth by construction, a Gaussian of this standard deviation
     (voxels) over something: no detail of the deformation is finer. ``volume_weight``: of the mean squared logarithm of
-    the Jacobian determinant, so that structures neither vanish nor swell.
+    the Jacobian determinant, so that structures neither vanish nor swell. ``guides``: points that are to come together,
+    softly.
 
     Shape: images and masks (weights, 0 to 1) (1, 1, *spatial), the recipe's loss on them.
     Unit/Direction: voxels, pull-back.
@@ -163,7 +165,8 @@ def refine_prediction(
     own = factors[-1] if recipe.loss_weights.similarity_mix == 0 else 1
     if recipe.loss_weights.similarity_mix == 0:
         source, target = (pooled_mind(image, own, *recipe.objective.mind) for image in (source, target))
-    finest = _Problem(source, target, factors[-1], recipe, masks, bounds, own=own)
+    guides = None if guides is None else guides.following(given)
+    finest = _Problem(source, target, factors[-1], recipe, masks, bounds, own=own, guides=guides)
     with torch.no_grad():
         before = float(finest.loss(start))
     # the loss of a small pair's coarse levels falls by 1.5 % long after it matters, as full resolution follows
@@ -173,7 +176,7 @@ def refine_prediction(
     for place, factor in enumerate(factors):
         last = factor == factors[-1]
         most = coarser if not last else iterations if isinstance(iterations, int) else course.finest
-        problem = finest if last else _Problem(source, target, factor, recipe, masks, bounds, own=own)
+        problem = finest if last else _Problem(source, target, factor, recipe, masks, bounds, own=own, guides=guides)
         velocity, level = _descend(problem, velocity, most, course=course, monitor=monitor, done=place,
                                    count=len(factors))
         levels.append(level)
@@ -228,8 +231,8 @@ class _Problem:
     """
 
     def __init__(self, moving: Tensor, fixed: Tensor, factor: int, recipe: Recipe, masks: Masks,
-                 bounds: _Bounds, *, own: int = 1) -> None:
-        self.factor, self.recipe, self.volume_weight = factor, recipe, bounds.volume_weight
+                 bounds: _Bounds, *, own: int = 1, guides: Guides | None = None) -> None:
+        self.factor, self.recipe, self.volume_weight, self.guides = factor, recipe, bounds.volume_weight, guides
         self.sigma = bounds.smoothness / max(factor, 2)  # voxels of the velocity's grid
         self.moving_mask, self.fixed_mask = (None if mask is None else downsample(mask, factor) for mask in masks)
         self.moving, self.fixed = (downsample(image, factor // own) for image in (moving, fixed))
@@ -257,6 +260,8 @@ class _Problem:
         folds = max(objective.fold_weight, _FOLD_WEIGHT) * fold_penalty(coarse, margin=_FOLD_MARGIN)
         if self.volume_weight > 0:
             folds = folds + self.volume_weight * volume_change(coarse)
+        if self.guides is not None:
+            folds = folds + guide_loss(coarse, self.guides, factor=max(self.factor, 2))
         return value + weights.smoothness * diffusion(regularised) + folds
 
     def _counted(self, displacement: Tensor) -> Tensor | None:

@@ -17,6 +17,7 @@ from AutoRegLib.imaging.volume import Volume, looks_like_ct, resample
 from AutoRegLib.networks.registry import count_parameters
 from AutoRegLib.registration import metrics
 from AutoRegLib.registration.fit import Registered, fit
+from AutoRegLib.registration.guides import guide_measures
 from AutoRegLib.registration.no_network import NAME, finest_spacing
 from AutoRegLib.registration.pair import PairInputs
 from AutoRegLib.registration.pipeline import Registration
@@ -64,6 +65,8 @@ def assemble(
                   inverse_consistency=inverse_consistency, device=device, turned=oriented.turned)
     for measured in MEASURED:
         report |= measured(seen)
+    if pair.guides is not None:
+        report |= guide_measures(pair.guides, found.alignment.transform, pair.initial, transform)
     peak = metrics.peak_memory_bytes(device)
     if peak is not None:
         report["peak_memory_bytes"] = peak

@@ -72,9 +72,10 @@ def register(
         regularity = options.alpha if options.predictor is None else load_predictor(options.predictor, device=device)
     found = register_volumes(
         model, pair.fixed, pair.moving, affine=options.affine, initial=pair.initial, fixed_mask=pair.mask,
-        moving_mask=pair.moving_mask, refine=options.refine, similarity=options.similarity, deliver=options.deliver,
-        smoothness=options.smoothness, preserve_volume=options.preserve_volume, transformation=options.transformation,
-        regularity=regularity, inverse=options.inverse, seed=options.seed, device=device, monitor=monitor,
+        moving_mask=pair.moving_mask, guides=pair.guides, refine=options.refine, similarity=options.similarity,
+        deliver=options.deliver, smoothness=options.smoothness, preserve_volume=options.preserve_volume,
+        transformation=options.transformation, regularity=regularity, inverse=options.inverse, seed=options.seed,
+        device=device, monitor=monitor,
     )
     clock.seconds.update(found.seconds)
     formats = [suffix for suffix in ("nrrd", *options.transform_format) if suffix != _COMPOSITE]

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from AutoRegLib.fields.prediction import Prediction
+from AutoRegLib.losses.guides import Guides
 from AutoRegLib.registration.refine import Level, Refined, refine_prediction
 
 
 def refine_slices(
     moving: Tensor, fixed: Tensor, *, across: int, moving_mask: Tensor | None = None, fixed_mask: Tensor | None = None,
-    **options: Any,
+    guides: Guides | None = None, **options: Any,
 ) -> Refined:
     """:func:`refine_prediction` from nothing of every slice as a 2-D pair; nothing moves across the slices.
 
@@ -38,7 +39,8 @@ def refine_slices(
             continue
         shape = other.shape[2:]
         start = Prediction(other.new_zeros(1, 2, *shape), other.new_zeros(1, 2, *(-(-size // 2) for size in shape)))
-        found = refine_prediction(start, one, other, moving_mask=masks[0], fixed_mask=masks[1], **options)
+        found = refine_prediction(start, one, other, moving_mask=masks[0], fixed_mask=masks[1], guides=(
+            None if guides is None else guides.of_slice(across - 2, place)), **options)
         displacement.select(across, place)[:, inside] = found.displacement
         done.append(found)
     levels = tuple(_together(levels) for levels in zip(*(found.levels for found in done), strict=True))
