@@ -118,8 +118,8 @@ def spacing_option() -> Any:
 
 def label_weight_option() -> Any:
     """The weight of labels in training."""
-    return option("how much the overlap of training labels counts in training, 3 for instance (default 0: images "
-                  "alone)", 0.0, metavar="W", least=0)
+    return option("how much the overlap of training labels counts in training, 3 for instance; pairs are then moved "
+                  "elastically, and smoothed half as much (default 0: images alone)", 0.0, metavar="W", least=0)
 
 
 def limit_option() -> Any:

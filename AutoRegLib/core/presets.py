@@ -50,7 +50,8 @@ def preset_network(preset: str) -> Network:
 
 def with_published_loss(recipe: Recipe) -> Recipe:
     """A preset's recipe with the loss weights of the paper's release: what its tables are about."""
-    return replace(recipe, loss_weights=LossWeights()) if recipe.loss_weights == PLAIN else recipe
+    plain = replace(PLAIN, smoothness=recipe.loss_weights.smoothness)  # learning from labels changes that one
+    return replace(recipe, loss_weights=LossWeights()) if recipe.loss_weights == plain else recipe
 
 
 def preset_recipe(

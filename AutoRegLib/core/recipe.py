@@ -157,6 +157,7 @@ class Training:
     final_rate: float = within(0.05, 0, 1)  # cosine decay to this fraction of the rate
     clip: float = within(1.0, 0, 1e9)  # gradient norm
     augment: float = within(0.02, 0, 1)  # standard deviation of random affine jitter, fraction of the field of view
+    elastic: float = within(0.0, 0, 1e3)  # the same of random elastic moves of pair and images, voxels
     average: float = within(0.999, 0, 1)  # decay of the moving average of the weights, which is what is delivered
     validation_pairs: int = within(16, 0, 10**6)
 

@@ -26,6 +26,7 @@ from AutoRegLib.imaging.files import read_points, read_volume
 from AutoRegLib.imaging.geometry import Geometry, apply, working_grid
 from AutoRegLib.imaging.preprocess import to_grid
 from AutoRegLib.imaging.volume import resample
+from AutoRegLib.learning.augmentation import random_moves
 from AutoRegLib.learning.determinism import generator
 from AutoRegLib.registration.pair import read_labels
 
@@ -38,6 +39,17 @@ class Batch:
     fixed: Tensor
     labels: tuple[Tensor, Tensor] | None = None  # (moving, fixed)
     landmarks: tuple[tuple[Tensor, Tensor], ...] | None = None  # per pair (moving, fixed), each (points, d) voxels
+
+    def moved(self, for_moving: Tensor, for_fixed: Tensor) -> Batch:
+        """The pairs under displacements (voxels, pull-back) of their own; landmarks are left behind."""
+        here, there = for_fixed.to(self.fixed), for_moving.to(self.fixed)
+        labels = self.labels
+        if labels is not None:
+            labels = (
+                warp(labels[0].float(), there, mode="nearest").to(labels[0].dtype),
+                warp(labels[1].float(), here, mode="nearest").to(labels[1].dtype),
+            )
+        return Batch(warp(self.moving, there), warp(self.fixed, here), labels)
 
 
 @dataclass(frozen=True)
@@ -84,13 +96,19 @@ class Dataset:
         return Batch(images[0], images[1], labels, landmarks)
 
     def draw(
-        self, split: str, *, size: int, seed: int, stream: str, step: int, augment: float = 0.0, validation: str = ""
+        self, split: str, *, size: int, seed: int, stream: str, step: int, augment: float = 0.0,
+        elastic: float = 0.0, validation: str = "",
     ) -> Batch:
-        """The random batch of one step. ``augment``: see :func:`jitter`; ``validation``: only pairs it suits."""
+        """The random batch of one step, moved as :func:`AutoRegLib.learning.augmentation.random_moves` says with these
+        strengths; ``validation``: only pairs it suits.
+        """
         pairs = self.pairs_for(split, validation)
         rng = generator(seed, stream, step)
         batch = self.batch([pairs[rng.randrange(len(pairs))] for _ in range(size)])
-        return jitter(batch, rng, strength=augment) if augment > 0.0 else batch
+        if augment == 0.0 and elastic == 0.0:
+            return batch
+        shape, count = batch.fixed.shape[2:], len(batch.fixed)
+        return batch.moved(*random_moves(rng, shape, count, affine=augment, elastic=elastic))
 
     def sample(self, split: str, count: int, *, seed: int = 0) -> tuple[tuple[str, str], ...]:
         """A fixed set of at most ``count`` pairs to validate on; those with labels, else landmarks, where there are."""
@@ -201,44 +219,6 @@ def choose_reference(scenario: Scenario) -> Case:
         return scenario.case(scenario.atlas)
     train = sorted(training_cases(scenario), key=lambda c: (os.path.getsize(c.image), c.id))
     return train[len(train) // 2]
-
-
-def jitter(batch: Batch, rng: Random, *, strength: float) -> Batch:
-    """Random affine changes: one common to a pair, a smaller one to the moving image alone.
-
-    ``strength``: standard deviation of the matrix entries about the identity (and, as a part of the field of
-    view, of the shift); the pair's own share is half of it, the size of what affine alignment leaves over.
-    """
-    shape = batch.fixed.shape[2:]
-    common = [_random_affine(rng, len(shape), strength) for _ in range(len(batch.fixed))]
-    own = [_random_affine(rng, len(shape), strength / 2) for _ in range(len(batch.fixed))]
-    for_fixed = _affine_displacement(common, shape).to(batch.fixed)
-    for_moving = _affine_displacement([a @ b for a, b in zip(common, own, strict=True)], shape).to(batch.fixed)
-    labels = batch.labels
-    if labels is not None:
-        labels = (
-            warp(labels[0].float(), for_moving, mode="nearest").to(labels[0].dtype),
-            warp(labels[1].float(), for_fixed, mode="nearest").to(labels[1].dtype),
-        )
-    return Batch(warp(batch.moving, for_moving), warp(batch.fixed, for_fixed), labels)
-
-
-def _random_affine(rng: Random, dims: int, strength: float) -> Tensor:
-    """A homogeneous matrix in coordinates that run from -1 to 1 over the field of view."""
-    matrix = torch.eye(dims + 1)
-    for row in range(dims):
-        for column in range(dims + 1):
-            matrix[row, column] += rng.gauss(0.0, strength)
-    return matrix
-
-
-def _affine_displacement(matrices: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
-    """Displacements (voxels) of homogeneous matrices given in coordinates -1 to 1. Shape: (B, d, *shape)."""
-    axes = [torch.linspace(-1.0, 1.0, size) for size in shape]
-    points = torch.stack([*torch.meshgrid(*axes, indexing="ij"), torch.ones(tuple(shape))])
-    half = torch.tensor([(size - 1) / 2 for size in shape]).view(-1, *([1] * len(shape)))
-    fields = [(torch.tensordot(m[:-1], points, dims=1) - points[:-1]) * half for m in matrices]
-    return torch.stack(fields)
 
 
 def coarser(batch: Batch, factor: int) -> Batch:

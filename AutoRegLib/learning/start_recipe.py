@@ -16,6 +16,7 @@ from AutoRegLib.learning.data import check_dimensions, training_cases
 
 #: so many training images tell the grid, evenly picked from the split
 HEADERS = 40
+ELASTIC = 2.0  # voxels
 
 
 def start_recipe(
@@ -40,7 +41,23 @@ def start_recipe(
     recipe = preset_recipe(
         scenario, preset, network=network, spacing=grid, same_space=_on_one_grid(headers), seed=seed
     )
-    return replace(recipe, objective=replace(recipe.objective, label_weight=label_weight))
+    if preset == "published":  # nothing of ours
+        return replace(recipe, objective=replace(recipe.objective, label_weight=label_weight))
+    return recipe if label_weight == 0.0 else with_labels(recipe, label_weight)
+
+
+def with_labels(recipe: Recipe, label_weight: float) -> Recipe:
+    """The recipe for a training that learns from labels: it may deform more, and is shown more than there are of pairs.
+
+    Networks learn few labels by heart: without the random moves their overlap on other people stands still after a
+    quarter of an hour (docs/results.md, labels).
+    """
+    weights = recipe.loss_weights
+    return replace(
+        recipe, objective=replace(recipe.objective, label_weight=label_weight),
+        loss_weights=replace(weights, smoothness=weights.smoothness / 2),
+        training=replace(recipe.training, augment=2 * recipe.training.augment, elastic=ELASTIC),
+    )
 
 
 def _some_headers(scenario: Scenario) -> list[Geometry]:

@@ -164,7 +164,8 @@ def train_step(
     """
     settings = recipe.training
     batch = dataset.draw(
-        "train", size=settings.batch, seed=recipe.seed, stream="train", step=step, augment=settings.augment
+        "train", size=settings.batch, seed=recipe.seed, stream="train", step=step, augment=settings.augment,
+        elastic=settings.elastic,
     )
     for group in optimiser.param_groups:
         group["lr"] = rate * settings.learning_rate * schedule(progress, step, final=settings.final_rate)

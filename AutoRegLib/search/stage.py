@@ -93,6 +93,7 @@ def run_stage(
             split, size=settings.batch, seed=recipe.seed, stream=stream, step=number,
             validation=validation if split == "val" else "",
             augment=recipe.training.augment if split == "train" else 0.0,
+            elastic=recipe.training.elastic if split == "train" else 0.0,
         )
         spread = stage.spread if split == "train" else 0.0
         moved: Tensors = {}
