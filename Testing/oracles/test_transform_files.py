@@ -154,6 +154,22 @@ def test_nibabel_reads_a_displacement_field(geometry: Geometry, tmp_path: Path) 
     assert np.abs(place - (geometry.index_to_physical @ [*index, 1])[:3]).max() < 1e-4
 
 
+@GEOMETRIES
+def test_nitransforms_moves_ten_thousand_points_as_we_do(geometry: Geometry, tmp_path: Path) -> None:
+    """At voxels: between them it takes cubic splines. Its fields are those of the NIfTI standard, RAS."""
+    nonlinear = pytest.importorskip("nitransforms.nonlinear", reason="nitransforms is not installed")
+    field = smooth_field(geometry)
+    write_displacement(field, tmp_path / "transform.nii.gz")
+    image = nibabel.load(tmp_path / "transform.nii.gz")
+    theirs = nonlinear.DenseFieldTransform(nibabel.Nifti1Image(np.asarray(image.dataobj)[:, :, :, 0], image.affine))
+    draws, to_ras = np.random.default_rng(0), np.array([-1.0, -1.0, 1.0])
+    voxels = np.stack([draws.integers(1, size - 1, 10_000) for size in geometry.size], axis=1)
+    points = voxels @ geometry.index_to_physical[:3, :3].T + geometry.index_to_physical[:3, 3]
+    expected = by_hand(field, points)
+    assert np.abs(expected - points).max() > 2  # mm
+    assert np.abs(theirs.map(points * to_ras) * to_ras - expected).max() < 1e-3
+
+
 def test_the_nrrd_says_what_it_is(tmp_path: Path) -> None:
     write_displacement(smooth_field(OBLIQUE), tmp_path / "transform.nrrd")
     header = (tmp_path / "transform.nrrd").read_bytes().split(b"\n\n")[0].decode()
