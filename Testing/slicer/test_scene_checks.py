@@ -62,6 +62,10 @@ def test_images_that_cannot_be_registered(scene: Any) -> None:
     assert message.code == "color-image" and "Vector to Scalar Volume" in message.text
     flat = scenes.addVolume(scene, "slice", scenes.lattice((32, 32, 1), (1.0,) * 3), np.zeros((1, 32, 32), np.int16))
     assert codes(check(scene, pair, fixedVolume=flat)) == ["flat-image"]
+    stack = scenes.addVolume(scene, "stack", scenes.lattice((32, 32, 2), (1.0,) * 3), np.zeros((2, 32, 32), np.int16))
+    assert "flat-image" in codes(check(scene, pair, fixedVolume=stack))  # the pair has a model
+    assert "flat-image" not in codes(check(scene, pair, fixedVolume=stack, model="none"))
+    assert "flat-image" in codes(check(scene, pair, fixedVolume=flat, model="none"))
 
 
 def test_volumes_apart(scene: Any, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def checkRegistration(scene: Any, inputs: RegistrationInputs, outputs: Registrat
         if node is None:
             found.append(Message(f"no-{role}", f"Choose the {role} volume."))
         else:
-            found += _image(role, node)
+            found += _image(role, node, inputs.model)
     if not found:
         found += _pair(fixed, moving, inputs)
     found += _model(inputs.model)
@@ -50,17 +50,20 @@ def require(messages: Sequence[Message]) -> None:
             raise InputError(message.text, remedy=message.action.replace("-", " "))
 
 
-def _image(role: str, node: Node) -> list[Message]:
+def _image(role: str, node: Node, model: str) -> list[Message]:
     image = node.GetImageData()
     if image is None or 0 in image.GetDimensions():
         return [Message("no-image", f"The {role} volume has no image data.")]
     if image.GetNumberOfScalarComponents() != 1:
         return [Message("color-image", f"{role.capitalize()} volume is a color image; convert with Vector to Scalar "
                         "Volume.", "vector-to-scalar")]
-    if min(image.GetDimensions()) < 4:
-        size = " x ".join(map(str, image.GetDimensions()))
+    size = " x ".join(map(str, image.GetDimensions()))
+    if min(image.GetDimensions()) == 1:
         return [Message("flat-image", f"The {role} volume is a single slice ({size}); this module registers 3-D "
-                        "volumes. The command line registers pictures.")]
+                        "volumes. The command line registers slices and pictures.")]
+    if min(image.GetDimensions()) < 4 and model not in ("", NO_MODEL):
+        return [Message("flat-image", f"The {role} volume has too few slices for a model ({size}): choose no model; "
+                        "each slice is then registered in its plane.")]
     return []
 
 
