@@ -47,15 +47,18 @@ def start_recipe(
 
 
 def with_labels(recipe: Recipe, label_weight: float) -> Recipe:
-    """The recipe for a training that learns from labels: it may deform more, and is shown more than there are of pairs.
+    """The recipe for a training that learns from labels: it may deform more, where the loss is ours (other networks
+    keep their own), and is shown more than there are of pairs.
 
     Networks learn few labels by heart: without the random moves their overlap on other people stands still after a
     quarter of an hour (docs/results.md, labels).
     """
     weights = recipe.loss_weights
+    if recipe.network.name == "autoreg":
+        weights = replace(weights, smoothness=weights.smoothness / 2)
     return replace(
         recipe, objective=replace(recipe.objective, label_weight=label_weight),
-        loss_weights=replace(weights, smoothness=weights.smoothness / 2),
+        loss_weights=weights,
         training=replace(recipe.training, augment=2 * recipe.training.augment, elastic=ELASTIC),
     )
 

@@ -71,5 +71,7 @@ def test_learning_from_labels_starts_with_less_smoothness_and_elastic_moves(tmp_
     assert with_published_loss(taught).loss_weights == LossWeights() == with_published_loss(plain).loss_weights
     published = start_recipe(scenario, "published", label_weight=1.0)
     assert published.training == start_recipe(scenario, "published").training
+    others = [start_recipe(scenario, network="voxelmorph2", label_weight=weight) for weight in (0.0, 3.0)]
+    assert others[0].loss_weights == others[1].loss_weights  # its own
     with pytest.raises(InputError, match="no training labels"):
         start_recipe(read_scenario(make_scenario(tmp_path / "bare", labels=False)), label_weight=3.0)
