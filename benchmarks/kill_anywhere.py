@@ -48,9 +48,9 @@ def prepare(folder: Path) -> dict[str, dict[str, Any]]:
         "search": {"scenario": str(scenario), **QUICK},
         "train": {"recipe": str(folder / "found"), "scenario": str(scenario), "seed": 0},
         "register": {"fixed": fixed.image, "moving": moving.image, "fixed_labels": str(fixed.labels),
-                     "moving_labels": str(moving.labels), "model": str(folder / "model"), "refine": "3",
+                     "moving_labels": str(moving.labels), "model": str(folder / "model"), "refine": 3,
                      "inverse": True},
-        "evaluate": {"model": str(folder / "model"), "scenario": str(scenario), "split": "test", "refine": "0"},
+        "evaluate": {"model": str(folder / "model"), "scenario": str(scenario), "split": "test", "refine": 0},
         "study": {"scenario": str(scenario), "rows": ["manual-small", "manual-large"], "limit": 1, **QUICK},
     }
 

@@ -154,7 +154,7 @@ def crowd(work: Path, clients: int, registrations: int) -> None:
 
     in_child(data)
     files = [str(work / "pairs" / f"image{n}.nii.gz") for n in range(4)]
-    pairs = [{"fixed": a, "moving": b, "model": "none", "refine": "1", "device": "cpu", "threads": 1}
+    pairs = [{"fixed": a, "moving": b, "model": "none", "refine": 1, "device": "cpu", "threads": 1}
              for a in files for b in files if a != b]
     alone = []
     for number, pair in enumerate(pairs):

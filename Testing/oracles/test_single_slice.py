@@ -55,6 +55,12 @@ def in_plane(grid: Geometry, axis: int, count: int = 50, reach: float = 14.0) ->
     return np.asarray(grid.centre + steps @ grid.direction_matrix.T)
 
 
+def parts_at(grid: Geometry, points: np.ndarray) -> np.ndarray:
+    """The labels of the voxels that points lie in."""
+    voxels = (points - np.array(grid.origin)) @ grid.direction_matrix / np.array(grid.spacing)
+    return np.asarray(parts(grid).array[tuple(np.rint(voxels).astype(int).T[::-1])])
+
+
 @pytest.fixture(scope="module", params=[0, 1, 2])
 def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, dict[str, Any]]:
     axis, base = request.param, tmp_path_factory.mktemp("slice")
@@ -82,7 +88,8 @@ def test_the_written_transform_moves_points_as_the_shape_was_moved(done: tuple[P
         field = simpleitk_field(base / "out" / name)
         moved = np.array([field.TransformPoint(point) for point in points.tolist()]) - points
         assert np.abs(moved - shift).max() < 1.0, name  # a pixel: between the blobs nothing guides
-        assert np.linalg.norm(moved - shift, axis=1).mean() < 0.4, name
+        shown = parts_at(grid, points) > 0
+        assert shown.sum() > 30 and np.linalg.norm(moved - shift, axis=1)[shown].mean() < 0.4, name
         assert np.abs(moved @ grid.direction_matrix[:, axis]).max() < 1e-5, "it leaves the plane"
     for name in ("transform.h5", "transform.tfm", "transform.composite.h5", "affine.tfm"):
         other = sitk.ReadTransform(str(base / "out" / name))
@@ -90,7 +97,7 @@ def test_the_written_transform_moves_points_as_the_shape_was_moved(done: tuple[P
         assert np.abs(there - (shift if "affine" in name else moved)).max() < (0.5 if "affine" in name else 1e-3), name
     back = simpleitk_field(base / "out" / "inverse_transform.nrrd")
     there = [back.TransformPoint(point) for point in (points + shift).tolist()]
-    assert np.linalg.norm(np.array(there) - points, axis=1).mean() < 0.4
+    assert np.linalg.norm(np.array(there) - points, axis=1)[shown].mean() < 0.4
     assert report["tre_before_mm"] == pytest.approx(np.linalg.norm(shift), abs=1e-3) and report["tre_mm"] < 0.5
 
 

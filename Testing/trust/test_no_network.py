@@ -31,7 +31,7 @@ work = Path(sys.argv[2])
 arguments = prepare(work)
 for verb in ("register", "evaluate"):
     run_verb(verb, {**arguments[verb], "output": str(work / verb)})
-run_verb("register", {**arguments["register"], "output": str(work / "auto"), "model": "auto", "refine": "1"})
+run_verb("register", {**arguments["register"], "output": str(work / "auto"), "model": "auto", "refine": 1})
 assert (work / "auto" / "report.json").is_file() and (work / "evaluate" / "summary.json").is_file()
 assert not refused, refused
 print("done")
