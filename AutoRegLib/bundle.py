@@ -57,7 +57,6 @@ class ModelBundle:
         raise InputError(f"the finish in {self.path / 'metrics.json'} is damaged", expected="auto, full, or 0 or more",
                          got=repr(value), remedy="copy the whole folder again, or ask for --refine 0")
 
-
     @property
     def refining(self) -> Recipe:
         """The recipe that its answers are refined by: with the smoothness that its validation pairs liked.
@@ -119,7 +118,7 @@ def load_bundle(name: str | Path, *, device: str = "cpu") -> ModelBundle:
 
 
 def _check_weights(path: Path, recipe: Recipe) -> None:
-    """The weights of the recipe's network, each of its shape and type, before memory is taken. Raises ValueError ..."""
+    """The weights of the recipe's network, each of its shape and type, before memory is taken. Raises ValueError."""
     with torch.device("meta"):
         expected = build_network(recipe).state_dict()
     count, found = sum(value.numel() for value in expected.values()), count_weights(path)

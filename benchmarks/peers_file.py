@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from AutoRegLib.core.records import write_json
-from AutoRegLib.evaluation.peers import SCHEMA
+from AutoRegLib.evaluation.peers import SCHEMA, Peer
 from benchmarks.environments import NotInstalledError, environment
 from benchmarks.methods import METHODS
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, list[str]]:
     parser.add_argument("--no-install", action="store_true", help="make no environments")
     parser.add_argument("--quick", action="store_true", help="few iterations: do they run?")
     given = parser.parse_args(argv)
-    commands, dimensions = {}, {}
+    peers: dict[str, Peer] = {}
     for row, name in ROWS.items():
         method = METHODS[name]
         try:
@@ -37,12 +37,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, list[str]]:
         except NotInstalledError as problem:
             print(f"{row}: {problem}", flush=True)
             continue
-        commands[row] = [str(python), str(PEERS / method.script), "--paper", *(["--quick"] if given.quick else [])]
-        dimensions[row] = method.dimensions
-    peers = {row: {"command": command, "dimensions": dimensions[row]} for row, command in commands.items()}
+        peers[row] = Peer((str(python), str(PEERS / method.script), "--paper", *(["--quick"] if given.quick else [])),
+                          method.dimensions)
     write_json(given.output, {"peers": peers}, schema=SCHEMA)
-    print(f"{given.output}: {', '.join(commands) or 'nobody'}", flush=True)
-    return commands
+    print(f"{given.output}: {', '.join(peers) or 'nobody'}", flush=True)
+    return {row: list(peer.command) for row, peer in peers.items()}
 
 
 if __name__ == "__main__":

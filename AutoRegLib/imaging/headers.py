@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.imaging.stored import Stored, check_size, from_text, raw_offset
+from AutoRegLib.imaging.stored import Stored, check_size, damaged, from_text, raw_offset
 from AutoRegLib.imaging.unpacking import link, unpack
 
 _LONGEST_HEADER = 16_000_000  # bytes; the words of a segmentation of hundreds of structures have some 100,000
@@ -127,12 +127,6 @@ def no_spacing(path: Path, got: object) -> InputError:
     """The error for voxels without a size."""
     return InputError(f"{path} has a voxel spacing of zero", expected="mm above 0", got=got,
                       remedy="repair the image header")
-
-
-def damaged(path: Path, field: str, got: object, expected: str) -> InputError:
-    """The error for a field of a header that cannot be."""
-    return InputError(f"{path} has a damaged header: {field}", expected=expected, got=got,
-                      remedy="repair the header, or export the image again")
 
 
 def beside(path: Path, name: str, field: str) -> Path:

@@ -14,7 +14,6 @@ from AutoRegLib.imaging.headers import (
     MOST_AXES,
     beside,
     check_axes,
-    damaged,
     no_spacing,
     numbers,
     plain_mark,
@@ -22,7 +21,7 @@ from AutoRegLib.imaging.headers import (
     sizes,
     whole,
 )
-from AutoRegLib.imaging.stored import Form, Stored
+from AutoRegLib.imaging.stored import Form, Stored, damaged
 
 _FORM = Form((".mha", "ElementDataFile = LOCAL\n"), (".mhd", "HeaderSize = {offset}\nElementDataFile = voxels.raw\n"))
 

@@ -17,8 +17,8 @@ import SimpleITK as sitk
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.imaging.displacement import DisplacementField
-from AutoRegLib.imaging.headers import FARTHEST, damaged, no_spacing
-from AutoRegLib.imaging.stored import Form, Stored
+from AutoRegLib.imaging.headers import FARTHEST, no_spacing
+from AutoRegLib.imaging.stored import Form, Stored, damaged
 from AutoRegLib.imaging.unpacking import check_rest, is_packed, link, unpack
 from AutoRegLib.imaging.volume import array_to_image, geometry_of
 

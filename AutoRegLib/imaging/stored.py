@@ -104,6 +104,12 @@ def check_size(path: Path, size: int, expected: int) -> None:
                          got=f"{max(size, 0)} bytes", remedy="copy or download the file again")
 
 
+def damaged(path: Path, field: str, got: object, expected: str) -> InputError:
+    """The error for a field of a header that cannot be."""
+    return InputError(f"{path} has a damaged header: {field}", expected=expected, got=got,
+                      remedy="repair the header, or export the image again")
+
+
 def from_text(path: Path, stored: Stored) -> bytes:
     """The bytes of voxels that are written out. Raises InputError."""
     if stored.size > 4 * (stored.data.stat().st_size + 1) * stored.dtype.itemsize:
@@ -119,5 +125,4 @@ def from_text(path: Path, stored: Stored) -> bytes:
             return np.array([float(w) for w in words], dtype=stored.dtype).tobytes()
         return np.array([int(w) for w in words], dtype=stored.dtype).tobytes()
     except (ValueError, OverflowError) as problem:
-        raise InputError(f"{path} has a damaged header: voxels", expected=f"numbers of {stored.dtype}", got=problem,
-                         remedy="repair the header, or export the image again") from None
+        raise damaged(path, "voxels", problem, f"numbers of {stored.dtype}") from None

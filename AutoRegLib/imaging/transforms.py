@@ -13,9 +13,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.imaging.headers import FARTHEST, check_axes, damaged
+from AutoRegLib.imaging.headers import FARTHEST, check_axes
 from AutoRegLib.imaging.probe import check_readable
 from AutoRegLib.imaging.reach import parts
+from AutoRegLib.imaging.stored import damaged
 
 _SIZES = {0: "f8", 1: "f4", 2: "i4", 3: "i2", 4: "u2", 5: "u1"}  # by the digit of MATLAB's type that says so
 #: numbers of a transform (parameters; fixed ones) by its name, in d dimensions where that matters

@@ -57,17 +57,18 @@ def choose_finish(
     pairs = dataset.sample("val", count, seed=recipe.seed)
     monitor.event("stage", name="choose the finish", index=0, count=1)
     tries = _Tries(recipe, dataset, network, monitor)
-    still = tries.run(pairs, [(choice, 1.0) for choice in CHOICES], seconds=None if seconds is None else seconds / 2)
+    count = tries.run(pairs, [(choice, 1.0) for choice in CHOICES], seconds=None if seconds is None else seconds / 2)
+    still = [tries.score(batch, _nothing(batch.fixed)) for batch in (dataset.batch([pair]) for pair in pairs[:count])]
     choice = preferred(still, {choice: tries.scores[choice, 1.0] for choice in CHOICES})
     share = 1.0
     if choice != 0 and choose_validation(dataset, "val") != "unsupervised":
-        again = tries.run(pairs[:len(still)], [(choice, share) for share in SHARES[1:]], seconds=None)
-        share = preferred(again, {share: tries.scores[choice, share][:len(again)] for share in SHARES})
+        again = tries.run(pairs[:count], [(choice, share) for share in SHARES[1:]], seconds=None)
+        share = preferred(still[:again], {share: tries.scores[choice, share][:again] for share in SHARES})
     return {
         "finish": choice,
         **({} if share == 1.0 else {"finish_smoothness": _at_share(recipe, share).loss_weights.smoothness}),
         "finishes": {_name(*tried): {"score": fmean(scores), "seconds": fmean(tries.costs[tried])}
-                     for tried, scores in tries.scores.items()} | {"pairs": len(still)},
+                     for tried, scores in tries.scores.items()} | {"pairs": count},
     }
 
 
@@ -82,24 +83,24 @@ class _Tries:
 
     def run(
         self, pairs: Sequence[tuple[str, str]], choices: Sequence[tuple[Iterations, float]], *, seconds: float | None,
-    ) -> list[float]:
-        """Try the choices on the pairs that the time allows; the scores of these pairs as they lie."""
-        still, start = [], time.monotonic()
+    ) -> int:
+        """Try the choices on as many of the pairs as the time allows; how many these are."""
+        done, start = 0, time.monotonic()
         for done, pair in enumerate(pairs, start=1):
             batch = self.dataset.batch([pair])
-            still.append(self._score(batch, _nothing(batch.fixed)))
             for choice, share in choices:
                 began = time.process_time()
                 answer = finished(_at_share(self.recipe, share), self.network, batch, choice)
                 self.costs[choice, share].append(time.process_time() - began)
-                self.scores[choice, share].append(self._score(batch, answer))
+                self.scores[choice, share].append(self.score(batch, answer))
             self.monitor.event("progress", done=done, total=len(pairs))
             spent = seconds is not None and time.monotonic() - start > seconds
             if (heed(self.monitor, keep=lambda: None) or spent) and done > 1:
                 break
-        return still
+        return done
 
-    def _score(self, batch: Batch, answer: Prediction) -> float:
+    def score(self, batch: Batch, answer: Prediction) -> float:
+        """What the validation of the training says of an answer, at full scale."""
         with torch.inference_mode():
             return validate_prediction(self.scoring, self.dataset, batch, answer)["score"]
 

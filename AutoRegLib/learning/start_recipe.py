@@ -41,26 +41,22 @@ def start_recipe(
     recipe = preset_recipe(
         scenario, preset, network=network, spacing=grid, same_space=_on_one_grid(headers), seed=seed
     )
-    if preset == "published":  # nothing of ours
-        return replace(recipe, objective=replace(recipe.objective, label_weight=label_weight))
-    return recipe if label_weight == 0.0 else with_labels(recipe, label_weight)
+    recipe = replace(recipe, objective=replace(recipe.objective, label_weight=label_weight))
+    return recipe if label_weight == 0.0 or preset == "published" else _for_labels(recipe)
 
 
-def with_labels(recipe: Recipe, label_weight: float) -> Recipe:
+def _for_labels(recipe: Recipe) -> Recipe:
     """The recipe for a training that learns from labels: it may deform more, where the loss is ours (other networks
     keep their own), and is shown more than there are of pairs.
 
     Networks learn few labels by heart: without the random moves their overlap on other people stands still after a
     quarter of an hour (docs/results.md, labels).
     """
-    weights = recipe.loss_weights
+    weights, training = recipe.loss_weights, recipe.training
     if recipe.network.name == "autoreg":
         weights = replace(weights, smoothness=weights.smoothness / 2)
-    return replace(
-        recipe, objective=replace(recipe.objective, label_weight=label_weight),
-        loss_weights=weights,
-        training=replace(recipe.training, augment=2 * recipe.training.augment, elastic=ELASTIC),
-    )
+    return replace(recipe, loss_weights=weights,
+                   training=replace(training, augment=2 * training.augment, elastic=ELASTIC))
 
 
 def _some_headers(scenario: Scenario) -> list[Geometry]:

@@ -28,7 +28,7 @@ _OF_PICTURES = {"lncc": 0.5}  # where it differs in 2-D; of volumes slabs would 
 def with_loss(recipe: Recipe, similarity: str) -> Recipe:
     """The recipe with the loss of a similarity, a name of :data:`SMOOTHNESS`."""
     mind = similarity == "mind"
-    smoothness = {**SMOOTHNESS, **(_OF_PICTURES if recipe.spatial_dims == 2 else {})}[similarity]
+    smoothness = (_OF_PICTURES if recipe.spatial_dims == 2 else SMOOTHNESS).get(similarity, SMOOTHNESS[similarity])
     weights = LossWeights(similarity_mix=0.0 if mind else 1.0, smoothness=smoothness).at_full_scale()
     term: Any = recipe.objective.data_term if mind else similarity
     return replace(recipe, loss_weights=weights, objective=replace(recipe.objective, data_term=term))
