@@ -35,8 +35,10 @@ PUBLISHED_RATE, PUBLISHED_LOSS_RATE = 1e-4, 4e-3
 #: features compared with their neighbours: hippocampus, 50 s of processor time, validation Dice 0.746 instead of 0.735
 NEAR = (1, 1)
 NARROW = Network(features=(8, 16), decoder=(24, 16, 16), correlation=NEAR)
+#: smoothness beside local correlation, by dimensions: slabs would want less, whole brains more (docs/results.md)
+LNCC_SMOOTHNESS = {2: 0.5, 3: 1.0}
 #: within one contrast: no second similarity, no coarser scales (docs/results.md, training steps)
-PLAIN = LossWeights(similarity_mix=1.0, smoothness=1.0).at_full_scale()
+PLAIN = LossWeights(similarity_mix=1.0, smoothness=LNCC_SMOOTHNESS[3]).at_full_scale()
 NO_CLIP = 1e9  # the largest norm of a gradient that a recipe can ask for
 RATE = 2e-3  # trainings that collapse at it go back at half of it
 #: of the AutoReg network's orthogonal momentum: hippocampus, 50 s of processor time, loss 0.464 instead of 0.492
@@ -65,7 +67,8 @@ def preset_recipe(
     modalities = {case.modality for case in scenario.cases}
     several = len(modalities) > 1
     # LNCC assumes a locally linear relation of intensities: between modalities MIND has to carry more
-    weights = LossWeights(similarity_mix=0.1) if several else PLAIN
+    plain = replace(PLAIN, smoothness=LNCC_SMOOTHNESS[scenario.spatial_dims])
+    weights = LossWeights(similarity_mix=0.1) if several else plain
     default, sized = Search(), preset_network(preset)
     recipe = Recipe(
         spatial_dims=scenario.spatial_dims,
@@ -126,8 +129,8 @@ def published(recipe: Recipe, *, epoch: int) -> Recipe:
             stage("all together", "all", "auto", JOINT_EPOCHS, PUBLISHED_RATE, warm=True, continues=True,
                   loss_rate=PUBLISHED_LOSS_RATE),
         ),
-        shares=(0.25, 0.3, 0.2, 0.05, 0.2), finalists=1, epsilon="rate", batch=1, learning_rate=PUBLISHED_RATE,
-        clip=NO_CLIP, stable_checks=STABLE_EPOCHS, check_every=epoch,
+        shares=(0.25, 0.3, 0.2, 0.05, 0.2), finalists=1, smoothness_pairs=0, epsilon="rate", batch=1,
+        learning_rate=PUBLISHED_RATE, clip=NO_CLIP, stable_checks=STABLE_EPOCHS, check_every=epoch,
     )
     training = Training(steps=TRAINING_EPOCHS * epoch, batch=1, learning_rate=PUBLISHED_RATE, final_rate=1.0,
                         clip=NO_CLIP, augment=0.0, average=0.0)

@@ -6,7 +6,6 @@ taught. So the finish of a model is chosen by the validation objective of its tr
 
 from __future__ import annotations
 
-import math
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.fields.prediction import Prediction
 from AutoRegLib.learning.budget import heed
 from AutoRegLib.learning.data import Batch, Dataset, choose_validation
-from AutoRegLib.learning.validation import validate_prediction
+from AutoRegLib.learning.validation import surely_better, validate_prediction
 from AutoRegLib.networks.registry import build_network
 from AutoRegLib.registration.refine import Iterations, refine_prediction
 
@@ -56,7 +55,7 @@ def choose_finish(
     count = _PAIRS if seconds is not None else min(_PAIRS, max(2, steps // _STEPS_BY_PAIR))
     pairs = dataset.sample("val", count, seed=recipe.seed)
     monitor.event("stage", name="choose the finish", index=0, count=1)
-    tries = _Tries(recipe, dataset, network, monitor)
+    tries = Tries(recipe, dataset, network, monitor)
     count = tries.run(pairs, [(choice, 1.0) for choice in CHOICES], seconds=None if seconds is None else seconds / 2)
     still = [tries.score(batch, _nothing(batch.fixed)) for batch in (dataset.batch([pair]) for pair in pairs[:count])]
     choice = preferred(still, {choice: tries.scores[choice, 1.0] for choice in CHOICES})
@@ -66,14 +65,14 @@ def choose_finish(
         share = preferred(still[:again], {share: tries.scores[choice, share][:again] for share in SHARES})
     return {
         "finish": choice,
-        **({} if share == 1.0 else {"finish_smoothness": _at_share(recipe, share).loss_weights.smoothness}),
+        **({} if share == 1.0 else {"finish_smoothness": at_share(recipe, share).loss_weights.smoothness}),
         "finishes": {_name(*tried): {"score": fmean(scores), "seconds": fmean(tries.costs[tried])}
                      for tried, scores in tries.scores.items()} | {"pairs": count},
     }
 
 
-class _Tries:
-    """Scores and processor seconds of finishes, by how long and how smooth, pair by pair."""
+class Tries:
+    """Scores and processor seconds of finishes, by how long and how smooth (a share of the recipe's), pair by pair."""
 
     def __init__(self, recipe: Recipe, dataset: Dataset, network: nn.Module, monitor: Monitor) -> None:
         self.recipe, self.dataset, self.network, self.monitor = recipe, dataset, network, monitor
@@ -90,7 +89,7 @@ class _Tries:
             batch = self.dataset.batch([pair])
             for choice, share in choices:
                 began = time.process_time()
-                answer = finished(_at_share(self.recipe, share), self.network, batch, choice)
+                answer = finished(at_share(self.recipe, share), self.network, batch, choice)
                 self.costs[choice, share].append(time.process_time() - began)
                 self.scores[choice, share].append(self.score(batch, answer))
             self.monitor.event("progress", done=done, total=len(pairs))
@@ -105,7 +104,8 @@ class _Tries:
             return validate_prediction(self.scoring, self.dataset, batch, answer)["score"]
 
 
-def _at_share(recipe: Recipe, share: float) -> Recipe:
+def at_share(recipe: Recipe, share: float) -> Recipe:
+    """The recipe at this share of its smoothness."""
     weights = recipe.loss_weights
     return replace(recipe, loss_weights=replace(weights, smoothness=share * weights.smoothness))
 
@@ -133,10 +133,7 @@ def preferred(still: Sequence[float], scores: Mapping[Choice, Sequence[float]]) 
     whole = max(map(fmean, scores.values())) - fmean(still)
     taken, *rest = scores
     for choice in rest:
-        gains = [a - b for a, b in zip(scores[choice], scores[taken], strict=True)]
-        mean = fmean(gains)
-        error = math.sqrt(sum((gain - mean) ** 2 for gain in gains) / max(len(gains) - 1, 1) / len(gains))
-        if mean > 2.0 * error and mean > _SHARE * whole:
+        if surely_better(scores[choice], scores[taken], least=_SHARE * whole):
             taken = choice
     return taken
 

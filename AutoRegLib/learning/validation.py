@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -56,3 +58,11 @@ def validate_prediction(recipe: Recipe, dataset: Dataset, batch: Batch, predicti
         row["val_tre_mm"] = float(landmark_error(prediction, batch.landmarks, spacing=spacing))
         row["score"] = -row["val_tre_mm"] - recipe.objective.upper_fold_weight * row["val_fold_fraction"]
     return row
+
+
+def surely_better(scores: Sequence[float], than: Sequence[float], *, least: float = 0.0) -> bool:
+    """Whether the mean gain, pair by pair, exceeds twice its standard error, and ``least``."""
+    gains = [a - b for a, b in zip(scores, than, strict=True)]
+    mean = fmean(gains)
+    error = math.sqrt(sum((gain - mean) ** 2 for gain in gains) / max(len(gains) - 1, 1) / len(gains))
+    return mean > 2.0 * error and mean > least

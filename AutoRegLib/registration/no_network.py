@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from AutoRegLib.bundle import ModelBundle
+from AutoRegLib.core.presets import LNCC_SMOOTHNESS
 from AutoRegLib.core.recipe import LossWeights, Network, Objective, Preprocessing, Recipe
 from AutoRegLib.imaging.geometry import Geometry, nearest_axes
 from AutoRegLib.imaging.thin_stack import thin_axis
@@ -21,8 +22,8 @@ _MOST_VOXELS = {2: 2048**2, 3: 256**3}  # of the working grid; about 3 GB while 
 _OBJECTIVE = Objective(windows=(9, 7, 7), mind=(1, 1), regularise="velocity", fold_weight=1.0)
 #: how much each similarity is smoothed, in its own unit; less and more of it with MIND left larger errors, as did wider
 #: patches
-SMOOTHNESS = {"lncc": 1.0, "mind": 0.6, "mse": 0.03, "nmi": 0.2}
-_OF_PICTURES = {"lncc": 0.5}  # where it differs in 2-D; of volumes slabs would want less too, whole brains more
+SMOOTHNESS = {"lncc": LNCC_SMOOTHNESS[3], "mind": 0.6, "mse": 0.03, "nmi": 0.2}
+_OF_PICTURES = {"lncc": LNCC_SMOOTHNESS[2]}  # where it differs in 2-D
 
 
 def with_loss(recipe: Recipe, similarity: str) -> Recipe:

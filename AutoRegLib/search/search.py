@@ -40,10 +40,11 @@ from AutoRegLib.search.cost_model import (
     step_cost,
 )
 from AutoRegLib.search.figures import search_figures
+from AutoRegLib.search.smoothness import choose_smoothness, with_smoothness
 from AutoRegLib.search.stage import run_stage
 from AutoRegLib.search.state import SearchState
 from AutoRegLib.search.successive_halving import STAGE as FINALS
-from AutoRegLib.search.successive_halving import affordable, propose_candidates, run_finals
+from AutoRegLib.search.successive_halving import affordable, propose_candidates, run_finals, unlike
 from AutoRegLib.search.upper_variables import UPPERS, searched_kinds
 
 GENOTYPE_SCHEMA = "autoreg-genotype/1"
@@ -60,7 +61,7 @@ def search(
     device: str = "cpu",
     monitor: Monitor | None = None,
 ) -> Recipe:
-    """Run the recipe's stages, then its finals.
+    """Choose the start's smoothness, run the recipe's stages, then its finals.
 
     Writes ``recipe.json``, ``genotype.json``, ``history.csv``, ``provenance.json``, ``card.md``, ``figures/``.
     The budget is each stage's steps, or ``minutes`` in all (data preparation included), shared by
@@ -76,8 +77,17 @@ def search(
     stages, shares = runnable_stages(recipe, dataset, monitor)
     if recipe.search.finalists > 1:
         shares = [*shares, recipe.search.finals_share]
+    given, uppers = recipe, searched_kinds(stages)
     if not resume:
         state.costs = to_plain(_costs(recipe, dataset, stages, minutes, monitor))
+    if state.smoothness is None:
+        state.smoothness = recipe.loss_weights.smoothness
+        if "lambda" in uppers and recipe.search.smoothness_pairs:
+            replace(state, used=clock.used, smoothness=None).save(path, identity=mark)  # what a cancelled one resumes
+            state.smoothness = choose_smoothness(
+                recipe, dataset, history=state.history, monitor=monitor,
+                seconds=None if clock.seconds is None else recipe.search.smoothness_share * clock.seconds)
+    recipe = with_smoothness(recipe, state.smoothness)
     costs = from_plain(CostTable, state.costs, where="checkpoint") if state.costs else None
 
     def begin(name: str) -> None:
@@ -107,13 +117,13 @@ def search(
         monitor.event("warning", code="no-finals", text=text)
     elif len(shares) > len(stages):
         begin(FINALS)
-        candidates = finalists(recipe, found, shares_of(stages, state.found), dataset, costs, state,
-                               uppers=searched_kinds(stages))
+        candidates = finalists(recipe, found, shares_of(stages, state.found), dataset, costs, state, uppers=uppers,
+                               given=given)
         winner, found = run_finals(
             candidates, dataset, steps=recipe.search.final_steps, seconds=state.seconds, history=state.history,
             keep=keep, monitor=monitor, saved=state.inside,
         )
-    _write_results(output, recipe, found, state.history, dataset, monitor, facts=partial(
+    _write_results(output, given, found, state.history, dataset, monitor, facts=partial(
         provenance, recipe, scenario, device, seconds=round(clock.used, 1), winner=winner or "found, untried",
         **({} if start is None else {"start": dict(start)}),
         **({} if (gain := found_gain(state.history)) is None else {"found_gain": gain})))
@@ -123,9 +133,12 @@ def search(
 
 def finalists(
     recipe: Recipe, found: Recipe, shares: Mapping[str, Tensor], dataset: Dataset, costs: CostTable | None,
-    state: SearchState, *, uppers: Collection[str],
+    state: SearchState, *, uppers: Collection[str], given: Recipe,
 ) -> list[tuple[str, Recipe]]:
-    """Who enters the finals, the start first: as many as the time allows, each within the limit on seconds."""
+    """Who enters the finals, the start first: as many as the time allows, each within the limit on seconds.
+
+    ``given``: the start at the smoothness that it had before another was chosen, which is its last rival.
+    """
     found = within_limit(found, shares, costs)
     work = count_candidates(recipe) if shares else None
     if state.inside:
@@ -133,7 +146,9 @@ def finalists(
     else:
         most = affordable(recipe.search.finalists, seconds=state.seconds, step=step_cost(recipe, dataset)[0])
     start = within_limit(recipe, {}, costs)  # as it would have to be to keep the limit on seconds
-    return fast_enough(propose_candidates(start, found, uppers=uppers, shares=shares, work=work), recipe, costs)[:most]
+    proposed = propose_candidates(start, found, uppers=uppers, shares=shares, work=work)
+    rivals = unlike([*proposed, ("start at its former smoothness", within_limit(given, {}, costs))])
+    return fast_enough(rivals, recipe, costs)[:most]
 
 
 def _with_found(recipe: Recipe, stages: Sequence[Stage], state: SearchState) -> Recipe:

@@ -17,7 +17,7 @@ class SearchState:
     ``found``: the upper variable that each finished stage ended at. ``trained``: the weights that the stages before
     left, each name's last. ``used``: seconds of the whole search. ``seconds``: budget of the running part (None: its
     steps). ``inside``: the running part's own state, None where it has not begun. ``costs``: of the candidates, as
-    plain values.
+    plain values. ``smoothness``: of the start, as refining chose it.
     """
 
     part: int = 0
@@ -28,6 +28,7 @@ class SearchState:
     seconds: float | None = None
     inside: dict[str, Any] | None = None
     costs: Any = None
+    smoothness: float | None = None
 
     def save(self, path: Path, *, identity: str) -> None:
         """Write it in one step, marked with what it belongs to. Raises DiskError."""

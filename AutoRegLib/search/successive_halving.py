@@ -29,7 +29,7 @@ from AutoRegLib.learning.data import Dataset
 from AutoRegLib.learning.divergence import Guard
 from AutoRegLib.learning.optimiser import build_optimiser
 from AutoRegLib.learning.train import train_step, update_average
-from AutoRegLib.learning.validation import validate_pairs
+from AutoRegLib.learning.validation import surely_better, validate_pairs
 from AutoRegLib.networks.registry import build_network, count_parameters
 from AutoRegLib.search.cost_model import CostTable, choice_shares, fastest_choice
 
@@ -281,20 +281,12 @@ def _winner(finalists: Sequence[Finalist], untrained: Sequence[float]) -> Finali
     latest = max(p.rounds for p in finalists)
 
     def replaces(rival: Finalist) -> bool:
-        better = _surely_better(rival.scores, start.scores)
+        better = surely_better(rival.scores, start.scores)
         as_good = rival.name in PLAINER and sum(rival.scores) >= sum(start.scores)
-        return _surely_better(rival.scores, untrained) and (better or as_good)
+        return surely_better(rival.scores, untrained) and (better or as_good)
 
     rivals = sorted((p for p in finalists[1:] if p.rounds == latest), key=lambda p: -sum(p.scores))
     return next((rival for rival in rivals if replaces(rival)), start)
-
-
-def _surely_better(scores: Sequence[float], than: Sequence[float]) -> bool:
-    """Whether the mean gain, pair by pair, exceeds twice its standard error."""
-    gains = [a - b for a, b in zip(scores, than, strict=True)]
-    mean = sum(gains) / len(gains)
-    error = math.sqrt(sum((g - mean) ** 2 for g in gains) / max(len(gains) - 1, 1) / len(gains))
-    return mean > 2.0 * error
 
 
 def _kept(finalist: Finalist) -> dict[str, Any]:
