@@ -82,8 +82,9 @@ class Tries:
 
     def run(
         self, pairs: Sequence[tuple[str, str]], choices: Sequence[tuple[Iterations, float]], *, seconds: float | None,
+        least: int = 2,
     ) -> int:
-        """Try the choices on as many of the pairs as the time allows; how many these are."""
+        """Try the choices on as many of the pairs as the time allows, ``least`` of them in any case; how many."""
         done, start = 0, time.monotonic()
         for done, pair in enumerate(pairs, start=1):
             batch = self.dataset.batch([pair])
@@ -94,7 +95,7 @@ class Tries:
                 self.scores[choice, share].append(self.score(batch, answer))
             self.monitor.event("progress", done=done, total=len(pairs))
             spent = seconds is not None and time.monotonic() - start > seconds
-            if (heed(self.monitor, keep=lambda: None) or spent) and done > 1:
+            if (heed(self.monitor, keep=lambda: None) or spent) and done >= least:
                 break
         return done
 

@@ -49,7 +49,9 @@ def _comparison(history: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) 
     """Who won the finals and by how much."""
     rows = [row for row in history if row.get("stage") == FINALS]
     if not rows:
-        return ["What was found has not been compared with the default: there were no finals."]
+        what = "There was no time to train rivals: the network is the default's" if facts["winner"] == "start" else \
+            "What was found has not been compared with the default"
+        return [f"{what}; there were no finals."]
     measure = validation_measure(rows[0])
     text = {
         "start": "The default stays: nothing that was found beat it by more than twice the standard error of the gain.",

@@ -188,8 +188,10 @@ def step_cost(recipe: Recipe, dataset: Dataset, stage: Stage | None = None) -> t
     return _now(dataset.device) - began, kept + 16 * sum(p.numel() for p in network.parameters())
 
 
-def estimate(recipe: Recipe, dataset: Dataset, stages: Sequence[Stage], *, minutes: float | None) -> dict[str, float]:
-    """Before the start: ``seconds`` of the whole search and ``bytes`` at its peak, from one trial step of each part."""
+def estimate(recipe: Recipe, dataset: Dataset, stages: Sequence[Stage], *, minutes: float | None) -> dict[str, Any]:
+    """Before the start: ``seconds`` of the whole search and ``bytes`` at its peak, from one trial step of each part;
+    ``stage_steps``: how many steps each stage comes to.
+    """
     training = step_cost(recipe, dataset)
     costs = [step_cost(recipe, dataset, stage) for stage in stages]
     # an upper step unrolls a training step, validates it, and looks twice for the difference: for operators and for
@@ -197,17 +199,26 @@ def estimate(recipe: Recipe, dataset: Dataset, stages: Sequence[Stage], *, minut
     second = recipe.search.second_order
     gradients = [(2 + stage.inner_steps * (3 if stage.unrolled and second else 1)) * (2 if stage.upper == "all" else 1)
                  for stage in stages]
-    seconds = sum(
-        stage.steps * cost[0] * (stage.warmup + (1.0 - stage.warmup) * count)
-        for stage, cost, count in zip(stages, costs, gradients, strict=True)
-    )
+    each = [cost[0] * (stage.warmup + (1.0 - stage.warmup) * count)
+            for stage, cost, count in zip(stages, costs, gradients, strict=True)]
+    steps = [stage.steps if minutes is None else int(60.0 * minutes * share_of(recipe, stage.name) / seconds)
+             for stage, seconds in zip(stages, each, strict=True)]
+    seconds = sum(count * one for count, one in zip(steps, each, strict=True))
     if recipe.search.finalists > 1:
         seconds += 2.0 * recipe.search.finalists * recipe.search.final_steps * training[0]
     return {
         "seconds": 60.0 * minutes if minutes is not None else seconds,
         "bytes": float(max(cost[1] for cost in (training, *costs))),
-        "train_step_seconds": training[0],
+        "train_step_seconds": training[0], "stage_steps": steps,
     }
+
+
+def share_of(recipe: Recipe, part: str) -> float:
+    """The part of a search's time that is meant for a stage, by its name, or for the finals, by any other."""
+    search = recipe.search
+    shares = {stage.name: share for stage, share in zip(search.stages, search.shares, strict=True)}
+    finals = search.finals_share if search.finalists > 1 else 0.0
+    return shares.get(part, finals) / (sum(shares.values()) + finals)
 
 
 def free_memory(device: str) -> int | None:

@@ -37,6 +37,7 @@ from AutoRegLib.search.cost_model import (
     forward_seconds,
     free_memory,
     measure_candidates,
+    share_of,
     step_cost,
 )
 from AutoRegLib.search.figures import search_figures
@@ -48,6 +49,8 @@ from AutoRegLib.search.successive_halving import affordable, propose_candidates,
 from AutoRegLib.search.upper_variables import UPPERS, searched_kinds
 
 GENOTYPE_SCHEMA = "autoreg-genotype/1"
+#: a part that its time allows fewer of is left out
+LEAST_STEPS = 100
 
 
 def search(
@@ -65,7 +68,8 @@ def search(
 
     Writes ``recipe.json``, ``genotype.json``, ``history.csv``, ``provenance.json``, ``card.md``, ``figures/``.
     The budget is each stage's steps, or ``minutes`` in all (data preparation included), shared by
-    ``recipe.search.shares``. ``start``: which model the recipe's operators and loss weights are of, for provenance.
+    ``recipe.search.shares``; stages for which that is too short are left out, with their time. ``start``: which model
+    the recipe's operators and loss weights are of, for provenance.
     Raises InputError, CancelledError (state kept), DivergedError.
     """
     monitor = monitor or Monitor()
@@ -75,20 +79,29 @@ def search(
     clock = Clock(1, seconds=None if minutes is None else 60.0 * minutes, used=state.used)
     dataset = prepare(scenario, recipe, ("train", "val"), device=device, monitor=monitor)
     stages, shares = runnable_stages(recipe, dataset, monitor)
-    if recipe.search.finalists > 1:
-        shares = [*shares, recipe.search.finals_share]
     given, uppers = recipe, searched_kinds(stages)
     if not resume:
-        state.costs = to_plain(_costs(recipe, dataset, stages, minutes, monitor))
+        expected = _tell(recipe, dataset, stages, minutes, monitor)
+        state.costs = to_plain(_costs(recipe, dataset))
+        state.budget = clock.seconds
+        if clock.seconds is not None and recipe.search.finalists > 1:
+            state.skipped = too_short(recipe, stages, expected, clock.seconds - clock.used, monitor)
+            spared = sum(share_of(recipe, name) for name in state.skipped)
+            state.budget = clock.seconds - spared * (clock.seconds - clock.used)
+    clock.seconds = state.budget
+    costs = from_plain(CostTable, state.costs, where="checkpoint") if state.costs else None
+    kept = [(stage, share) for stage, share in zip(stages, shares, strict=True) if stage.name not in state.skipped]
+    stages, shares = [stage for stage, _ in kept], [share for _, share in kept]
+    if recipe.search.finalists > 1 and FINALS not in state.skipped:
+        shares = [*shares, recipe.search.finals_share]
     if state.smoothness is None:
         state.smoothness = recipe.loss_weights.smoothness
         if "lambda" in uppers and recipe.search.smoothness_pairs:
             replace(state, used=clock.used, smoothness=None).save(path, identity=mark)  # what a cancelled one resumes
             state.smoothness = choose_smoothness(
                 recipe, dataset, history=state.history, monitor=monitor,
-                seconds=None if clock.seconds is None else recipe.search.smoothness_share * clock.seconds)
+                seconds=None if minutes is None else recipe.search.smoothness_share * 60.0 * minutes)
     recipe = with_smoothness(recipe, state.smoothness)
-    costs = from_plain(CostTable, state.costs, where="checkpoint") if state.costs else None
 
     def begin(name: str) -> None:
         """Announce the part that runs now, and give it its share of what is left of the time."""
@@ -124,7 +137,8 @@ def search(
             keep=keep, monitor=monitor, saved=state.inside,
         )
     _write_results(output, given, found, state.history, dataset, monitor, facts=partial(
-        provenance, recipe, scenario, device, seconds=round(clock.used, 1), winner=winner or "found, untried",
+        provenance, recipe, scenario, device, seconds=round(clock.used, 1),
+        winner=winner or ("found, untried" if state.found else "start"),
         **({} if start is None else {"start": dict(start)}),
         **({} if (gain := found_gain(state.history)) is None else {"found_gain": gain})))
     path.unlink(missing_ok=True)
@@ -179,17 +193,41 @@ def _write_results(
     monitor.event("artifact", role="recipe", path=str(output / "recipe.json"))
 
 
-def _costs(
+def _tell(
     recipe: Recipe, dataset: Dataset, stages: Sequence[Stage], minutes: float | None, monitor: Monitor,
-) -> CostTable | None:
-    """Tell what the search will cost; the cost of every candidate where speed counts."""
+) -> dict[str, Any]:
+    """Tell what the search will cost."""
     expected = estimate(recipe, dataset, stages, minutes=minutes)
-    monitor.event("estimate", **expected)
+    monitor.event("estimate", **{name: value for name, value in expected.items() if name != "stage_steps"})
     free = free_memory(dataset.device)
     if free is not None and expected["bytes"] > free:
         text = (f"The search needs about {expected['bytes'] / 1e9:.1f} GB, {free / 1e9:.1f} GB are free: "
                 "use a coarser working grid (preprocessing.spacing) or a smaller batch.")
         monitor.event("warning", code="memory", text=text)
+    return expected
+
+
+def too_short(
+    recipe: Recipe, stages: Sequence[Stage], expected: Mapping[str, Any], seconds: float, monitor: Monitor,
+) -> list[str]:
+    """The names of the parts whose time allows fewer than ``LEAST_STEPS`` steps; says that they are left out.
+
+    Their choices would be chance: no rate moves an upper variable far in so few steps, and of networks that have hardly
+    learnt the quickest starter looks best. Finals are of two at least; without them nothing that stages find is tried,
+    so these go too.
+    """
+    names = [stage.name for stage, count in zip(stages, expected["stage_steps"], strict=True) if count < LEAST_STEPS]
+    if seconds * share_of(recipe, FINALS) < 2 * LEAST_STEPS * expected["train_step_seconds"]:
+        names = [*(stage.name for stage in stages), FINALS]
+    if names:
+        text = (f"Left out: {', '.join(names)}. The time allows fewer than {LEAST_STEPS} steps of each, which "
+                "choose by chance. The search ends earlier by their time: training makes more of it.")
+        monitor.event("warning", code="too-short", text=text)
+    return names
+
+
+def _costs(recipe: Recipe, dataset: Dataset) -> CostTable | None:
+    """The cost of every candidate, where speed counts."""
     if not (recipe.search.speed_weight > 0.0 or recipe.search.max_seconds is not None):
         return None
     costs = measure_candidates(recipe, dataset.grid.shape, device=dataset.device)

@@ -33,17 +33,16 @@ def choose_smoothness(
 
     Half and twice the recipe's and so on: each step is taken only where it is better by more than twice the standard
     error over the pairs. At most ``recipe.search.smoothness_pairs`` pairs, as many as ``seconds`` allow (a budget of
-    steps: all of them); too few pairs, or none with labels or landmarks, leave it as it is. Every try is a row of
-    ``history``. Raises CancelledError.
+    steps: all of them); too little time, too few pairs, or none with labels or landmarks, leave it as it is. Every try
+    is a row of ``history``. Raises CancelledError.
     """
     pairs = dataset.sample("val", recipe.search.smoothness_pairs, seed=recipe.seed)
     if choose_validation(dataset) == "unsupervised" or len(pairs) < _FEWEST:
         return recipe.loss_weights.smoothness  # the loss alone always likes less of it
     monitor.event("stage", name=STAGE, index=0, count=1)
     tries, taken = Tries(recipe, dataset, NoNetwork().to(dataset.device), monitor), 1.0
-    time = None if seconds is None else _FIRST * seconds
-    count = tries.run(pairs, [("full", 1.0)], seconds=time)
-    if count < _FEWEST:
+    count = tries.run(pairs, [("full", 1.0)], seconds=None if seconds is None else _FIRST * seconds, least=_FEWEST)
+    if seconds is not None and sum(tries.costs["full", 1.0]) > seconds:
         return recipe.loss_weights.smoothness
     for ladder in (LESS_SMOOTH, SMOOTHER):
         if taken == 1.0:  # what is better with less is not tried with more

@@ -17,7 +17,8 @@ class SearchState:
     ``found``: the upper variable that each finished stage ended at. ``trained``: the weights that the stages before
     left, each name's last. ``used``: seconds of the whole search. ``seconds``: budget of the running part (None: its
     steps). ``inside``: the running part's own state, None where it has not begun. ``costs``: of the candidates, as
-    plain values. ``smoothness``: of the start, as refining chose it.
+    plain values. ``smoothness``: of the start, as refining chose it. ``skipped``: names of the stages that the time
+    is too short for; ``budget``: seconds of the whole search without theirs.
     """
 
     part: int = 0
@@ -29,6 +30,8 @@ class SearchState:
     inside: dict[str, Any] | None = None
     costs: Any = None
     smoothness: float | None = None
+    skipped: list[str] = field(default_factory=list)
+    budget: float | None = None
 
     def save(self, path: Path, *, identity: str) -> None:
         """Write it in one step, marked with what it belongs to. Raises DiskError."""
