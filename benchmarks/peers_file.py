@@ -16,7 +16,8 @@ from benchmarks.environments import NotInstalledError, environment
 from benchmarks.methods import METHODS
 
 #: the row of a study -> who is asked: the deformable stage alone, since a study aligns affinely itself
-ROWS = {"ants-syn": "ants-synonly", "elastix": "elastix-bspline", "convexadam": "convexadam", "fireants": "fireants"}
+ROWS = {"ants-syn": "ants-synonly", "elastix": "elastix-bspline", "convexadam": "convexadam", "fireants": "fireants",
+        "greedy": "greedy-ncc"}
 PEERS = Path(__file__).resolve().parent / "peers"
 
 

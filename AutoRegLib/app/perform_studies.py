@@ -32,6 +32,7 @@ def _study(arguments: StudyArguments, device: str, monitor: Monitor) -> dict[str
     if arguments.least_voxels is not None:
         scenarios = [with_large_structures(one, least=arguments.least_voxels) for one in scenarios]
     recipes = [with_published_loss(start_recipe_of(one, arguments, network="autoreg")) for one in scenarios]
+    recipes = [replace(one, training=replace(one.training, timer=arguments.timer)) for one in recipes]
     start = None if arguments.start is None else load_bundle(arguments.start, device=device)
     peers = {} if arguments.peers is None else read_peers(arguments.peers)
     output = claim_output(
@@ -40,7 +41,7 @@ def _study(arguments: StudyArguments, device: str, monitor: Monitor) -> dict[str
     )
     options: dict[str, Any] = {
         "output": output, "rows": arguments.rows, "minutes": arguments.minutes, "seeds": arguments.seeds,
-        "limit": arguments.limit, "start": start, "peers": peers, "resume": arguments.resume, "device": device,
+        "limit": arguments.limit, "peer_limit": arguments.peer_limit, "start": start, "peers": peers, "resume": arguments.resume, "device": device,
         "monitor": monitor,
     }
     if len(scenarios) == 1:

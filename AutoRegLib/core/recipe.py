@@ -146,6 +146,10 @@ class Preprocessing:
     modality: str = ""
 
 
+#: what minutes are counted in; ``processor``: of this process, all threads together, so that what else runs decides nothing
+Timer = Literal["wall", "processor"]
+
+
 @dataclass(frozen=True)
 class Training:
     """The training loop's fields."""
@@ -160,6 +164,7 @@ class Training:
     elastic: float = within(0.0, 0, 1e3)  # the same of random elastic moves of pair and images, voxels
     average: float = within(0.999, 0, 1)  # decay of the moving average of the weights, which is what is delivered
     validation_pairs: int = within(16, 0, 10**6)
+    timer: Timer = "wall"  # of a budget in minutes, in searches too
 
 
 #: what validates an upper variable; ``auto``: labels where there are any, else landmarks, else the images alone

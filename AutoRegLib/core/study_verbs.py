@@ -18,6 +18,7 @@ from AutoRegLib.core.options import (
     seed_option,
     spacing_option,
 )
+from AutoRegLib.core.recipe import Timer
 from AutoRegLib.core.study_rows import ROWS, TABLES
 
 
@@ -40,8 +41,12 @@ class StudyArguments(Common):
     spacing: float | None = spacing_option()
     label_weight: float = label_weight_option()
     minutes: float | None = minutes_option("of each search and of each training, instead of the preset's steps")
+    timer: Timer = option("what the minutes are counted in (default wall); processor: time that this process computes, so "
+                          "that every row has the same on a busy machine", "wall")
     seeds: int = option("runs of each row, from --seed upwards (default 1)", 1, metavar="N", least=1)
     limit: int | None = limit_option()
+    peer_limit: int | None = option("other programs register only the first so many of these test pairs", None,
+                                    metavar="N", least=1)
     resume: bool = resume_option("keep what is finished in --output, go on with the rest; rows and seeds may be added")
     seed: int = seed_option()
 

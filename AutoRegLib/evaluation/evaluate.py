@@ -15,12 +15,14 @@ from AutoRegLib.core.errors import CancelledError, InputError
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.measures import MEASURES, over_pairs
 from AutoRegLib.core.options import Deliver, Similarity
+from AutoRegLib.core.recipe import Timer
 from AutoRegLib.core.records import make_folder, write_json, write_text
 from AutoRegLib.core.result_set import together
 from AutoRegLib.core.scenario import Case, Pair, Scenario, Split
 from AutoRegLib.imaging.align import Alignment
 from AutoRegLib.imaging.files import read_volume
 from AutoRegLib.imaging.volume import Volume
+from AutoRegLib.learning.budget import TIMERS
 from AutoRegLib.registration.no_network import NAME, no_network
 from AutoRegLib.registration.pair import PairInputs, read_labels, read_landmarks
 from AutoRegLib.registration.pipeline import Registration, register_volumes
@@ -36,7 +38,7 @@ Alignments = dict[tuple[str, str], tuple[Alignment, float]]
 def evaluate(
     bundle: ModelBundle | None, scenario: Scenario, *, output: str | Path, split: Split = "test",
     limit: int | None = 100, refine: int | Literal["auto", "full"] = 0, similarity: Similarity = "auto",
-    alignments: Alignments | None = None, registrar: Registrar | None = None, name: str = "",
+    alignments: Alignments | None = None, registrar: Registrar | None = None, name: str = "", timer: Timer = "wall",
     device: str = "cpu", seed: int = 0, monitor: Monitor | None = None,
 ) -> dict[str, Any]:
     """Write ``metrics.csv`` (a row per pair and structure), ``pairs.csv``, ``summary.json``, ``figures/``.
@@ -46,7 +48,8 @@ def evaluate(
     ``seconds`` of a pair is the registration alone: alignment, network, refinement, composition.
     ``alignments``: of an earlier evaluation on these pairs by a model with the same preprocessing; their time counts
     again, and what is new is added to them. ``registrar``: registers a pair in place of model and refinement (another
-    program), under ``name``; its own ``registration`` seconds count where it tells them.
+    program), under ``name``; its own ``registration`` seconds count where it tells them. ``timer``: what the seconds
+    of a registration are, but for its alignment, which is timed on the wall.
 
     Asked to finish or to cancel, it keeps the pairs that are done: the summary is of those and says so
     (``pairs_asked``, ``warnings``). Cancelled, it draws no figures.
@@ -73,7 +76,8 @@ def evaluate(
     for done, pair in enumerate(_ordered(pairs), start=1):
         if monitor.wish() == "cancel" or (monitor.wish() == "finish" and reports):
             break
-        report = _one(bundle, scenario, pair, read, registrar, alignments=alignments, device=device)
+        report = _one(bundle, scenario, pair, read, registrar, alignments=alignments, timer=TIMERS[timer],
+                      device=device)
         reports.append(report)
         rows += _rows(pair, report, scenario)
         for text in report["warnings"]:
@@ -164,15 +168,15 @@ def read_pair(scenario: Scenario, pair: Pair, read: Callable[[Case], PairInputs]
 
 def _one(
     bundle: ModelBundle | None, scenario: Scenario, pair: Pair, read: Callable[[Case], PairInputs],
-    registrar: Registrar, *, alignments: Alignments, device: str,
+    registrar: Registrar, *, alignments: Alignments, timer: Callable[[], float], device: str,
 ) -> dict[str, Any]:
     """The report of one pair of cases."""
     names = (pair.fixed.id, pair.moving.id)
     aligned, spent = alignments.get(names, (None, 0.0))
     inputs = read_pair(scenario, pair, read)
-    began = time.perf_counter()
+    began = timer()
     found = registrar(inputs, pair, aligned)
-    seconds = found.seconds.get("registration", time.perf_counter() - began) + spent
+    seconds = found.seconds.get("registration", timer() - began) + spent
     alignments.setdefault(names, (found.alignment, found.seconds["align"]))
     model = bundle or no_network(inputs.fixed.geometry, inputs.moving.geometry)
     report, _ = assemble(model, inputs, found, structures=tuple(scenario.structures),

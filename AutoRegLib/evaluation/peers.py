@@ -12,6 +12,7 @@ import numpy as np
 
 from AutoRegLib.core.errors import EnvironmentProblem, InputError
 from AutoRegLib.core.options import Affine
+from AutoRegLib.core.recipe import Timer
 from AutoRegLib.core.records import from_plain, read_json
 from AutoRegLib.core.scenario import Pair
 from AutoRegLib.core.strict_json import read_object
@@ -55,10 +56,11 @@ def read_peers(path: str | Path) -> dict[str, Peer]:
     return peers
 
 
-def peer_registrar(name: str, peer: Peer, *, affine: Affine, threads: int, device: str, seed: int = 0) -> Registrar:
+def peer_registrar(name: str, peer: Peer, *, affine: Affine, threads: int, device: str, seed: int = 0,
+                   timer: Timer = "wall") -> Registrar:
     """What registers a pair by a peer: the images come affinely aligned as ours do, so all begin at the same place.
 
-    The peer sees the moving image resampled; what is delivered is its field followed by the affine, and carries the
+    ``timer``: which of the seconds that it tells count. The peer sees the moving image resampled; what is delivered is its field followed by the affine, and carries the
     original images. Raises EnvironmentProblem (of the registrar).
     """
     def register(inputs: PairInputs, pair: Pair, alignment: Alignment | None) -> Registration:
@@ -77,7 +79,8 @@ def peer_registrar(name: str, peer: Peer, *, affine: Affine, threads: int, devic
             options = [part for role in given for part in (f"--{role}", str(folder / f"{role}.nii.gz"))]
             _run(name, [*peer.command, *options, "--output", place, "--threads", str(threads)], folder)
             field = read_displacement(folder / "displacement.nrrd")
-            spent: Any = read_object(folder / "seconds.json").get("registration_wall_s")
+            spent: Any = read_object(folder / "seconds.json").get(
+                "registration_cpu_s" if timer == "processor" else "registration_wall_s")
         whole = compose_on(grid, field.to_transform(), outer)
         align = start.seconds["align"]
         return Registration(whole, None, start.alignment,

@@ -54,14 +54,15 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def significance(scores: Mapping[str, Mapping[PairKey, float]], *, better: int) -> list[dict[str, Any]]:
-    """The row with the best mean against each other one; each kind of test corrected over them, ``..._holm``.
+    """The row with the best mean, of those with the most pairs, against each other one; each kind of test corrected over them, ``..._holm``.
 
     ``scores``: row to pair to value, ``better`` 1 or -1. Raises ImportError without scipy.
     """
     signed = {row: {pair: better * value for pair, value in pairs.items()} for row, pairs in scores.items() if pairs}
     if len(signed) < 2:
         return []
-    best = max(signed, key=lambda row: fmean(signed[row].values()))
+    most = max(len(pairs) for pairs in signed.values())  # a mean over fewer pairs cannot be compared with the others
+    best = max((row for row in signed if len(signed[row]) == most), key=lambda row: fmean(signed[row].values()))
     lines: list[dict[str, Any]] = []
     for row, pairs in signed.items():
         found = None if row == best else compare(signed[best], pairs)

@@ -56,7 +56,8 @@ class RunMonitor(Monitor):
 def study(
     recipe: Recipe, scenario: Scenario, *, output: str | Path, rows: Sequence[str] = ("all",),
     minutes: float | None = None, seeds: int = 1, limit: int | None = 100, start: ModelBundle | None = None,
-    peers: Mapping[str, Peer] | None = None, resume: bool = False, device: str = "cpu", monitor: Monitor | None = None,
+    peers: Mapping[str, Peer] | None = None, peer_limit: int | None = None, resume: bool = False, device: str = "cpu",
+    monitor: Monitor | None = None,
 ) -> dict[str, Any]:
     """Run the rows (see :func:`choose_rows`) from ``recipe`` and write what :func:`write_report` does.
 
@@ -64,7 +65,8 @@ def study(
     the time that the whole search of the same seed took, where it is among the rows. ``seeds``: runs of each row,
     counted from the recipe's seed; what has no seed of its own, a model as it is or another program, runs once.
     ``limit``: at most so many test pairs measure a run. ``start``: a model of another scenario, for the rows that begin
-    from one; ``peers``: other programs (:func:`AutoRegLib.evaluation.peers.read_peers`). Each run has a folder
+    from one; ``peers``: other programs (:func:`AutoRegLib.evaluation.peers.read_peers`), slow ones for the first
+    ``peer_limit`` of the pairs alone. Each run has a folder
     ``<row>/<seed>`` in ``output``; with ``resume`` finished ones are kept, unfinished and failed ones go on, and rows
     and seeds may be added.
 
@@ -82,7 +84,7 @@ def study(
             if number == 0 or not (row.method == "peer" or row.start == "as is")]
     todo = [run for run in runs if finished_result(output, *run) is None]
     inner = RunMonitor(monitor)
-    setup = Setup(recipe, scenario, output, minutes, limit, device, start, peers)
+    setup = Setup(recipe, scenario, output, minutes, limit, device, start, peers, peer_limit)
     stopped: CancelledError | None = None
     problems: list[AutoRegError] = []
     try:

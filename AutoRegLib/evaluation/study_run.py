@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from AutoRegLib.bundle import ModelBundle, load_bundle, origin
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import Recipe, read_recipe
 from AutoRegLib.core.records import make_folder, read_json, to_plain, write_json
-from AutoRegLib.core.scenario import Scenario
+from AutoRegLib.core.scenario import ListedPair, Scenario, Split
 from AutoRegLib.core.strict_json import read_object
 from AutoRegLib.core.study_rows import ROWS, Row, row_recipe
 from AutoRegLib.evaluation.evaluate import Alignments, evaluate, pair_registrar
@@ -42,6 +42,7 @@ class Setup:
     device: str
     start: ModelBundle | None = None
     peers: Mapping[str, Peer] = field(default_factory=dict)
+    peer_limit: int | None = None  # the pairs that other programs register, the first of all
     alignments: Alignments = field(default_factory=dict)  # every row registers the same test pairs
 
 
@@ -54,11 +55,15 @@ def run_row(row: Row, setup: Setup, *, seed: int, monitor: Monitor) -> dict[str,
     costs: dict[str, dict[str, Any]] = {}
     model: ModelBundle | None = None
     given: dict[str, Any] = {}
-    recipe = setup.recipe
+    recipe, scenario, timer = setup.recipe, setup.scenario, setup.recipe.training.timer
+    # the same pairs for every row and seed
+    common: dict[str, Any] = {"split": "test", "limit": setup.limit, "seed": setup.recipe.seed}
     if row.method == "peer":
         given = {"name": row.name, "registrar": peer_registrar(
             row.name, setup.peers[row.name], affine=recipe.preprocessing.affine, threads=torch.get_num_threads(),
-            device=setup.device, seed=setup.recipe.seed)}
+            device=setup.device, seed=setup.recipe.seed, timer=timer)}
+        if setup.peer_limit is not None:
+            scenario = first_pairs(scenario, setup.peer_limit, **common)
     elif row.start == "as is":
         model = setup.start
         recipe = model.recipe if model is not None else recipe
@@ -67,18 +72,22 @@ def run_row(row: Row, setup: Setup, *, seed: int, monitor: Monitor) -> dict[str,
         recipe = _searched(row, recipe, setup, folder, costs, seed=seed, monitor=monitor)
         model = _trained(row, recipe, setup, folder, costs, monitor=monitor)
     known = _fresh_memory(setup.device)
-    # the same pairs for every row and seed
-    common: dict[str, Any] = {"split": "test", "limit": setup.limit, "seed": setup.recipe.seed}
-    summary = evaluate(model, setup.scenario, output=folder / "evaluation", alignments=setup.alignments,
+    summary = evaluate(model, scenario, output=folder / "evaluation", alignments=setup.alignments, timer=timer,
                        device=setup.device, monitor=monitor, **common, **given)
     if not known:
         summary.pop("peak_memory_bytes", None)
     registrar = given.get("registrar") or pair_registrar(model, device=setup.device, seed=setup.recipe.seed)
-    keep_pictures(folder / "evaluation", setup.scenario, registrar, setup.alignments, **common)
+    keep_pictures(folder / "evaluation", scenario, registrar, setup.alignments, **common)
     result = as_result(row, seed, summary, costs, recipe)
     (folder / "error.log").unlink(missing_ok=True)
     write_json(folder / "result.json", result, schema=RESULT)
     return result
+
+
+def first_pairs(scenario: Scenario, count: int, *, split: Split, limit: int | None, seed: int) -> Scenario:
+    """The scenario with the first of these pairs alone."""
+    pairs = scenario.pairs_of(split, limit=limit, seed=seed)[:count]
+    return replace(scenario, pairing="listed", pairs=tuple(ListedPair(p.fixed.id, p.moving.id, split) for p in pairs))
 
 
 def _searched(

@@ -7,28 +7,35 @@ from collections.abc import Callable
 
 from AutoRegLib.core.errors import CancelledError
 from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.core.recipe import Timer
 
 CHECKPOINT_SECONDS = 60.0  # how much work an interruption may cost
+#: what a budget of time is counted in: the clock on the wall, or what this process has computed, all its threads
+TIMERS: dict[Timer, Callable[[], float]] = {"wall": time.monotonic, "processor": time.process_time}
 
 
 class Clock:
     """Counts steps against a budget of steps, or seconds against a budget of seconds.
 
-    ``used`` is the time spent in earlier parts of a resumed run. Progress runs from 0 to 1.
+    ``used`` is the time spent in earlier parts of a resumed run, ``timer`` what it is counted in. Progress runs from 0
+    to 1.
     """
 
-    def __init__(self, steps: int, *, seconds: float | None = None, step: int = 0, used: float = 0.0) -> None:
+    def __init__(
+        self, steps: int, *, seconds: float | None = None, step: int = 0, used: float = 0.0, timer: Timer = "wall",
+    ) -> None:
         self.steps = steps
         self.seconds = seconds
         self.step = step
         self._used = used
-        self._start = time.monotonic()
+        self._timer = TIMERS[timer]
+        self._start = self._timer()
         self._told = 0.0
 
     @property
     def used(self) -> float:
         """Seconds spent so far, earlier parts included."""
-        return self._used + time.monotonic() - self._start
+        return self._used + self._timer() - self._start
 
     @property
     def progress(self) -> float:

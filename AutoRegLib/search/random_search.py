@@ -49,7 +49,8 @@ def random_search(
     path = output / "checkpoint.pt"
     mark = f"random/{identity(recipe, scenario, device)}"
     saved = load_checkpoint(path, identity=mark) if resume else None
-    whole = Clock(1, seconds=None if minutes is None else 60.0 * minutes, used=saved["used"] if saved else 0.0)
+    whole = Clock(1, seconds=None if minutes is None else 60.0 * minutes, used=saved["used"] if saved else 0.0,
+                  timer=recipe.training.timer)
     dataset = prepare(scenario, recipe, ("train", "val"), device=device, monitor=monitor)
     stages, _ = runnable_stages(recipe, dataset, monitor)
     history: list[dict[str, Any]] = []

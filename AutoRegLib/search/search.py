@@ -76,7 +76,8 @@ def search(
     output = make_folder(output)
     path, mark = output / "checkpoint.pt", identity(recipe, scenario, device)
     state = SearchState.load(path, identity=mark) if resume else SearchState()
-    clock = Clock(1, seconds=None if minutes is None else 60.0 * minutes, used=state.used)
+    clock = Clock(1, seconds=None if minutes is None else 60.0 * minutes, used=state.used,
+                  timer=recipe.training.timer)
     dataset = prepare(scenario, recipe, ("train", "val"), device=device, monitor=monitor)
     stages, shares = runnable_stages(recipe, dataset, monitor)
     given, uppers = recipe, searched_kinds(stages)

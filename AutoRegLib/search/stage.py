@@ -82,7 +82,7 @@ def run_stage(
     if saved:
         lower_optimiser.load_state_dict(saved["lower"])
         upper_optimiser.load_state_dict(saved["upper_optimiser"])
-    clock = Clock(stage.steps, seconds=seconds, **(saved["clock"] if saved else {}))
+    clock = Clock(stage.steps, seconds=seconds, timer=recipe.training.timer, **(saved["clock"] if saved else {}))
     still = saved["still"] if saved else 0
     last = saved["before"] if saved else _copied(upper)
     validation = validation_of(stage, dataset)

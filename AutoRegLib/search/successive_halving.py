@@ -177,7 +177,8 @@ def run_finals(
         survivors, first_round, first_place, inside = saved["survivors"], saved["round"], saved["place"], saved["clock"]
     rounds = _rounds(len(finalists))
     scoring = scoring_recipe(candidates[0][1])
-    bar = Clock(1, seconds=seconds)
+    timer = candidates[0][1].training.timer
+    bar = Clock(1, seconds=seconds, timer=timer)
     finish = False
     untrained = [row["score"] for row in validate_pairs(scoring, dataset, _fresh(scoring))]
 
@@ -185,7 +186,7 @@ def run_finals(
         for place in range(first_place if number == first_round else 0, len(survivors)):
             finalist = finalists[survivors[place]]
             share = None if seconds is None else seconds / rounds / len(survivors)
-            clock = Clock(steps, seconds=share, **(inside or {}))
+            clock = Clock(steps, seconds=share, timer=timer, **(inside or {}))
             inside = None
             before = (finalist.step - clock.step, finalist.seconds - clock.used)
 
