@@ -152,7 +152,7 @@ TABLES: dict[str, Table] = {
         ("VM-diff, not random", "voxelmorph-diff-deterministic"),
         *((NETWORKS[row.network].title, name) for name, row in OTHER.items()),
         ("MultiPropReg", "multiprop"), ("AutoReg, LNCC at full scale", "plain"), ("Manual-Medium", "manual-medium"), ("AutoReg", "autoreg"),
-    )),
+    ), costs=True),
     "transfer": Table("From a model of another scenario (AutoReg, Table II; VoxelMorph, Table 2)", (
         ("applied as it is", "applied"), ("weights trained anew", "retrained"), ("weights fine-tuned", "fine-tuned"),
         ("+ feature cells", "from-features"), ("+ deformation cells", "from-deformation"),

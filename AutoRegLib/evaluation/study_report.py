@@ -23,14 +23,12 @@ from AutoRegLib.evaluation.study_pictures import read_pictures
 
 Result = Mapping[str, Any]
 PairKey = tuple[str, str]  # (fixed, moving)
-#: the columns of ``study.csv`` that come first; the others follow as they turn up
+#: the first columns of ``study.csv``; the others follow as they turn up
 FIRST = (
     "row", "seed", "status", "dice", "dice_sd", "dice_before", "dice_affine", "folds", "pairs_with_folds", "pairs",
     "seconds", "parameters", "search_seconds", "train_seconds", "peak_memory_bytes", "search_peak_memory_bytes",
     "train_peak_memory_bytes",
 )
-
-
 #: what stands behind a measure of the table, and at its end
 _BEHIND = {
     "dice": (Measure("dice_sd", "sd over pairs", spread=False),),
@@ -89,7 +87,8 @@ def write_report(
         "Means over seeds (± standard deviation over seeds, where there are several); best in bold. *gain*: how much "
         f"better the {scored.title.removesuffix(' mm')} is than that of the first line, pair by pair, ± its standard "
         "error over pairs; pairs share images, so the true uncertainty is larger. Folded voxels are summed over the "
-        "pairs. Memory is that of the whole process, libraries included, or of the GPU's tensors.", "",
+        "pairs. Rows of other programs with fewer pairs than the others are never the best: their gain is over the pairs "
+        "that both have. Memory is that of the whole process, libraries included, or of the GPU's tensors.", "",
     ]
     for table in TABLES.values():
         text += table_lines(table, done, scores, scored)
@@ -135,21 +134,32 @@ def table_lines(
     lines = [(label, runs) for label, runs in lines if runs]
     if len(lines) < 2:
         return []
-    base = scores.get(lines[0][1][0]["row"], {})
+    most = with_most_pairs(run for _, runs in lines for run in runs)
+    first = next(number for number, (_, runs) in enumerate(lines) if runs[0] in most)
+    base = scores.get(lines[first][1][0]["row"], {})
     columns = (*COLUMNS, *COSTS) if table.costs else COLUMNS
     shown = [column for column in columns if any(column.key in run for _, runs in lines for run in runs)]
+    if len(most) < sum(len(runs) for _, runs in lines):  # other programs may have registered the first pairs alone
+        shown.insert(0, Measure("pairs", "pairs", "{:.0f}", spread=False))
     titles = ["", "seeds", *(column.title for column in shown)]
     body = [[label, str(len(runs))] for label, runs in lines]
     for column in shown:
-        cells = _cells(column, [runs for _, runs in lines])
+        cells = _cells(column, [runs for _, runs in lines], most)
         for line, cell in zip(body, cells, strict=True):
             line.append(cell)
     if base:
         titles.insert(3, "gain")
         for number, (line, (_, runs)) in enumerate(zip(body, lines, strict=True)):
-            line.insert(3, "" if number == 0 else _gain_text(base, scores.get(runs[0]["row"], {}), scored))
+            line.insert(3, "" if number == first else _gain_text(base, scores.get(runs[0]["row"], {}), scored))
     rows = [titles, ["---"] * len(titles), *body]
     return [f"## {table.title}", "", *("| " + " | ".join(cells) + " |" for cells in rows), ""]
+
+
+def with_most_pairs(results: Iterable[Result]) -> list[Result]:
+    """The results that were measured on the most pairs: means over fewer ones cannot be compared with theirs."""
+    results = list(results)
+    most = max((result.get("pairs", 0) for result in results), default=0)
+    return [result for result in results if result.get("pairs", 0) == most]
 
 
 def over_seeds(runs: Iterable[Result], key: str) -> tuple[float, float | None] | None:
@@ -215,12 +225,13 @@ def _table(output: Path, result: Result, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def _cells(column: Measure, lines: Sequence[Sequence[Result]]) -> list[str]:
-    """The measure of every line as text, the best in bold (all that look the same as the best)."""
+def _cells(column: Measure, lines: Sequence[Sequence[Result]], most: Sequence[Result]) -> list[str]:
+    """The measure of every line as text, the best of the lines in ``most`` in bold (all that look like the best)."""
     values = [over_seeds(runs, column.key) for runs in lines]
     plain = ["" if value is None else column.text(value[0]) for value in values]
     best = None
-    known = [(value[0] * column.better, text) for value, text in zip(values, plain, strict=True) if value]
+    known = [(value[0] * column.better, text) for runs, value, text in zip(lines, values, plain, strict=True)
+             if value and runs[0] in most]
     if column.better and len({text for _, text in known}) > 1:
         best = max(known)[1]
     cells = []
@@ -245,7 +256,7 @@ def _before(results: Sequence[Result]) -> list[str]:
     """The line of the unregistered images: the same for all rows, which see the same pairs."""
     if not results or "dice_before" not in results[0]:
         return []
-    first = results[0]
+    first = with_most_pairs(results)[0]
     affine = f", after affine alignment {first['dice_affine']:.3f}" if "dice_affine" in first else ""
     return [f"{first['pairs']} test pairs; Dice before registration {first['dice_before']:.3f}{affine}.", ""]
 
@@ -268,7 +279,8 @@ def _glossary(results: Sequence[Result]) -> list[str]:
 def _best(results: Sequence[Result], scored: Measure) -> dict[str, Any]:
     """The row whose mean is the best."""
     means = {name: over_seeds([r for r in results if r["row"] == name], scored.key) for name in ROWS}
-    known = {name: mean[0] for name, mean in means.items() if mean is not None}
+    full = {result["row"] for result in with_most_pairs(results)}
+    known = {name: mean[0] for name, mean in means.items() if mean is not None and name in full}
     if not known:
         return {}
     best = max(known, key=lambda name: known[name] * scored.better)

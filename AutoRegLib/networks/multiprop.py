@@ -19,9 +19,10 @@ from AutoRegLib.networks.common import (
     standardise,
     velocity_head,
 )
-from AutoRegLib.networks.operators import Activation, convolution
+from AutoRegLib.networks.operators import SLOPE, Activation, convolution
 
 _LITTLE = -6.0  # logarithm of the features' variance at the start: noise as large as the features hides them for long
+_EVEN = 0.1  # how much of a feature's size the logarithm of its variance varies by at the start
 DILATIONS = (1, 2, 4, 8, 16, 1)  # of the layers of a context network
 
 
@@ -46,12 +47,23 @@ class _Scale(nn.Module):
                 convolution(dims, inputs, sizes.channels, 3, stride=2, padding=1), Activation(),
                 convolution(dims, sizes.channels, 2 * sizes.latents, 3, padding=1),
             )
-            nn.init.constant_(self.extract[-1].bias[sizes.latents:], _LITTLE)  # type: ignore[index, arg-type]
+            self._start(sizes.latents)
         seen = 3 * (sizes.latents if self.learned else 1) + dims  # of both images, their error, the field
         self.match = _chain(dims, seen, sizes.matching, sizes.matching_layers)
         self.context = None
         if sizes.context_layers:
             self.context = _chain(dims, dims, sizes.context, sizes.context_layers, dilated=True)
+
+    def _start(self, latents: int) -> None:
+        """Features as large as the images, noise far smaller: torch's own start shrinks them at every layer, until the
+        noise hides them at the coarse scales.
+        """
+        first, _, last = self.extract
+        for layer in (first, last):
+            nn.init.kaiming_normal_(layer.weight, a=SLOPE)  # type: ignore[arg-type]
+        with torch.no_grad():
+            last.weight[latents:] *= _EVEN  # type: ignore[index, operator]
+        nn.init.constant_(last.bias[latents:], _LITTLE)  # type: ignore[index, arg-type]
 
     def forward(self, moving: Tensor, fixed: Tensor, field: Tensor, velocity: Tensor) -> Tensor:
         """Features, coarser displacement and velocity on this grid: the velocity of this scale."""
