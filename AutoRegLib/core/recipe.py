@@ -146,7 +146,7 @@ class Preprocessing:
     modality: str = ""
 
 
-#: what minutes are counted in; ``processor``: of this process, all threads together, so that what else runs decides nothing
+#: what minutes are counted in; ``processor``: computing of this process, all threads together, whatever else runs
 Timer = Literal["wall", "processor"]
 
 

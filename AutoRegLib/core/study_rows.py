@@ -151,7 +151,8 @@ TABLES: dict[str, Table] = {
         ("FireANTs", "fireants"), ("Greedy", "greedy"), ("VM-2", "voxelmorph2"), ("VM-diff", "voxelmorph-diff"),
         ("VM-diff, not random", "voxelmorph-diff-deterministic"),
         *((NETWORKS[row.network].title, name) for name, row in OTHER.items()),
-        ("MultiPropReg", "multiprop"), ("AutoReg, LNCC at full scale", "plain"), ("Manual-Medium", "manual-medium"), ("AutoReg", "autoreg"),
+        ("MultiPropReg", "multiprop"), ("AutoReg, LNCC at full scale", "plain"),
+        ("Manual-Medium", "manual-medium"), ("AutoReg", "autoreg"),
     ), costs=True),
     "transfer": Table("From a model of another scenario (AutoReg, Table II; VoxelMorph, Table 2)", (
         ("applied as it is", "applied"), ("weights trained anew", "retrained"), ("weights fine-tuned", "fine-tuned"),

@@ -41,8 +41,8 @@ class StudyArguments(Common):
     spacing: float | None = spacing_option()
     label_weight: float = label_weight_option()
     minutes: float | None = minutes_option("of each search and of each training, instead of the preset's steps")
-    timer: Timer = option("what the minutes are counted in (default wall); processor: time that this process computes, so "
-                          "that every row has the same on a busy machine", "wall")
+    timer: Timer = option("what the minutes are counted in (default wall); processor: what this process computes, the "
+                          "same for every row on a busy machine", "wall")
     seeds: int = option("runs of each row, from --seed upwards (default 1)", 1, metavar="N", least=1)
     limit: int | None = limit_option()
     peer_limit: int | None = option("other programs register only the first so many of these test pairs", None,

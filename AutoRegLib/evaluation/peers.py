@@ -60,8 +60,8 @@ def peer_registrar(name: str, peer: Peer, *, affine: Affine, threads: int, devic
                    timer: Timer = "wall") -> Registrar:
     """What registers a pair by a peer: the images come affinely aligned as ours do, so all begin at the same place.
 
-    ``timer``: which of the seconds that it tells count. The peer sees the moving image resampled; what is delivered is its field followed by the affine, and carries the
-    original images. Raises EnvironmentProblem (of the registrar).
+    ``timer``: which of the seconds that it tells count. The peer sees the moving image resampled; what is delivered is
+    its field followed by the affine, and carries the original images. Raises EnvironmentProblem (of the registrar).
     """
     def register(inputs: PairInputs, pair: Pair, alignment: Alignment | None) -> Registration:
         model = no_network(inputs.fixed.geometry, inputs.moving.geometry)

@@ -54,7 +54,8 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def significance(scores: Mapping[str, Mapping[PairKey, float]], *, better: int) -> list[dict[str, Any]]:
-    """The row with the best mean, of those with the most pairs, against each other one; each kind of test corrected over them, ``..._holm``.
+    """The row with the best mean, of those with the most pairs, against each other one; each kind of test corrected
+    over them, ``..._holm``.
 
     ``scores``: row to pair to value, ``better`` 1 or -1. Raises ImportError without scipy.
     """

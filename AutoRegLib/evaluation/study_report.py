@@ -87,8 +87,7 @@ def write_report(
         "Means over seeds (± standard deviation over seeds, where there are several); best in bold. *gain*: how much "
         f"better the {scored.title.removesuffix(' mm')} is than that of the first line, pair by pair, ± its standard "
         "error over pairs; pairs share images, so the true uncertainty is larger. Folded voxels are summed over the "
-        "pairs. Rows of other programs with fewer pairs than the others are never the best: their gain is over the pairs "
-        "that both have. Memory is that of the whole process, libraries included, or of the GPU's tensors.", "",
+        "pairs. Rows of fewer pairs are never best, their gain is over common ones. Memory: process or GPU.", "",
     ]
     for table in TABLES.values():
         text += table_lines(table, done, scores, scored)
@@ -135,7 +134,7 @@ def table_lines(
     if len(lines) < 2:
         return []
     most = with_most_pairs(run for _, runs in lines for run in runs)
-    first = next(number for number, (_, runs) in enumerate(lines) if runs[0] in most)
+    first = next(number for number, (_, runs) in enumerate(lines) if runs[0] in most)  # what the others are beside
     base = scores.get(lines[first][1][0]["row"], {})
     columns = (*COLUMNS, *COSTS) if table.costs else COLUMNS
     shown = [column for column in columns if any(column.key in run for _, runs in lines for run in runs)]
@@ -148,9 +147,10 @@ def table_lines(
         for line, cell in zip(body, cells, strict=True):
             line.append(cell)
     if base:
-        titles.insert(3, "gain")
+        place = 3 + (shown[0].key == "pairs")
+        titles.insert(place, "gain")
         for number, (line, (_, runs)) in enumerate(zip(body, lines, strict=True)):
-            line.insert(3, "" if number == first else _gain_text(base, scores.get(runs[0]["row"], {}), scored))
+            line.insert(place, "" if number == first else _gain_text(base, scores.get(runs[0]["row"], {}), scored))
     rows = [titles, ["---"] * len(titles), *body]
     return [f"## {table.title}", "", *("| " + " | ".join(cells) + " |" for cells in rows), ""]
 

@@ -56,7 +56,8 @@ def train(
     seconds = None if minutes is None else (1.0 - TRIALS) * 60.0 * minutes
     mark = identity(recipe, scenario, device)
     saved = load_checkpoint(path, identity=mark) if resume else None
-    clock = Clock(recipe.training.steps, seconds=seconds, timer=recipe.training.timer, **(saved["clock"] if saved else {}))
+    clock = Clock(recipe.training.steps, seconds=seconds, timer=recipe.training.timer,
+                  **(saved["clock"] if saved else {}))
     dataset = prepare(scenario, recipe, ("train", "val"), device=device, monitor=monitor)
 
     network = build_network(recipe).to(device)

@@ -39,7 +39,7 @@ field = sitk.Image(fixed.GetSize(), sitk.sitkVectorFloat32, 2)
 field.CopyInformation(fixed)
 field = sitk.Compose(sitk.VectorIndexSelectionCast(field, 0) + 2, sitk.VectorIndexSelectionCast(field, 1) - 1)
 sitk.WriteImage(field, given.output + "/displacement.nrrd")
-json.dump({"registration_wall_s": 0.25}, open(given.output + "/seconds.json", "w"))
+json.dump({"registration_wall_s": 0.25, "registration_cpu_s": 0.125}, open(given.output + "/seconds.json", "w"))
 """
 
 
@@ -74,6 +74,23 @@ def test_a_peer_is_measured_on_its_own_field(tmp_path: Path) -> None:
         assert measured[pair.fixed.id, pair.moving.id] == pytest.approx(np.mean(overlap), abs=1e-6)
     stored = np.load(out / "elastix" / "0" / "evaluation" / "pictures.npz")
     assert np.abs(stored["typical/field"] - np.array([-1, 2])[:, None, None]).max() < 1e-5
+
+
+def test_a_slow_peer_registers_the_first_pairs_alone_and_tells_processor_time(tmp_path: Path) -> None:
+    scenario = read_scenario(make_scenario(tmp_path / "data"))
+    peers = read_peers(peers_file(tmp_path, PEER))
+    busy = replace(RECIPE, training=replace(RECIPE.training, timer="processor"))
+    out = tmp_path / "out"
+    study(busy, scenario, output=out, rows=["elastix", "manual-medium"], peers=peers, peer_limit=1)
+    table = {line["row"]: line for line in lines(out)}
+    pairs = scenario.pairs_of("test", limit=100)
+    assert [int(table[row]["pairs"]) for row in ("elastix", "manual-medium")] == [1, len(pairs)] != [1, 1]
+    with (out / "elastix" / "0" / "evaluation" / "pairs.csv").open(newline="") as stream:
+        line, = csv.DictReader(stream)
+    assert (line["fixed"], line["moving"]) == (pairs[0].fixed.id, pairs[0].moving.id)
+    assert 0.125 <= float(line["seconds"]) < 0.25  # nothing is aligned here
+    text = (out / "study.md").read_text()
+    assert f"{len(pairs)} test pairs;" in text and "|  | seeds | pairs | Dice |" in text
 
 
 def test_a_peer_that_fails_is_a_row_that_says_so(tmp_path: Path) -> None:

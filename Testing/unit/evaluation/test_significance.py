@@ -56,6 +56,8 @@ def test_the_best_row_against_each_other_one() -> None:
                          better=1)
     assert [(line["best"], line["row"]) for line in lines] == [("b", "a"), ("b", "c")]
     assert lines[0]["wilcoxon_holm"] == pytest.approx(2 * 2 / 64) == lines[1]["wilcoxon_holm"]
+    few = significance({"a": OTHER, "b": {p: BEST[p] for p in PAIRS[:4]}}, better=1)  # of the pairs that both have
+    assert few[0]["best"] == "a" and few[0]["pairs"] == 4 and few[0]["difference"] == pytest.approx(-0.1)
     errors = significance({"a": OTHER, "b": BEST}, better=-1)  # as an error, the smaller one is the best
     assert errors[0]["best"] == "a" and errors[0]["difference"] == pytest.approx(lines[0]["difference"])
     text = significance_lines(lines, measure="Dice")

@@ -203,6 +203,12 @@ def test_the_table_of_two_rows_by_hand(tmp_path: Path) -> None:
         "",
     ]
     assert table_lines(table, results[:1], scores) == []  # nothing to compare
+    # one of 3 pairs beside one of 9: not the best, whatever it has, and no line that others are compared with
+    few = [{**result, "pairs": 3 if result["row"] == "manual-medium" else 9, "dice": 0.9 - result["dice"]}
+           for result in results]
+    head, _, first, second, _ = table_lines(table, few, scores)[2:]
+    assert head.startswith("|  | seeds | pairs | Dice | gain |")
+    assert "**" not in first and "+" not in second
 
 
 def test_without_labels_landmarks_decide(tmp_path: Path) -> None:
