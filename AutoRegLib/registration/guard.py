@@ -38,6 +38,7 @@ _DARK = 0.02  # of the brightness: background, which mirrored images share
 _MIRRORED = {2: 192**2, 3: 48**3}  # what tells a slab of a head from a mirrored one is finer
 _NOISE = 0.01  # of a measure: resampling once more moves it so much
 _SHARES = (0.5, 0.25)  # of a velocity, tried before all of it is given up
+_LITTLE, _FAR = 0.03, 0.03  # gained by the agreement of edges; of the field of view: what is doubtful
 
 
 @dataclass(frozen=True)
@@ -215,6 +216,32 @@ def judged(
         if not any(worse):
             return Verdict(share, first, scores | {"result": found}, **null)
     return Verdict(0.0, first, scores | {"result": scores["alignment"]}, **null)
+
+
+def doubtful(verdict: Verdict, displacement: Tensor) -> bool:
+    """Whether the edges of both images agree hardly more though parts of one moved far, or nothing was found at all.
+
+    What the moving image has lost is then often covered by what lies beside it: a ventricle that is empty at
+    end-systole, filled from the other one. From the other side it is only drawn together.
+
+    Shape: ``displacement`` (1, d, *working grid). Unit: voxels.
+    """
+    moved = float(displacement.norm(dim=1).amax())
+    gained = change(verdict.scores["alignment"]["edges"], verdict.scores["result"]["edges"])
+    return gained < _LITTLE and (moved == 0 or moved > _FAR * fmean(displacement.shape[2:]))
+
+
+def better(look: Look, verdict: Verdict, other: Prediction, transform: Any, *, similarity: str = "") -> Verdict | None:
+    """The verdict on another deformation of the pair where it is the better one, else None.
+
+    Edges agree more after it, and most measures but for the optimised one speak for it against the alignment.
+    """
+    own, scores = OWN.get(similarity, ""), verdict.scores
+    found = look.scores(transform, displacement=other.displacement)
+    gained = median(change(value, found[name]) for name, value in scores["alignment"].items() if name != own)
+    if found["edges"] <= scores["result"]["edges"] or gained <= 0 or harm(scores["headers"], found, without=own):
+        return None
+    return replace(verdict, share=1.0, reason="", scores=scores | {"result": found})
 
 
 def harm(before: Mapping[str, float], after: Mapping[str, float], *, without: str = "") -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from AutoRegLib.imaging.thin_stack import thin_axis
 from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.losses.guides import Guides
 from AutoRegLib.registration.geodesic_pair import shoot_pair
-from AutoRegLib.registration.guard import Look, Verdict, believed, judged, partial
+from AutoRegLib.registration.guard import Look, Verdict, believed, better, doubtful, judged, partial
 from AutoRegLib.registration.guides import Landmarks, guided, nearer, on_grid
 from AutoRegLib.registration.initial import ends_within, mask_through, through
 from AutoRegLib.registration.inverse import affine_guess, refine_inverse
@@ -162,10 +162,11 @@ def register_volumes(
     if refine != 0 or transformation == "lddmm":
         with clock("refine", monitor), _fits(grid):
             masks = (mask_on(moving_mask, moving.geometry, grid, chain), mask_on(fixed_mask, fixed.geometry, grid))
+            seen, nothing = prepared(*compared) if masked else inputs, prediction
+            options: dict[str, Any] = {"iterations": refine, "smoothness": smoothness / min(grid.spacing),
+                                       "volume_weight": preserve_volume, "monitor": monitor}
             prediction, refinement = _refine(
-                model.refining, prediction, *(prepared(*compared) if masked else inputs), masks=masks,
-                iterations=refine, similarity=similarity, smoothness=smoothness / min(grid.spacing),
-                volume_weight=preserve_volume, monitor=monitor,
+                model.refining, prediction, *seen, masks=masks, similarity=similarity, **options,
                 guides=None if guides is None else on_grid(guides, grid, *outer),
                 regularity=regularity if transformation == "lddmm" else None,
                 across=None if thin is None else 4 - nearest_axes(fixed.geometry).tolist().index(thin))
@@ -176,7 +177,14 @@ def register_volumes(
                              squarings=model.recipe.network.squarings)
             if guides is not None and nearer(prediction, guides, grid, *outer):
                 verdict = replace(verdict, share=1.0, reason="")
-            prediction = partial(prediction, verdict.share, grid.shape, squarings=model.recipe.network.squarings)
+        simple = guides is None and thin is None and transformation == "svf" and refinement.get("start") == "alignment"
+        if simple and refinement["levels"] and doubtful(verdict, prediction.displacement):
+            with clock("refine", monitor), _fits(grid):
+                other, told = _other_way(model.refining, nothing, *seen, masks=masks, told=refinement, **options)
+            found = better(look, verdict, other, alignment.transform, similarity=refinement["similarity"])
+            if found is not None:
+                verdict, prediction, refinement = found, other, told
+        prediction = partial(prediction, verdict.share, grid.shape, squarings=model.recipe.network.squarings)
     with clock("compose", monitor):
         forward, backward = _fields(prediction, grid, squarings=model.recipe.network.squarings)
         delivered, oriented, mended = without_folds(compose_on(fixed.geometry, forward.to_transform(), *outer))
@@ -277,6 +285,19 @@ def _refine(
     if shot:
         start["shooting"] = shot
     return Prediction(refined.displacement, refined.velocity), {**start, **refined.summary(), **told}
+
+
+def _other_way(
+    recipe: Recipe, nothing: Prediction, moving: Volume, fixed: Volume, *, masks: tuple[Volume | None, Volume | None],
+    told: dict[str, Any], **options: Any,
+) -> tuple[Prediction, dict[str, Any]]:
+    """The inverse of the fixed image refined onto the moving one, as the other way was ``told`` to be compared."""
+    found, done = _refine(recipe, nothing, fixed, moving, masks=(masks[1], masks[0]), similarity=told["similarity"],
+                          regularity=None, across=None, guides=None, **options)
+    velocity, displacement, _ = repair_folds(-cast(Tensor, found.velocity), fixed.array.shape,
+                                             squarings=recipe.network.squarings)
+    kept = {key: value for key, value in told.items() if key.startswith(("similarity", "warp_left"))}
+    return Prediction(displacement, velocity), {**done, **kept, "other_way": True}
 
 
 def _fields(

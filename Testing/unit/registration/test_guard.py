@@ -15,9 +15,10 @@ from torch import Tensor
 from AutoRegLib.fields.prediction import Prediction, integrate
 from AutoRegLib.fields.smooth import gaussian
 from AutoRegLib.imaging.align import affine_align
+from AutoRegLib.imaging.displacement import jacobian_determinant
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.masks import continued
-from AutoRegLib.imaging.volume import Volume
+from AutoRegLib.imaging.volume import Volume, resample
 from AutoRegLib.registration.agreement import agreements, edge_alignment, mutual_information, structure
 from AutoRegLib.registration.guard import Look, believed, harm, judged, partial
 from AutoRegLib.registration.mirrored import best_shift, mirror_gains
@@ -98,6 +99,39 @@ def test_a_deformation_that_helps_is_delivered_whole(dims: int) -> None:
     assert found.verdict.share == 1 and not found.verdict.reason
     assert found.verdict.scores["result"]["edges"] > found.verdict.scores["headers"]["edges"]
     assert np.abs(found.field.vectors).max() > 1
+
+
+def heart(inner: float, brightness: float, wall: float) -> tuple[Volume, np.ndarray]:
+    """A bright ventricle in a dark wall, another one beside it. Also where it is."""
+    rows, columns = np.mgrid[:96, :96].astype(np.float64)
+
+    def disc(column: float, radius: float) -> np.ndarray:
+        return 1 / (1 + np.exp((np.hypot(rows - 48, columns - column) - radius) / 0.7))
+
+    image = (30 + 20 * np.sin(columns / 9) * np.cos(rows / 7)) * disc(46, 40)
+    beside = disc(30, 17) * (1 - disc(52, wall + 2))
+    for weight, value in ((beside, 200), (disc(52, wall), 60), (disc(52, inner), brightness)):
+        image = image * (1 - weight) + value * weight
+    grid = Geometry((96, 96), (2.0, 2.0), (0.0, 0.0), (1.0, 0.0, 0.0, 1.0))
+    return Volume(image.astype(np.float32), grid, "intensity"), np.hypot(rows - 48, columns - 52) < inner
+
+
+@pytest.mark.parametrize(("wall", "outer", "inner", "brightness"), [(17, 14, 4, 90), (15, 12, 3, 120)])
+def test_what_the_moving_image_has_lost_is_found_the_other_way_round(
+    wall: int, outer: int, inner: int, brightness: int,
+) -> None:
+    """A ventricle that is all but empty: refined one way it stays, or its place is filled from beside."""
+    (fixed, here), (moving, there) = heart(outer, 210, wall), heart(inner, brightness, wall)
+    overlaps = []
+    for deliver in ("auto", "whole"):
+        found = register_volumes(no_network(fixed.geometry, moving.geometry), fixed, moving, affine="none",
+                                 refine="auto", similarity="lncc", deliver=deliver)  # type: ignore[arg-type]
+        labels = Volume(there.astype(np.uint8), moving.geometry, "labels")
+        warped = resample(labels, fixed.geometry, found.field.to_transform()).array > 0
+        overlaps.append(2 * (warped & here).sum() / (warped.sum() + here.sum()))
+        assert found.refinement.get("other_way", False) == (deliver == "auto") and jacobian_determinant(
+            found.field).array.min() > 0
+    assert overlaps[0] > 0.75 and overlaps[1] < 0.4
 
 
 def look(dims: int, **more: Any) -> Look:
