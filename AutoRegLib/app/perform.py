@@ -251,7 +251,7 @@ def _batch(arguments: BatchArguments, device: str, monitor: Monitor) -> dict[str
 
     def register(pair: PairLine, folder: Path, inner: Monitor) -> dict[str, Any]:
         one = RegisterArguments(output=str(folder), model=arguments.model, overwrite=True,  # its own
-                                **same, **pair.files)  # type: ignore[arg-type]
+                                **same, **pair.arguments)  # type: ignore[arg-type]
         check_arguments(one)
         return _register_by(model, one, device, inner)
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.names import is_folder_name, same_file
 
-#: the columns that name files; they are arguments of ``register`` of the same names
-PAIR_FILES = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks", "fixed_mask",
-              "moving_mask", "initial_transform")
+#: the columns of points that guide: both are ``register``'s argument ``guide_landmarks``
+GUIDES = ("fixed_guides", "moving_guides")
+#: the columns that name files; the others are arguments of ``register`` of the same names
+PAIR_FILES = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks", *GUIDES,
+              "fixed_mask", "moving_mask", "initial_transform")
 #: the table of results, and what it says of a pair's report (of tables by structure the mean)
 SUMMARY = "summary.csv"
 FIGURES = ("dice_before", "dice", "hd95_mm", "tre_before_mm", "tre_mm", "lncc_before", "lncc", "folds",
@@ -25,6 +28,13 @@ class PairLine:
     name: str
     files: dict[str, str]
     more: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The files as arguments of ``register``."""
+        guides = tuple(self.files[role] for role in GUIDES if role in self.files)
+        return {key: file for key, file in self.files.items() if key not in GUIDES} | (
+            {"guide_landmarks": guides} if guides else {})
 
 
 def read_pair_table(table: str | Path) -> list[PairLine]:

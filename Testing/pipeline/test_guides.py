@@ -11,7 +11,9 @@ import SimpleITK as sitk
 from pipeline.synthetic import blobs, grid_about
 
 from AutoRegLib import register
+from AutoRegLib.app.perform import perform
 from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.jobs import JobRequest
 from AutoRegLib.imaging.files import write_points, write_volume
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.volume import Volume
@@ -40,8 +42,9 @@ def written(base: Path, fixed: Volume, moving: Volume, ours: np.ndarray, theirs:
     return {"fixed": base / "fixed.nii.gz", "moving": base / "moving.nii.gz", "output": base / "out", **NONE}
 
 
-def field_of(base: Path) -> sitk.DisplacementFieldTransform:
-    return sitk.DisplacementFieldTransform(sitk.ReadImage(str(base / "out/transform.nrrd"), sitk.sitkVectorFloat64))
+def field_of(base: Path, folder: str = "out") -> sitk.DisplacementFieldTransform:
+    path = str(base / folder / "transform.nrrd")
+    return sitk.DisplacementFieldTransform(sitk.ReadImage(path, sitk.sitkVectorFloat64))
 
 
 def moved(transform: sitk.Transform, points: np.ndarray) -> np.ndarray:
@@ -63,6 +66,21 @@ def test_where_intensities_see_another_period_landmarks_make_it_right(tmp_path: 
     assert len(guided["after_by_landmark_mm"]) == 6 and guided["after_max_mm"] >= guided["after_mm"]
     assert report["folds"] == 0 and report["ndv_fraction"] == 0
     assert {"fixed_guides", "moving_guides"} <= set(report["inputs"])
+
+
+def test_a_table_names_points_that_guide(tmp_path: Path) -> None:
+    """The same pair twice, with points and without; one file of points alone fails by itself."""
+    true = np.array([PERIOD - 3.5, 2.0])
+    written(tmp_path, lattice(np.zeros(2)), lattice(true), SPOTS, SPOTS + true)
+    (tmp_path / "pairs.csv").write_text("name,fixed,moving,fixed_guides,moving_guides\n" + "\n".join(
+        f"{name},fixed.nii.gz,moving.nii.gz,{ours},{theirs}" for name, ours, theirs in (
+            ("with", "ours.csv", "theirs.csv"), ("without", "", ""), ("half", "ours.csv", ""))))
+    found = perform(JobRequest("batch", {"table": str(tmp_path / "pairs.csv"), "output": str(tmp_path / "all"),
+                                         "device": "cpu", **NONE}))
+    assert (found["done"], found["failed"]) == (2, 1)
+    error = {name: np.abs(moved(field_of(tmp_path / "all", name), SPOTS) - SPOTS - true).max()
+             for name in ("with", "without")}
+    assert error["with"] < 1.0 and error["without"] > 10
 
 
 def smooth_inside(shift: np.ndarray | None = None) -> tuple[Volume, Volume, np.ndarray]:
