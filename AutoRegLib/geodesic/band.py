@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -62,18 +62,18 @@ class Band:
             for axis, (n, size) in enumerate(zip(self.sizes, self.shape, strict=True))))
 
     def derivative(self, values: Tensor, axis: int) -> Tensor:
-        """Central difference along a spatial axis (0 ..), ``(f(x + 1) - f(x - 1)) / 2``; its transpose is its negative.
+        """The derivative along a spatial axis (0 ..), of the field itself and not of its voxels' differences: with those
+        a map is not the flow of its velocity. Its transpose is its negative.
 
         Shape: (..., *sizes). Unit: per voxel.
         """
         n, size, place = self.sizes[axis], self.shape[axis], axis - self.dims
 
         def made() -> tuple[Tensor, Tensor]:
-            k = frequencies(n)
             partner = torch.arange(n) + torch.where(torch.arange(n) % 2 == 1, 1, -1)
             partner[0] = 0
             sign = torch.where(torch.arange(n) % 2 == 1, 1.0, -1.0).double()
-            factor = sign * torch.sin(2 * math.pi * k.double() / size)
+            factor = sign * (2 * math.pi / size) * frequencies(n).double()
             return partner.to(self.device), factor.to(self.dtype).to(self.device).view([-1] + [1] * (-place - 1))
 
         partner, factor = self._kept(("derivative", axis), made)
@@ -123,8 +123,7 @@ class Band:
     @property
     def motion(self) -> Band:
         """Where displacements live that velocities of this band make."""
-        return self._kept("motion", lambda: Band(self.shape, max(3, round(self.detail * self.bands)),
-                                               self.dtype, self.device, self.detail))
+        return self._kept("motion", lambda: replace(self, bands=max(3, round(self.detail * self.bands))))
 
     def to_grid(self, values: Tensor, factor: int = 1) -> Tensor:
         """The field at the voxels, or at the centres of blocks of ``factor`` voxels per axis.

@@ -171,7 +171,7 @@ def _adjoint_step(after: Tensor, later: Tensor, time: int, steps: int) -> Tensor
 
 
 def jacobian(space: Space, field: Tensor) -> Tensor:
-    """All central differences: component i, then axis j. Shape: (B, d, *coordinates) to (B, d * d, *coordinates)."""
+    """All derivatives: component i, then axis j. Shape: (B, d, *coordinates) to (B, d * d, *coordinates)."""
     return torch.stack([space.derivative(field, axis) for axis in range(space.dims)], dim=2).flatten(1, 2)
 
 

@@ -43,6 +43,7 @@ class WholeGrid:
         return torch.fft.irfftn(torch.fft.rfftn(values, dim=axes) * multiplier, s=self.shape, dim=axes)
 
     def derivative(self, values: Tensor, axis: int) -> Tensor:
+        """Central difference: cheap, and not quite the derivative that a band has."""
         place = axis - self.dims
         return (values.roll(-1, place) - values.roll(1, place)) / 2
 

@@ -16,8 +16,10 @@ from AutoRegLib.fields.prediction import Prediction
 from AutoRegLib.geodesic.band import Band
 from AutoRegLib.geodesic.estimate import Stopping, estimate
 from AutoRegLib.geodesic.matching import Matching, Measure
+from AutoRegLib.geodesic.metric import Metric
 from AutoRegLib.geodesic.posterior import Posterior
 from AutoRegLib.geodesic.predictor import Predictor
+from AutoRegLib.geodesic.shooting import Geodesic, shoot
 from AutoRegLib.registration.refine import Masks, level_factors
 from AutoRegLib.registration.regularity import PreparedPair, predict_regularity
 
@@ -26,6 +28,7 @@ _BANDS = 16
 _SMALL = {2: 256**2, 3: 64**3}  # working grids up to this size have no coarser level: their bands reach every voxel
 _DRAFT = Stopping(most=50, change=1e-3, patience=3)
 _FINAL = Stopping(most=10, change=1e-3, patience=3)
+_ROUGH, _FINEST = 4.0, 3.0  # below so many voxels squared maps of twice the frequencies are a tenth of a voxel off
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,10 @@ def shoot_pair(
 ) -> tuple[Prediction, dict[str, Any]]:
     """The most probable geodesic between two aligned images, its way back, and what was done.
 
-    ``regularity``: alpha in mm squared; "auto" 16 squared voxels; "map" estimated with the velocity; or
-    what a predictor tells. First maps have
-    the velocities' own frequencies, in the last stage twice as many. A geodesic that is worse than standing still by
-    its own energy is not delivered.
+    ``regularity``: alpha in mm squared; "auto" 16 squared voxels; "map" estimated with the velocity; or what a
+    predictor tells. First maps have the velocities' own frequencies, in the last stage twice as many; where alpha is so
+    small that there and back would be a tenth of a voxel apart, what is delivered has three times as many. A geodesic
+    that is worse than standing still by its own energy is not delivered.
 
     Shape: images, masks (moving, fixed) (1, 1, *spatial). Unit/Direction: voxels, pull-back; ``spacing`` in mm.
     Raises: InputError, CancelledError, DivergedError. Reference: docs/method.md, section 7.
@@ -81,7 +84,8 @@ def shoot_pair(
     before = float(posterior.at(torch.zeros_like(found.velocity), alpha, gradient=False).energy)
     after = float(found.energies[-1])
     if after < before:
-        prediction = Prediction(found.geodesic.on_grid(), None, inverse=found.geodesic.way_back())
+        delivered = _delivered(found.geodesic)
+        prediction = Prediction(delivered.on_grid(), None, inverse=delivered.way_back())
     else:
         prediction, after = Prediction(torch.zeros_like(fixed).expand(1, len(shape), *shape).clone(), None), before
     return prediction, {
@@ -90,3 +94,12 @@ def shoot_pair(
         "iterations": levels[-1]["iterations"], "converged": levels[-1]["converged"], "loss_before": before,
         "loss_after": after, "seconds": time.perf_counter() - began, "levels": levels,
     }
+
+
+def _delivered(found: Geodesic) -> Geodesic:
+    """The geodesic, shot anew with a finer map where it is rough, unless that folds."""
+    space = found.metric.space
+    if not isinstance(space, Band) or float(found.metric.alpha) >= _ROUGH:
+        return found
+    finer = shoot(found.velocities[0], Metric.of(replace(space, detail=_FINEST), found.metric.alpha))
+    return finer if float(finer.least_determinant()) > 0 else found

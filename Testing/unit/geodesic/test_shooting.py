@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import map_coordinates
 
 from AutoRegLib.fields.jacobian import jacobian_determinant
 from AutoRegLib.fields.velocity import compose, exponentiate
@@ -20,11 +22,33 @@ def drawn(space: Band, alpha: float, *, seed: int = 0, size: float = 1.0) -> tup
     return size * noise * metric.operator(-0.5), metric
 
 
+class Exact(WholeGrid):
+    """Every voxel, with the derivatives of ``torch.fft``."""
+
+    def derivative(self, values: torch.Tensor, axis: int) -> torch.Tensor:
+        waves = torch.fft.fftfreq(self.shape[axis], dtype=torch.float64)
+        waves = waves.view([-1 if place == axis else 1 for place in range(self.dims)])
+        place = axis - self.dims
+        return torch.fft.ifft(2j * torch.pi * waves * torch.fft.fft(values, dim=place), dim=place).real
+
+
+def inside(field: torch.Tensor | np.ndarray, margin: int = 6) -> float:
+    """The largest component away from the grid's border, where a warp repeats what on the torus goes on."""
+    return float(abs(field[(..., *[slice(margin, -margin)] * (field.ndim - 2))]).max())
+
+
+def followed(first: torch.Tensor, then: torch.Tensor) -> np.ndarray:
+    """Both displacements one after the other, the second read on the torus by cubic splines."""
+    own, other = first[0].double().numpy(), then[0].double().numpy()
+    points = np.stack(np.meshgrid(*[np.arange(size) for size in own.shape[1:]], indexing="ij")) + own
+    return (own + np.stack([map_coordinates(component, points, order=3, mode="grid-wrap") for component in other]))[None]
+
+
 @pytest.mark.parametrize("shape", [(24, 20), (20, 22, 18)])
 def test_the_band_shoots_what_the_whole_grid_shoots(shape: tuple[int, ...]) -> None:
     """Three steps of velocities of frequency 1 reach frequency 8 at most: a band of 17 truncates nothing."""
     low, band = Band(shape, 3, torch.float64), Band(shape, 17, torch.float64)
-    whole = WholeGrid(shape, weight=band.weight, dtype=torch.float64)
+    whole = Exact(shape, weight=band.weight, dtype=torch.float64)
     velocity = low.to_grid(drawn(low, 2.0, size=1.5)[0])
     ours = shoot(band.from_grid(velocity), Metric.of(band, 2.0), steps=3)
     theirs = shoot(velocity, Metric.of(whole, 2.0), steps=3)
@@ -35,18 +59,21 @@ def test_the_band_shoots_what_the_whole_grid_shoots(shape: tuple[int, ...]) -> N
     assert abs(float(energies[0] / energies[1]) - 1) < 1e-12
 
 
-@pytest.mark.parametrize(("shape", "alpha"), [((100, 100), 3.0), ((100, 100), 10.0), ((64, 64, 64), 3.0)])
-def test_there_and_back(shape: tuple[int, ...], alpha: float) -> None:
+@pytest.mark.parametrize(("shape", "alpha", "detail"), [
+    ((100, 100), 3.0, 2.0), ((100, 100), 10.0, 2.0), ((64, 64, 64), 3.0, 2.0), ((36, 48, 40), 1.0, 2.0),
+    ((100, 100), 1.0, 3.0), ((64, 64, 64), 1.0, 3.0)])
+def test_there_and_back(shape: tuple[int, ...], alpha: float, detail: float) -> None:
     """Sixteen bands per axis: nothing folds, the way back ends within a tenth of a voxel of the start."""
-    velocity, metric = drawn(Band(shape, 16), alpha)
+    velocity, metric = drawn(Band(shape, 16, detail=detail), alpha)
     geodesic = shoot(velocity, metric)
     there, back = geodesic.on_grid(), geodesic.way_back()
-    inside = (..., *[slice(6, -6)] * len(shape))  # beyond the grid's border a warp repeats it, the torus does not
-    assert float(there.abs().max()) > 0.8
-    assert float(compose(there, back)[inside].abs().max()) < 0.1
-    assert float(compose(back, there)[inside].abs().max()) < 0.1
-    assert float(jacobian_determinant(there).min()) > 0.2
-    assert float((shoot(-geodesic.velocities[-1], metric).velocities[-1] + velocity).abs().max()) < 0.01
+    assert inside(there) > 0.8
+    assert inside(followed(there, back)) < 0.1
+    assert inside(followed(back, there)) < 0.1
+    assert inside(compose(there, back)) < (0.1 if alpha > 1 else 0.25)  # linear reading adds an error of its own
+    assert float(jacobian_determinant(there).min()) > 0.1
+    assert float(geodesic.least_determinant()) > 0.1
+    assert float((shoot(-geodesic.velocities[-1], metric).velocities[-1] + velocity).abs().max()) < 0.02
 
 
 def test_steps_are_of_second_order_and_keep_the_energy() -> None:
