@@ -1,4 +1,4 @@
-"""Does a pair's own regularity help its refinement? ``python -m benchmarks.regularity_smoothness SCENARIO ... --work W``
+"""Does a pair's own regularity help its refinement? ``python -m benchmarks.regularity_smoothness SCENARIO --work W``
 
 Test pairs are refined without a network at several smoothness weights. What may tell the best weight without labels is
 measured on the images alone: the regularity alpha of each pair by the evidence, and the strain of the velocity that the

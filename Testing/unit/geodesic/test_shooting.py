@@ -41,7 +41,8 @@ def followed(first: torch.Tensor, then: torch.Tensor) -> np.ndarray:
     """Both displacements one after the other, the second read on the torus by cubic splines."""
     own, other = first[0].double().numpy(), then[0].double().numpy()
     points = np.stack(np.meshgrid(*[np.arange(size) for size in own.shape[1:]], indexing="ij")) + own
-    return (own + np.stack([map_coordinates(component, points, order=3, mode="grid-wrap") for component in other]))[None]
+    read = [map_coordinates(component, points, order=3, mode="grid-wrap") for component in other]
+    return (own + np.stack(read))[None]
 
 
 @pytest.mark.parametrize("shape", [(24, 20), (20, 22, 18)])
