@@ -165,7 +165,7 @@ def _learn(
 
 
 def _register(arguments: RegisterArguments, device: str, monitor: Monitor) -> dict[str, Any]:
-    if arguments.transformation == "lddmm" and arguments.model == "auto":
+    if arguments.shot and arguments.model == "auto":
         arguments = replace(arguments, model="none")
     if arguments.model != "auto":
         return _register_by(named_model(arguments.model, device), arguments, device, monitor)
@@ -179,10 +179,12 @@ def _register(arguments: RegisterArguments, device: str, monitor: Monitor) -> di
     return report
 
 
-def _iterations(asked: Refine | None, model: ModelBundle | None) -> Refine:
+def _iterations(asked: Refine | None, model: ModelBundle | None, *, shot: bool = False) -> Refine:
     """The refinement to run. Where the user leaves it open: what the model's validation pairs liked, 0 with a model
-    that does not say; without a network all depends on it.
+    that does not say; without a network all depends on it, but a geodesic that was ``shot`` needs none.
     """
+    if shot and asked is None:
+        return 0
     if model is None:
         return "auto" if asked is None else asked
     liked = model.finish if asked in (None, "auto") else None
@@ -206,8 +208,7 @@ def _register_by(
 
     output = claim_output(arguments.output, VERBS["register"].results, overwrite=arguments.overwrite, monitor=monitor)
     given = {field.name: getattr(arguments, field.name) for field in fields(RegisterOptions)}
-    shot = arguments.transformation == "lddmm" and arguments.refine is None  # a geodesic needs no refinement
-    options = RegisterOptions(**{**given, "refine": 0 if shot else _iterations(arguments.refine, model)})
+    options = RegisterOptions(**{**given, "refine": _iterations(arguments.refine, model, shot=arguments.shot)})
     if model is None:  # bounds its own memory
         return register(
             None, arguments.fixed, arguments.moving, output=output, options=options, device=device, monitor=monitor
@@ -245,9 +246,10 @@ def _batch(arguments: BatchArguments, device: str, monitor: Monitor) -> dict[str
         monitor=monitor,
     )
     names = ("affine", "refine", "similarity", "smoothness", "preserve_volume", "deliver", "inverse", "seed",
-             "compress")
+             "compress", "transformation", "alpha", "predictor")
     same = {name: getattr(arguments, name) for name in names}
-    settings = {**same, "refine": _iterations(arguments.refine, model), "model": arguments.model}
+    settings = {**same, "refine": _iterations(arguments.refine, model, shot=arguments.shot),
+                "model": arguments.model}
 
     def register(pair: PairLine, folder: Path, inner: Monitor) -> dict[str, Any]:
         one = RegisterArguments(output=str(folder), model=arguments.model, overwrite=True,  # its own
@@ -289,18 +291,22 @@ def _apply(arguments: ApplyArguments, device: str, monitor: Monitor) -> dict[str
 
 def _evaluate(arguments: EvaluateArguments, device: str, monitor: Monitor) -> dict[str, Any]:
     from AutoRegLib.evaluation.evaluate import evaluate
+    from AutoRegLib.geodesic.predictor import load_predictor
 
     scenario = read_scenario(arguments.scenario)
     model = named_model(arguments.model, device)
     output = claim_output(arguments.output, VERBS["evaluate"].results, overwrite=arguments.overwrite, monitor=monitor)
+    predictor = arguments.predictor
     return evaluate(
         model,
         scenario,
         output=output,
         split=arguments.split,
         limit=arguments.limit,
-        refine=_iterations(arguments.refine, model),
+        refine=_iterations(arguments.refine, model, shot=arguments.shot),
         similarity=arguments.similarity,
+        transformation=arguments.transformation,
+        regularity=arguments.alpha if predictor is None else load_predictor(predictor, device=device),
         device=device,
         seed=arguments.seed,
         monitor=monitor,

@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import MISSING, dataclass
 from typing import Any, Literal
 
+from AutoRegLib.core.errors import InputError
+
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Preset = Literal["quick", "standard", "thorough", "published"]
 Split = Literal["train", "val", "test"]
@@ -69,12 +71,6 @@ def transformation_option(default: Transformation = "svf") -> Any:
     """What moves the image without a model."""
     return option("what --model none moves the image by: svf, a stationary velocity, or lddmm, geodesic shooting "
                   f"(default {default})", default)
-
-
-def regularity_option() -> Any:
-    """The regularity of geodesic shooting."""
-    return option("regularity of lddmm in mm squared; auto (the default): what --predictor tells, without one 16 "
-                  "voxels squared; map: estimated with the velocity", "auto", metavar="A", above=0)
 
 
 def affine_option() -> Any:
@@ -146,3 +142,27 @@ class Common:
     device: Device = option("where to compute (default auto: a CUDA GPU if there is one; mps, an Apple GPU, is "
                             "experimental)", "auto")
     threads: int | None = option("CPU threads (default: all)", None, metavar="N", least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved(Common):
+    """Taken by every verb that registers: what moves the image without a model."""
+
+    transformation: Transformation = transformation_option()
+    alpha: Regularity = option(
+        "regularity of lddmm in mm squared; auto (the default): what --predictor tells, without one 16 voxels squared; "
+        "map: estimated with the velocity", "auto", metavar="A", above=0)
+    predictor: str | None = option("folder of 'lddmm train-predictor', which tells the regularity of lddmm", None,
+                                   metavar="PREDICTOR", file=True)
+
+    @property
+    def shot(self) -> bool:
+        """Whether a geodesic is shot."""
+        return self.transformation == "lddmm"
+
+    def check_predictor(self) -> None:
+        """Raises InputError for a predictor that has nothing to tell."""
+        if self.predictor is not None and not (self.shot and self.alpha == "auto"):
+            raise InputError("a predictor tells the regularity of geodesic shooting", expected="lddmm with alpha auto",
+                             got=f"{self.transformation}, alpha {self.alpha}",
+                             remedy="leave --predictor out, or ask for --transformation lddmm --alpha auto")

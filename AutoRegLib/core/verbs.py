@@ -19,9 +19,9 @@ from AutoRegLib.core.options import (
     Affine,
     Common,
     Deliver,
+    Moved,
     Preset,
     Refine,
-    Regularity,
     Similarity,
     Split,
     Transformation,
@@ -37,7 +37,6 @@ from AutoRegLib.core.options import (
     preserve_volume_option,
     preset_option,
     refine_option,
-    regularity_option,
     resume_option,
     scenario_option,
     seed_option,
@@ -101,7 +100,7 @@ class TrainArguments(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegisterArguments(Common):
+class RegisterArguments(Moved):
     model: str = model_option(" (default auto: the installed model that fits these images, else none)", "auto")
     fixed: str = option("image that stays (NIfTI, NRRD, MetaImage, PNG)", metavar="FIXED", position="or named",
                         file=True)
@@ -126,10 +125,6 @@ class RegisterArguments(Common):
     smoothness: float = smoothness_option()
     preserve_volume: float = preserve_volume_option()
     deliver: Deliver = deliver_option()
-    transformation: Transformation = transformation_option()
-    alpha: Regularity = regularity_option()
-    predictor: str | None = option("folder of 'lddmm train-predictor', which tells the regularity of lddmm", None,
-                                   metavar="PREDICTOR", file=True)
     inverse: bool = option("also write inverse_transform.nrrd", False)
     transform_format: tuple[Literal["nrrd", "nii.gz", "h5", "tfm", "composite.h5"], ...] = option(
         "nrrd is always written; also nii.gz, h5, tfm, and composite.h5: the field, then the affine, which goes on "
@@ -145,7 +140,7 @@ class ShootArguments(RegisterArguments):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchArguments(Common):
+class BatchArguments(Moved):
     table: str = option(
         f"CSV file with the columns fixed and moving, and optionally name, {', '.join(PAIR_FILES[2:])}; paths relative "
         "to it", metavar="TABLE", position=True, file=True)
@@ -173,7 +168,7 @@ class ApplyArguments(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateArguments(Common):
+class EvaluateArguments(Moved):
     model: str = model_option()
     scenario: str = scenario_option(position=False)
     output: str = option("folder for metrics.csv, summary.json, figures/", metavar="DIR")
@@ -329,10 +324,8 @@ def check_arguments(arguments: Common) -> None:
         for what, files in (("landmarks", marks), ("guide landmarks", arguments.guide_landmarks or ())):
             if len(files) not in (0, 2):
                 raise InputError(f"{what} not of both images", expected="a file of each", remedy="give both or neither")
-        if arguments.predictor is not None and (arguments.transformation, arguments.alpha) != ("lddmm", "auto"):
-            raise InputError("a predictor tells the regularity of geodesic shooting", expected="lddmm with alpha auto",
-                             got=f"{arguments.transformation}, alpha {arguments.alpha}",
-                             remedy="leave --predictor out, or ask for --transformation lddmm --alpha auto")
+    if isinstance(arguments, Moved):
+        arguments.check_predictor()
 
 
 def located(verb: str, arguments: dict[str, Any], base: Path) -> dict[str, Any]:

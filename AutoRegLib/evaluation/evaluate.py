@@ -14,11 +14,12 @@ from AutoRegLib.bundle import ModelBundle, table_text
 from AutoRegLib.core.errors import CancelledError, InputError
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.measures import MEASURES, over_pairs
-from AutoRegLib.core.options import Deliver, Similarity
+from AutoRegLib.core.options import Deliver, Regularity, Similarity, Transformation
 from AutoRegLib.core.recipe import Timer
 from AutoRegLib.core.records import make_folder, write_json, write_text
 from AutoRegLib.core.result_set import together
 from AutoRegLib.core.scenario import Case, Pair, Scenario, Split
+from AutoRegLib.geodesic.predictor import Predictor
 from AutoRegLib.imaging.align import Alignment
 from AutoRegLib.imaging.files import read_volume
 from AutoRegLib.imaging.volume import Volume
@@ -38,12 +39,13 @@ Alignments = dict[tuple[str, str], tuple[Alignment, float]]
 def evaluate(
     bundle: ModelBundle | None, scenario: Scenario, *, output: str | Path, split: Split = "test",
     limit: int | None = 100, refine: int | Literal["auto", "full"] = 0, similarity: Similarity = "auto",
+    transformation: Transformation = "svf", regularity: Regularity | Predictor = "auto",
     alignments: Alignments | None = None, registrar: Registrar | None = None, name: str = "", timer: Timer = "wall",
     device: str = "cpu", seed: int = 0, monitor: Monitor | None = None,
 ) -> dict[str, Any]:
     """Write ``metrics.csv`` (a row per pair and structure), ``pairs.csv``, ``summary.json``, ``figures/``.
 
-    ``bundle`` None: no network. ``refine``, ``similarity``: as in ``register_volumes``.
+    ``bundle`` None: no network. ``refine`` to ``regularity``: as in ``register_volumes``.
     ``limit``: at most so many pairs, drawn by ``seed``. A pair without labels has one row without a structure.
     ``seconds`` of a pair is the registration alone: alignment, network, refinement, composition.
     ``alignments``: of an earlier evaluation on these pairs by a model with the same preprocessing; their time counts
@@ -65,7 +67,9 @@ def evaluate(
         raise InputError("number of pairs to evaluate", expected="at least 1", got=limit, remedy="raise --limit")
     pairs = scenario.pairs_of(split, limit=limit, seed=seed)
     name = name or (bundle.path.name if bundle is not None else NAME)
-    registrar = registrar or pair_registrar(bundle, refine=refine, similarity=similarity, device=device, seed=seed)
+    registrar = registrar or pair_registrar(
+        bundle, refine=refine, similarity=similarity, transformation=transformation, regularity=regularity,
+        device=device, seed=seed)
     output = make_folder(output)
     read = lru_cache(maxsize=_CACHED_CASES)(_read_case)
     alignments = {} if alignments is None else alignments
@@ -93,6 +97,7 @@ def evaluate(
     summary = {
         **summarise(reports), "parameters": reports[0]["parameters"], "device": device, "model": name,
         "scenario": scenario.name, "split": split, "seed": seed, "refine": refine,
+        "transformation": transformation,
     }
     with together(output, last="summary.json") as stage:
         write_text(stage / "metrics.csv", table_text(rows))
@@ -144,6 +149,7 @@ def _by_structure(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def pair_registrar(
     bundle: ModelBundle | None, *, refine: int | Literal["auto", "full"] = 0, similarity: Similarity = "auto",
+    transformation: Transformation = "svf", regularity: Regularity | Predictor = "auto",
     device: str = "cpu", seed: int = 0,
 ) -> Registrar:
     """What registers a pair by a model, or without one."""
@@ -152,7 +158,8 @@ def pair_registrar(
         deliver: Deliver = "auto" if bundle is None else "whole"  # a model is measured as it is
         return register_volumes(model, inputs.fixed, inputs.moving, modality=pair.fixed.modality or None,
                                 moving_modality=pair.moving.modality or None, refine=refine, similarity=similarity,
-                                deliver=deliver, alignment=alignment, seed=seed, device=device)
+                                transformation=transformation, regularity=regularity, deliver=deliver,
+                                alignment=alignment, seed=seed, device=device)
 
     return register
 

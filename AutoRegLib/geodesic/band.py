@@ -62,8 +62,8 @@ class Band:
             for axis, (n, size) in enumerate(zip(self.sizes, self.shape, strict=True))))
 
     def derivative(self, values: Tensor, axis: int) -> Tensor:
-        """The derivative along a spatial axis (0 ..), of the field itself and not of its voxels' differences, with which
-        a map is not the flow of its velocity. Its transpose is its negative.
+        """The derivative along a spatial axis (0 ..), of the field itself and not of its voxels' differences, with
+        which a map is not the flow of its velocity. Its transpose is its negative.
 
         Shape: (..., *sizes). Unit: per voxel.
         """

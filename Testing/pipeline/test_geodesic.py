@@ -121,6 +121,31 @@ def test_a_predictor_tells_alpha(tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert main([*argv, "--output", str(tmp_path / "other"), *asked]) == 2
 
 
+def test_a_table_and_a_split_of_pairs_are_shot_too(tmp_path: Path) -> None:
+    fixed, moving, _ = anatomy()
+    cases = []
+    for name, volume in (("fixed", fixed), ("moving", moving)):
+        write_volume(volume, tmp_path / f"{name}.nrrd")
+        write_volume(Volume((volume.array > 1).astype(np.uint8), GRID, "labels"), tmp_path / f"{name}_labels.nrrd")
+        cases.append({"id": name, "image": f"{name}.nrrd", "labels": f"{name}_labels.nrrd", "subject": name,
+                      "split": "test"})
+    (tmp_path / "pairs.csv").write_text("name,fixed,moving\none,fixed.nrrd,moving.nrrd\n")
+    (tmp_path / "scenario.json").write_text(json.dumps({
+        "schema": "autoreg-scenario/1", "name": "two", "spatial_dims": 2, "pairing": "all",
+        "structures": {"1": "bright"}, "cases": cases}))
+    shot = ["--transformation", "lddmm", "--alpha", "18", "--quiet", "--device", "cpu"]
+    batch = ["batch", str(tmp_path / "pairs.csv"), "--model", "none", "--affine", "none"]
+    assert main([*batch, "--output", str(tmp_path / "batch"), *shot]) == 0
+    done = json.loads((tmp_path / "batch" / "one" / "report.json").read_text())["refine"]
+    assert done["transformation"] == "lddmm" and abs(done["alpha_mm2"] - 18) < 1e-4
+    ask = ["evaluate", "--model", "none", "--scenario", str(tmp_path / "scenario.json")]
+    assert main([*ask, "--output", str(tmp_path / "eval"), *shot]) == 0
+    summary = json.loads((tmp_path / "eval" / "summary.json").read_text())
+    assert summary["transformation"] == "lddmm" and summary["refine"] == 0
+    assert summary["dice"]["mean"] > summary["dice_before"]["mean"] + 0.05
+    assert main([*batch, "--output", str(tmp_path / "no"), "--predictor", str(tmp_path), "--quiet"]) == 2
+
+
 def test_a_model_keeps_its_own_transformation(capsys: pytest.CaptureFixture[str]) -> None:
     from pipeline.synthetic import known_model
 
