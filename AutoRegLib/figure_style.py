@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,6 +18,8 @@ from AutoRegLib.core.records import write_whole
 
 BACKGROUND, TEXT, FAINT = "#0f1318", "#e8ebef", "#8b95a1"
 BEFORE, AFFINE, AFTER, FOLD, CAUTION = "#6b7683", "#b39ddb", "#4fc3f7", "#ff2bd6", "#ffb454"
+
+matplotlib.rcParams["text.parse_math"] = False  # names of structures, cases and landmarks may hold dollar signs
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from AutoRegLib.core.failures import explain
 from AutoRegLib.core.jobs import Monitor, Wish
 from AutoRegLib.core.pair_table import FIGURES, SUMMARY, PairLine
 from AutoRegLib.core.records import digest, make_folder, read_json, write_json, write_text
+from AutoRegLib.core.sharing import without_paths
 from AutoRegLib.core.strict_json import read_object
 
 SCHEMA, SETTINGS = "autoreg-batch/1", "batch.json"
@@ -35,22 +36,23 @@ class PairMonitor(Monitor):
 
 def run_batch(
     pairs: Sequence[PairLine], register: Callable[[PairLine, Path, Monitor], Any], *, output: Path,
-    settings: Mapping[str, Any], resume: bool, overwrite: bool, monitor: Monitor,
+    settings: Mapping[str, Any], resume: bool, overwrite: bool, share: bool = False, monitor: Monitor,
 ) -> dict[str, Any]:
     """Call ``register(pair, folder, monitor)`` for every pair and keep ``summary.csv`` up to date.
 
     Folders are named after the pairs; one that holds something else is left alone, unless ``overwrite``, and its pair
     fails. A pair that fails does not stop the rest; with ``resume`` finished pairs are kept. ``settings``: what the
     results depend on; only a batch with the same ones is resumed. ``finish`` stops after the present pair, ``cancel``
-    within it; finished pairs are kept both times.
+    within it; finished pairs are kept both times. ``share``: the summary names files only.
 
     Returns the counts. Raises InputError (another batch's folder), DiskError, CancelledError, and the first pair's
     problem when every pair failed.
     """
     mark = digest({"pairs": [(pair.name, pair.files) for pair in pairs], **settings})
     path = output / SETTINGS
-    resume = resume and path.is_file()
-    if resume and read_json(path, schema=SCHEMA).get("identity") != mark:
+    known = _known(path, monitor) if resume else None
+    resume = known is not None
+    if known not in (None, mark):
         raise InputError(f"{output} holds another batch", expected="the same table, model and options",
                          remedy="choose another folder, or the former table and options")
     write_json(path, {"identity": mark, "settings": dict(settings), "pairs": len(pairs)}, schema=SCHEMA)
@@ -60,7 +62,9 @@ def run_batch(
     monitor.event("stage", name="register pairs", index=0, count=1)
 
     def write() -> None:
-        write_text(output / SUMMARY, table_text([{name: row.get(name) for name in COLUMNS} for row in rows]))
+        told = [{name: row.get(name) for name in COLUMNS} for row in rows]
+        given = [output, *(file for pair in pairs for file in pair.files.values())]
+        write_text(output / SUMMARY, table_text(without_paths(told, given) if share else told))
 
     for number, (pair, row) in enumerate(zip(pairs, rows, strict=True)):
         folder = output / pair.name
@@ -98,6 +102,17 @@ def run_batch(
     monitor.event("artifact", role="table", path=str(output / SUMMARY))
     return {"output": str(output), "pairs": len(pairs), "done": done, "failed": len(problems),
             "waiting": len(pairs) - done - len(problems)}
+
+
+def _known(path: Path, monitor: Monitor) -> str | None:
+    """The mark of the batch in this folder; None where there is none, or none that can be read any more."""
+    if not path.is_file():
+        return None
+    try:
+        return str(read_json(path, schema=SCHEMA).get("identity"))
+    except InputError as problem:
+        monitor.event("warning", code="damaged", text=f"{problem.what}: every pair is registered again.")
+        return None
 
 
 def _finished(folder: Path) -> dict[str, Any] | None:

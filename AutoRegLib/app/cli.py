@@ -55,6 +55,7 @@ def report_problem(problem: BaseException) -> int:
     elif reason.exit_code == AutoRegError.exit_code:
         log = Path(tempfile.gettempdir()) / f"autoreg-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
         try:
+            log.touch(0o600)  # it holds the command line
             log.write_text(f"autoreg {__version__}\n{sys.argv}\n" + "".join(traceback.format_exception(problem)))
             warn(f"The log is {log}")
         except OSError:
@@ -152,9 +153,27 @@ def run_scenario(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_purge(options: argparse.Namespace) -> int:
+    """purge: what is kept beside results."""
+    from AutoRegLib.app.purge import kept, remove
+
+    things = kept(options.jobs)
+    freed = remove(things) if options.yes else 0
+    if options.json:
+        show_json({"kept": [{"kind": one.kind, "path": str(one.path), "bytes": one.bytes} for one in things],
+                   "removed": options.yes, "bytes": sum(one.bytes for one in things)})
+    elif not options.quiet:
+        rows = [{"kind": one.kind, "bytes": one.bytes, "path": one.path} for one in things]
+        print("\n".join([*(table(rows, ("kind", "bytes", "path")) if rows else []),
+                         f"removed: {freed} bytes" if options.yes else
+                         "nothing was removed: --yes removes this" if rows else "nothing is kept"]))
+    return 0
+
+
 HANDLERS: dict[str, Callable[[argparse.Namespace], int]] = {
     "verb": run_verb,
     "models": run_models,
+    "purge": run_purge,
     "job": run_job_folder,
     "info": run_info,
     "scenario": run_scenario,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from AutoRegLib.core.recipe import Recipe
-from AutoRegLib.core.scenario import Scenario
+from AutoRegLib.core.scenario import Scenario, read_scenario
+from AutoRegLib.core.sharing import by_number
 from AutoRegLib.core.study_verbs import StudyArguments
-from AutoRegLib.core.verbs import SearchArguments
+from AutoRegLib.core.verbs import EvaluateArguments, SearchArguments
 
 if TYPE_CHECKING:
     from AutoRegLib.bundle import ModelBundle
@@ -21,6 +22,12 @@ def start_recipe_of(scenario: Scenario, arguments: SearchArguments | StudyArgume
         scenario, arguments.preset, network=network, spacing=arguments.spacing, label_weight=arguments.label_weight,
         seed=arguments.seed,
     )
+
+
+def scenario_of(arguments: EvaluateArguments | StudyArguments, path: str | None = None) -> Scenario:
+    """The scenario of that file (None: the arguments' own), its cases by number where reports are to be passed on."""
+    scenario = read_scenario(arguments.scenario if path is None else path)
+    return by_number(scenario) if arguments.share else scenario
 
 
 def named_model(name: str, device: str) -> ModelBundle | None:

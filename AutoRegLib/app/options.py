@@ -34,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_verb(groups.get(group, verbs), action, verb, name)
     _add_scenario(verbs)
     _add_models(verbs)
+    _add_purge(verbs)
     _add_run(verbs)
     _add_info(verbs)
     return parser
@@ -177,6 +178,15 @@ def _add_models(verbs: Any) -> None:
         for part in parts:
             action.add_argument(part, metavar=part.upper())
         _spoken(action)
+
+
+def _add_purge(verbs: Any) -> None:
+    parser = _parser(verbs, "purge", "list what AutoReg keeps beside results, and remove it with --yes",
+                     "autoreg purge --yes", "purge")
+    parser.add_argument("--jobs", metavar="DIR", help="also the images given to jobs of the Slicer module that are "
+                        "over, in this folder of jobs; their results stay")
+    parser.add_argument("--yes", action="store_true", help="remove what is listed (default: list it)")
+    _spoken(parser)
 
 
 def _add_run(verbs: Any) -> None:

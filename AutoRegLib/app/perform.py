@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from AutoRegLib.app.environment import decide_device, use_threads
-from AutoRegLib.app.given import named_model, start_recipe_of
+from AutoRegLib.app.given import named_model, scenario_of, start_recipe_of
 from AutoRegLib.app.memory_fallback import describe, with_less_memory
 from AutoRegLib.app.outputs import claim_output, release_outputs
 from AutoRegLib.app.perform_geodesic import GEODESIC_HANDLERS
 from AutoRegLib.app.perform_studies import STUDY_HANDLERS
+from AutoRegLib.core.arguments import check_arguments
 from AutoRegLib.core.bundle_folder import locate_bundle, read_bundle
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.jobs import JobRequest, Monitor
+from AutoRegLib.core.leftovers import sweep_temporary
 from AutoRegLib.core.memory import keep_freed_memory
 from AutoRegLib.core.networks import NETWORKS
 from AutoRegLib.core.options import Refine
@@ -36,7 +38,6 @@ from AutoRegLib.core.verbs import (
     RegisterArguments,
     SearchArguments,
     TrainArguments,
-    check_arguments,
 )
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def perform(request: JobRequest, *, monitor: Monitor | None = None) -> dict[str,
     monitor = monitor or Monitor()
     arguments = from_plain(VERBS[request.verb].arguments, request.arguments, where=f"arguments of '{request.verb}'")
     check_arguments(arguments)
+    sweep_temporary()
     keep_freed_memory()
     use_threads(arguments.threads)
     device = decide_device(arguments.device)
@@ -253,12 +255,12 @@ def _batch(arguments: BatchArguments, device: str, monitor: Monitor) -> dict[str
 
     def register(pair: PairLine, folder: Path, inner: Monitor) -> dict[str, Any]:
         one = RegisterArguments(output=str(folder), model=arguments.model, overwrite=True,  # its own
-                                **same, **pair.arguments)  # type: ignore[arg-type]
+                                share=arguments.share, **same, **pair.arguments)  # type: ignore[arg-type]
         check_arguments(one)
         return _register_by(model, one, device, inner)
 
     return run_batch(pairs, register, output=output, settings=settings, resume=arguments.resume,
-                     overwrite=arguments.overwrite, monitor=monitor)
+                     overwrite=arguments.overwrite, share=arguments.share, monitor=monitor)
 
 
 def _apply(arguments: ApplyArguments, device: str, monitor: Monitor) -> dict[str, Any]:
@@ -293,7 +295,7 @@ def _evaluate(arguments: EvaluateArguments, device: str, monitor: Monitor) -> di
     from AutoRegLib.evaluation.evaluate import evaluate
     from AutoRegLib.geodesic.predictor import load_predictor
 
-    scenario = read_scenario(arguments.scenario)
+    scenario = scenario_of(arguments)
     model = named_model(arguments.model, device)
     output = claim_output(arguments.output, VERBS["evaluate"].results, overwrite=arguments.overwrite, monitor=monitor)
     predictor = arguments.predictor

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from AutoRegLib.app.given import start_recipe_of
+from AutoRegLib.app.given import scenario_of, start_recipe_of
 from AutoRegLib.app.outputs import claim_output
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.presets import with_published_loss
@@ -28,7 +28,7 @@ def _study(arguments: StudyArguments, device: str, monitor: Monitor) -> dict[str
     from AutoRegLib.evaluation.study import study
     from AutoRegLib.evaluation.study_series import study_series, with_large_structures
 
-    scenarios = [read_scenario(path) for path in (arguments.scenario, *arguments.also)]
+    scenarios = [scenario_of(arguments, path) for path in (arguments.scenario, *arguments.also)]
     if arguments.least_voxels is not None:
         scenarios = [with_large_structures(one, least=arguments.least_voxels) for one in scenarios]
     recipes = [with_published_loss(start_recipe_of(one, arguments, network="autoreg")) for one in scenarios]

@@ -19,11 +19,12 @@ from AutoRegLib import __version__
 from AutoRegLib.app.environment import decide_device, memory_in_use
 from AutoRegLib.app.perform import perform
 from AutoRegLib.core import locks
+from AutoRegLib.core.arguments import located
 from AutoRegLib.core.errors import AutoRegError
 from AutoRegLib.core.failures import explain
 from AutoRegLib.core.jobs import FolderMonitor, JobRequest, Wish, read_request, take_lock, write_state
 from AutoRegLib.core.leftovers import sweep
-from AutoRegLib.core.verbs import VERBS, located
+from AutoRegLib.core.verbs import VERBS
 
 HEARTBEAT_SECONDS = 5.0
 STATES = {0: "done", 3: "cancelled"}
@@ -109,8 +110,12 @@ def _versions() -> dict[str, str]:
 @contextlib.contextmanager
 def _logged(path: Path) -> Iterator[None]:
     """Append what Python prints, and its warnings, to the log file."""
+    try:
+        file = open(path, "ab", buffering=0)  # noqa: SIM115
+    except OSError:  # a folder of that name, say: the work is what counts
+        file = open(os.devnull, "ab", buffering=0)  # noqa: SIM115
     with (
-        open(path, "ab", buffering=0) as file,
+        file,
         io.TextIOWrapper(io.BufferedWriter(_Log(file)), encoding="utf-8", errors="replace", line_buffering=True) as log,
         contextlib.redirect_stdout(log),
         contextlib.redirect_stderr(log),

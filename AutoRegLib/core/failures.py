@@ -7,7 +7,8 @@ import re
 
 from AutoRegLib.core.errors import AutoRegError, CancelledError, DiskError, EnvironmentProblem, OutOfMemoryProblem
 
-UNWRITABLE = {getattr(errno, name, -1) for name in ("ENOSPC", "EACCES", "EROFS", "EDQUOT", "EPERM", "EFBIG", "EIO")}
+UNWRITABLE = {getattr(errno, name, -1) for name in (
+    "ENOSPC", "EACCES", "EROFS", "EDQUOT", "EPERM", "EFBIG", "EIO", "EEXIST", "EISDIR", "ENOTEMPTY", "ENAMETOOLONG")}
 #: a folder that was deleted, a disk that was taken away, a share that is no longer there
 GONE = {getattr(errno, name, -1) for name in ("ENOENT", "ENOTDIR", "ESTALE", "ENODEV", "ENXIO", "ENOTCONN")}
 
@@ -20,7 +21,8 @@ def explain(problem: BaseException) -> AutoRegError:
     if isinstance(problem, KeyboardInterrupt):
         return CancelledError("stopped by the user")
     if isinstance(problem, MemoryError) or re.search(
-        r"(?i)not enough memory|out of memory|OutOfMemory", (f"{type(problem).__name__}: {problem}")
+        r"(?i)not enough memory|out of memory|OutOfMemory|allocate memory|bad.alloc|size calculation overflowed",
+        f"{type(problem).__name__}: {problem}"
     ):
         return OutOfMemoryProblem(
             "the computation did not fit into memory",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import fnmatch
 import random
 import re
@@ -15,6 +14,7 @@ from typing import Any
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.scenario import Case, Split
 from AutoRegLib.core.strict_json import read_object
+from AutoRegLib.core.tables import read_table
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _NUMBER = re.compile(r"[0-9]{1,9}")
@@ -211,10 +211,5 @@ def _json(path: Path) -> Mapping[str, Any]:
 
 def _structures(path: Path) -> dict[int, str]:
     """Index and name of the table that BIDS keeps beside segmentations."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = [row for row in csv.DictReader(stream, delimiter="\t") if _NUMBER.fullmatch(row.get("index") or "")]
-    except (OSError, ValueError, csv.Error) as problem:
-        raise InputError(f"{path} is no table of structures", expected="columns index and name, separated by tabs",
-                         got=problem, remedy="repair or remove it") from None
+    rows = [row for row in read_table(path, "the table of structures") if _NUMBER.fullmatch(row.get("index", ""))]
     return {int(row["index"]): row.get("name") or row["index"] for row in rows if int(row["index"]) > 0}

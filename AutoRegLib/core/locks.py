@@ -135,6 +135,8 @@ def _remove(path: Path, seen: dict[str, Any] | None) -> None:
     if holder_of(aside) != seen:
         with contextlib.suppress(FileExistsError):
             os.link(aside, path)
+    if aside.is_dir():
+        aside.rmdir()
     aside.unlink(missing_ok=True)
 
 

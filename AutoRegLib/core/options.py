@@ -123,6 +123,11 @@ def limit_option() -> Any:
     return option("at most so many pairs, drawn at random (default 100)", 100, metavar="N", least=1)
 
 
+def share_option() -> Any:
+    """Whether reports can be passed on."""
+    return option("reports that can be passed on: file names instead of paths, cases and landmarks by number", False)
+
+
 def resume_option(help: str = "go on from the last checkpoint in --output") -> Any:
     """Whether to go on."""
     return option(help, False)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.names import is_folder_name, same_file
+from AutoRegLib.core.tables import read_table
 
 #: the columns of points that guide: both are ``register``'s argument ``guide_landmarks``
 GUIDES = ("fixed_guides", "moving_guides")
@@ -43,11 +43,7 @@ def read_pair_table(table: str | Path) -> list[PairLine]:
     A line without a name is ``pair001`` and so on. Files need not exist. Raises InputError.
     """
     table = Path(table)
-    try:
-        lines = list(csv.DictReader(table.read_text(encoding="utf-8-sig").splitlines()))
-    except (OSError, ValueError, csv.Error) as problem:
-        raise InputError(f"cannot read the table {table}", expected="a CSV file", got=problem,
-                         remedy="check the path") from None
+    lines = read_table(table, "the table")
     if not lines or not {"fixed", "moving"} <= set(lines[0]):
         raise InputError(f"{table} is not a table of pairs", expected="columns fixed, moving and a line per pair",
                          got=", ".join(filter(None, lines[0])) if lines else "no lines", remedy="add the header line")
@@ -55,18 +51,12 @@ def read_pair_table(table: str | Path) -> list[PairLine]:
     taken: set[str] = set()
     base = table.resolve().parent
     for number, line in enumerate(lines, start=1):
-        name = (line.get("name") or "").strip() or f"pair{number:03d}"
-        if None in line:
-            raise InputError(f"line {number} of {table} has more cells than the header", expected=len(line) - 1,
-                             got=len(line) - 1 + len(line[None]), remedy="quote what holds a comma")  # type: ignore[call-overload]
-        if any("\0" in (text or "") for text in line.values()):
-            raise InputError(f"line {number} of {table} holds a character that no name has", expected="text", got="NUL",
-                             remedy="save the table as CSV again")
+        name = line.get("name", "").strip() or f"pair{number:03d}"
         if same_file(name) in taken or not is_folder_name(name):
             raise InputError(f"line {number} of {table}: the name '{name}' is used twice or is no folder name",
                              expected="one short name per line", remedy="change the name")
         taken.add(same_file(name))
-        named = {key: (line.get(key) or "").strip() for key in PAIR_FILES}
+        named = {key: line.get(key, "").strip() for key in PAIR_FILES}
         missing = [key for key in ("fixed", "moving") if not named[key]]
         if missing:
             raise InputError(f"line {number} of {table} names no {missing[0]} image", expected="fixed and moving",

@@ -16,6 +16,7 @@ from AutoRegLib.core.options import (
     resume_option,
     scenario_option,
     seed_option,
+    share_option,
     spacing_option,
 )
 from AutoRegLib.core.recipe import Timer
@@ -47,6 +48,7 @@ class StudyArguments(Common):
     limit: int | None = limit_option()
     peer_limit: int | None = option("other programs register only the first so many of these test pairs", None,
                                     metavar="N", least=1)
+    share: bool = share_option()
     resume: bool = resume_option("keep what is finished in --output, go on with the rest; rows and seeds may be added")
     seed: int = seed_option()
 

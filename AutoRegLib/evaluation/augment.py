@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from AutoRegLib.bundle import ModelBundle, table_text
+from AutoRegLib.core.drawing import attempted
 from AutoRegLib.core.errors import CancelledError, InputError
 from AutoRegLib.core.folds import folded
 from AutoRegLib.core.jobs import Monitor
@@ -181,10 +182,11 @@ def _draw(output: Path, spectra: dict[str, np.ndarray], monitor: Monitor) -> Non
     """The figure of the spectra, and its table. Raises DiskError."""
     folder = make_folder(output / "figures")
     write_text(folder / "spectrum.csv", table_text(spectrum_rows(spectra)))
-    try:
+
+    def draw() -> None:
         from AutoRegLib.evaluation.spectra_figure import spectrum_figure
-    except ImportError:
-        text = "No figure: the package matplotlib is not installed (pip install matplotlib)."
-        monitor.event("warning", code="figures", text=text)
-        return
-    spectrum_figure(folder / "spectrum.png", spectra)
+
+        spectrum_figure(folder / "spectrum.png", spectra)
+
+    if problem := attempted(draw, "figure"):
+        monitor.event("warning", code="figures", text=problem)

@@ -11,6 +11,7 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from AutoRegLib.bundle import ModelBundle, table_text
+from AutoRegLib.core.drawing import attempted
 from AutoRegLib.core.errors import CancelledError, InputError
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.measures import MEASURES, over_pairs
@@ -240,11 +241,11 @@ def _flat(report: Mapping[str, Any]) -> dict[str, Any]:
 
 def _draw(folder: Path, rows: Sequence[Mapping[str, Any]], reports: Sequence[Mapping[str, Any]], *, title: str) -> str:
     """Both pictures; the reason when there can be none, else empty. Raises DiskError."""
-    try:
+    def draw() -> None:
         from AutoRegLib.evaluation.figures import dice_boxes, fold_histogram
-    except ImportError:
-        return "No figures: the package matplotlib is not installed (pip install matplotlib)."
-    make_folder(folder)
-    dice_boxes(folder / "dice.png", rows, title=title)
-    fold_histogram(folder / "folds.png", [report["fold_fraction"] for report in reports], title=title)
-    return ""
+
+        make_folder(folder)
+        dice_boxes(folder / "dice.png", rows, title=title)
+        fold_histogram(folder / "folds.png", [report["fold_fraction"] for report in reports], title=title)
+
+    return attempted(draw, "figures")

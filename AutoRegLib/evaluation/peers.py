@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from AutoRegLib.core.errors import EnvironmentProblem, InputError
+from AutoRegLib.core.leftovers import private_prefix
 from AutoRegLib.core.options import Affine
 from AutoRegLib.core.recipe import Timer
 from AutoRegLib.core.records import from_plain, read_json
@@ -70,7 +71,7 @@ def peer_registrar(name: str, peer: Peer, *, affine: Affine, threads: int, devic
         outer, grid = start.alignment.transform, inputs.fixed.geometry
         labels = inputs.moving_labels or Volume(np.zeros(inputs.moving.geometry.shape, np.uint8),
                                                 inputs.moving.geometry, "labels")
-        with tempfile.TemporaryDirectory(prefix="autoreg-peer-") as place:
+        with tempfile.TemporaryDirectory(prefix=private_prefix("peer")) as place:
             folder = Path(place)
             given = {"fixed": inputs.fixed, "moving": resample(inputs.moving, grid, outer),
                      "moving-labels": resample(labels, grid, outer)}

@@ -24,6 +24,17 @@ _TILE = 1.35  # inches: of a picture of a pair
 _NAMES = 2.0  # inches: the names of the rows, left of the first panel
 
 
+def study_figures(
+    folder: Path, boxes: Mapping[str, Mapping[str, Sequence[float]]], points: Mapping[str, Mapping[str, float]],
+    pictures: Mapping[str, Mapping[str, Any]], *, measure: str,
+) -> None:
+    """All of them into a folder; of pairs where there are any. Raises DiskError."""
+    structure_boxes(folder / "boxes.png", boxes, title=f"{measure}, test pairs")
+    cost_points(folder / "seconds.png", points, measure=measure)
+    if pictures:
+        pair_pictures(folder / "pictures.png", pictures, measure=measure)
+
+
 def structure_boxes(
     path: str | Path, scores: Mapping[str, Mapping[str, Sequence[float]]], *, title: str
 ) -> None:

@@ -11,6 +11,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from AutoRegLib.bundle import table_text
+from AutoRegLib.core.drawing import attempted
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.measures import MEASURES, Measure
 from AutoRegLib.core.recipe import Recipe
@@ -96,7 +97,7 @@ def write_report(
         text += ["## Failed", "", *(f"- {r['row']}, seed {r['seed']}: {r['error']}" for r in failed), ""]
     if figures:
         text += _significance(output, scores, scored, monitor)
-        text += _draw(output, done, scores, scored, monitor)
+        text += _draw(output, done, scores, scored, monitor) if scores else []
     write_text(output / "study.md", "\n".join(text))
     if figures:
         write_text(output / "study.html", page_of(output, "\n".join(text), title=f"Study of {scenario.name}"))
@@ -305,24 +306,14 @@ def _draw(
     output: Path, results: Sequence[Result], scores: Mapping[str, Mapping[PairKey, float]], scored: Measure,
     monitor: Monitor,
 ) -> list[str]:
-    """The pictures, each with its table beside it, and the lines that show them; a warning without matplotlib."""
-    if not scores:
-        return []
-    try:
-        from AutoRegLib.evaluation.study_figures import cost_points, pair_pictures, structure_boxes
-    except ImportError:
-        text = "No figures: the package matplotlib is not installed (pip install matplotlib)."
-        monitor.event("warning", code="figures", text=text)
-        return []
+    """The pictures, each with its table beside it, and the lines that show them; a warning where they fail."""
     folder = make_folder(output / "figures")
     whole = "mean of all structures" if scored.key == "dice" else scored.title
     boxes = {whole: {row: list(pairs.values()) for row, pairs in scores.items()}} | structure_scores(output, results)
-    structure_boxes(folder / "boxes.png", boxes, title=f"{scored.title}, test pairs")
     write_text(folder / "boxes.csv", table_text([
         {"structure": structure, "row": row, "value": value}
         for structure, rows in boxes.items() for row, values in rows.items() for value in values]))
     points = {name: _point([r for r in results if r["row"] == name], scored.key) for name in scores}
-    cost_points(folder / "seconds.png", points, measure=scored.title)
     write_text(folder / "seconds.csv", table_text([{"row": row, **point} for row, point in points.items()]))
     pictures = {}
     for result in results:
@@ -330,14 +321,22 @@ def _draw(
         if result["row"] not in pictures and (found := read_pictures(place)):
             pictures[result["row"]] = found
     if pictures:
-        pair_pictures(folder / "pictures.png", pictures, measure=scored.title)
         write_text(folder / "pictures.csv", table_text([
-            {"row": row, "pair": role, "fixed": str(p["names"][0]), "moving": str(p["names"][1]), scored.key: float(
-                p["score"])} for row, pairs in pictures.items() for role, p in pairs.items()]))
+            {"row": row, "pair": role, **dict(zip(("fixed", "moving"), map(str, p["names"]), strict=False)),
+             scored.key: float(p["score"])} for row, pairs in pictures.items() for role, p in pairs.items()]))
+
+    def draw() -> None:
+        from AutoRegLib.evaluation.study_figures import study_figures
+
+        study_figures(folder, boxes, points, pictures, measure=scored.title)
+
+    if problem := attempted(draw, "figures"):
+        monitor.event("warning", code="figures", text=problem)
+        return []
     monitor.event("artifact", role="figures", path=str(folder))
     shown = [(f"{scored.title} per structure and row; left and right as one, the best structures first", "boxes"),
              (f"{scored.title} against seconds", "seconds"),
-             *([("A typical (median) and the worst test pair of each row", "pictures")] if pictures else [])]
+             ("A typical (median) and the worst test pair of each row", "pictures")][:3 if pictures else 2]
     return ["## Figures", "", *(part for words, name in shown for part in (
         f"![{words}](figures/{name}.png)", "", f"{words}: [{name}.csv](figures/{name}.csv).", ""))]
 

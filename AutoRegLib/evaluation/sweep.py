@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from AutoRegLib.bundle import load_bundle, table_text
+from AutoRegLib.core.drawing import attempted
 from AutoRegLib.core.errors import CancelledError, InputError
 from AutoRegLib.core.failures import explain
 from AutoRegLib.core.jobs import Monitor
@@ -193,12 +194,6 @@ def _figures(
     beside: Sequence[str | Path], monitor: Monitor,
 ) -> list[str]:
     """The curve and the fields, and the lines that show them; a warning where matplotlib is not installed."""
-    try:
-        from AutoRegLib.evaluation.sweep_figures import curves, field_row
-    except ImportError:
-        text = "No figures: the package matplotlib is not installed (pip install matplotlib)."
-        monitor.event("warning", code="figures", text=text)
-        return []
     folder = make_folder(output / "figures")
     lines = {output.resolve().name: list(results)}
     for other in beside:
@@ -207,9 +202,17 @@ def _figures(
             raise InputError(f"the sweep in {other} is of another field", expected=field, got=settings["field"])
         found = [read_json(path, schema=RESULT) for path in sorted(Path(other).glob("value-*/result.json"))]
         lines[Path(other).resolve().name] = found
-    curves(folder / "curve", lines, field=field, scored=scored)
-    field_row(folder / "fields.png", [(str(p.value), p.folder / "model") for p in points], points[0].recipe,
-              points[0].scenario, device=points[0].device)
+
+    def draw() -> None:
+        from AutoRegLib.evaluation.sweep_figures import curves, field_row
+
+        curves(folder / "curve", lines, field=field, scored=scored)
+        field_row(folder / "fields.png", [(str(p.value), p.folder / "model") for p in points], points[0].recipe,
+                  points[0].scenario, device=points[0].device)
+
+    if problem := attempted(draw, "figures"):
+        monitor.event("warning", code="figures", text=problem)
+        return []
     monitor.event("artifact", role="figures", path=str(folder))
     return [f"![{scored.title} and positive determinants](figures/curve.png)", "",
             "The same, as a table: [curve.csv](figures/curve.csv).", "",

@@ -25,6 +25,7 @@ __all__ = ["file_sha256", "read_displacement", "read_geometry", "read_points", "
            "write_displacement", "write_points", "write_volume"]
 
 _IMAGES = (".nii.gz", ".nii", ".nrrd", ".mha")  # one file each, lossless, with a geometry
+_LEAST_RANGE, _MOST_RANGE = 1e-20, 1e15  # beyond, local correlation was 0 in silence
 _TRANSFORMS = (".h5", ".hdf5", ".tfm", ".txt", ".mat", ".xfm")
 
 
@@ -48,6 +49,10 @@ def read_volume(path: str | Path, kind: Kind, *, flat: bool = True) -> Volume:
                          got=f"{wrong} voxels of {array.size} are NaN or infinite", remedy="replace them, e.g. by 0")
     if kind == "labels":
         array = _as_labels(array, path)
+    elif lowest != highest and not _LEAST_RANGE < float(highest) - float(lowest) < _MOST_RANGE:
+        raise InputError(f"{path} has voxels that 32 bits cannot compute with", got=f"{lowest:.6g} to {highest:.6g}",
+                         expected=f"a range of values between {_LEAST_RANGE:g} and {_MOST_RANGE:g}",
+                         remedy="scale the image, or replace the numbers that stand for no data, e.g. by 0")
     elif lowest == highest:
         raise InputError(f"{path} is constant", expected="an image with contrast",
                          got=f"every voxel is {array.flat[0]}", remedy="check that this is the right file")

@@ -13,6 +13,7 @@ import numpy as np
 from AutoRegLib.core.errors import InputError
 
 _FLOAT32 = float(np.finfo(np.float32).eps)
+_FLATTEST = 1e5  # times as long as wide a voxel may be; what is computed from its gradients is finite until then
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,10 @@ class Geometry:
             raise InputError("an image needs voxels on every axis", expected="sizes of at least 1", got=size)
         if min(self.spacing) <= 0:
             raise InputError("voxel spacing must be positive", expected="mm above 0", got=self.spacing,
+                             remedy="repair the image header")
+        if max(self.spacing) > _FLATTEST * min(self.spacing):
+            raise InputError("the sides of a voxel differ beyond measure", got=f"{self.spacing} mm",
+                             expected=f"the longest at most {_FLATTEST:g} times the shortest",
                              remedy="repair the image header")
         matrix = self.direction_matrix
         if np.abs(matrix.T @ matrix - np.eye(dims)).max() > 1e-3:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.leftovers import private_prefix
 from AutoRegLib.imaging.stored import Stored, check_size, damaged, from_text, raw_offset
 from AutoRegLib.imaging.unpacking import link, unpack
 
@@ -38,7 +39,7 @@ def opened(path: Path, stored: Stored) -> Iterator[Path]:
     Raises: InputError (cut short, damaged voxels), DiskError (no room to unpack).
     """
     assert stored.form.detached is not None
-    with tempfile.TemporaryDirectory(prefix="autoreg-") as folder:
+    with tempfile.TemporaryDirectory(prefix=private_prefix()) as folder:
         target, offset = Path(folder) / _DATA, 0
         if stored.packing == "raw":
             offset = raw_offset(path, stored)
@@ -60,7 +61,7 @@ def alone(stored: Stored) -> Iterator[Path]:
     """A name under which ITK reads the header of this file safely, and nothing else."""
     suffix, lines = stored.form.attached
     # one file, no folder: some file systems take milliseconds to remove a folder
-    number, name = tempfile.mkstemp(suffix, "autoreg-")
+    number, name = tempfile.mkstemp(suffix, private_prefix())
     try:
         with open(number, "wb") as stream:
             stream.write(stored.header + lines.encode())

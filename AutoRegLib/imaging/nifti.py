@@ -16,6 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.leftovers import private_prefix
 from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.imaging.headers import FARTHEST, no_spacing
 from AutoRegLib.imaging.stored import Form, Stored, damaged
@@ -103,7 +104,7 @@ def opened(path: Path, *, voxels: bool = True) -> Iterator[Path]:
         _check_voxels(path, data, layout)
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="autoreg-") as folder:
+    with tempfile.TemporaryDirectory(prefix=private_prefix()) as folder:
         names = {header: Path(folder) / ("image.hdr" if header != data else "image.nii"),
                  data: Path(folder) / ("image.img" if header != data else "image.nii")}
         for source, target in names.items():

@@ -10,6 +10,7 @@ from AutoRegLib.core.errors import InputError
 
 _SECONDS = 60.0  # and one more for each of these bytes
 _BYTES_A_SECOND = 5_000_000
+_WANTS = "it asks for more memory than an image of that length needs"
 _PROGRAM = """
 import sys
 try:
@@ -24,8 +25,10 @@ try:
     getattr(SimpleITK, sys.argv[1])(sys.argv[2])
 except UnicodeDecodeError:
     sys.exit(3)
-except (RuntimeError, MemoryError, KeyError):
-    pass  # the caller's own reading says what it is
+except MemoryError:
+    sys.exit(4)
+except (RuntimeError, KeyError) as problem:  # the caller's own reading says what it is, unless it has no limit
+    sys.exit(4 if "allocat" in str(problem) or "bad_alloc" in str(problem) else 0)
 """
 
 
@@ -40,7 +43,7 @@ def check_readable(path: Path, function: str) -> None:
     try:
         done = subprocess.run([sys.executable, "-c", _PROGRAM, function, str(path), str(memory)], check=False,
                               stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS + size / _BYTES_A_SECOND)
-        why = "" if done.returncode == 0 else "it ends the reader"
+        why = "" if done.returncode == 0 else _WANTS if done.returncode == 4 else "it ends the reader"
     except subprocess.TimeoutExpired:
         why = "the reader does not come to an end"
     if why:

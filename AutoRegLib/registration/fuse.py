@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from AutoRegLib.bridge import to_tensor
+from AutoRegLib.core.drawing import attempted
 from AutoRegLib.core.records import make_folder, write_json
 from AutoRegLib.fields.smooth import gaussian
 from AutoRegLib.imaging.files import read_transform, read_volume, write_volume
@@ -63,11 +64,13 @@ def fuse(
         write_volume(volume, output / f"{name}.nii.gz")
     report: dict[str, Any] = {"output": str(output), "fused": str(output / "fused.nii.gz"), "rule":
                               f"mean below {BASE:g} voxels, above by local energy ({ENERGY:g} voxels)", "warnings": []}
-    try:
+
+    def draw() -> None:
         from AutoRegLib.registration.fuse_figure import fusion_figure
-    except ImportError:
-        report["warnings"].append("No picture: the package matplotlib is not installed (pip install matplotlib).")
-    else:
+
         fusion_figure(output / "fused.png", still, after, results["fused_before"], results["fused"])
+
+    if problem := attempted(draw, "picture"):
+        report["warnings"].append(problem)
     write_json(output / "fusion.json", report)
     return report

@@ -115,7 +115,7 @@ class Look:
 
     def _light(self, volume: Volume) -> Volume:
         """The volume averaged to voxels no coarser than the grid's: what follows is quick whatever its size."""
-        factor = int(min(self.coarse.spacing) / max(volume.geometry.spacing) + 1e-6)
+        factor = min(int(min(self.coarse.spacing) / max(volume.geometry.spacing) + 1e-6), max(volume.geometry.size))
         if factor < 2:
             return volume
         return Volume(_pooled(to_tensor(volume), factor)[0, 0].numpy(), _coarser(volume.geometry, factor), "intensity")

@@ -33,6 +33,11 @@ class Landmarks:
     moving: np.ndarray
 
 
+def numbered(points: Landmarks | None) -> Landmarks | None:
+    """The points called by their place, counted from 1."""
+    return None if points is None else replace(points, names=tuple(f"{n + 1}" for n in range(len(points.names))))
+
+
 def check_inside(guides: Landmarks, fixed: Geometry, moving: Geometry) -> None:
     """Raises InputError naming the points that lie outside their image."""
     for role, points, image in (("fixed", guides.fixed, fixed), ("moving", guides.moving, moving)):

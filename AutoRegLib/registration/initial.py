@@ -14,7 +14,17 @@ from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.reach import voxels_beyond
 from AutoRegLib.imaging.volume import Volume, resample
 
+_WIDEST = 500.0  # times as far one image may reach as the other; a unit mistaken is 1000
 _UNREACHED = 0.01  # of the fixed image; the affine part may move its border a little beyond a field that fits it
+
+
+def check_extents(fixed: Geometry, moving: Geometry) -> None:
+    """Refuse images of which one would lie within a voxel or two of the other. Raises InputError."""
+    sides = [max(size * step for size, step in zip(own.size, own.spacing, strict=True)) for own in (fixed, moving)]
+    if max(sides) > _WIDEST * min(sides):
+        raise InputError("the images are of very different extent", expected=f"at most {_WIDEST:g} times as far",
+                         got=f"{sides[0]:.4g} and {sides[1]:.4g} mm",
+                         remedy="correct the voxel spacing of the one that is in another unit")
 
 
 def ends_within(outer: Sequence[Any], fixed: Geometry) -> tuple[str, ...]:

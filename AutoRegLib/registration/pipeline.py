@@ -35,7 +35,7 @@ from AutoRegLib.losses.guides import Guides
 from AutoRegLib.registration.geodesic_pair import shoot_pair
 from AutoRegLib.registration.guard import Look, Verdict, believed, better, doubtful, judged, partial
 from AutoRegLib.registration.guides import Landmarks, guided, nearer, on_grid
-from AutoRegLib.registration.initial import ends_within, mask_through, through
+from AutoRegLib.registration.initial import check_extents, ends_within, mask_through, through
 from AutoRegLib.registration.inverse import affine_guess, refine_inverse
 from AutoRegLib.registration.no_network import NAME
 from AutoRegLib.registration.refine import Iterations, check_iterations, refine_prediction
@@ -127,6 +127,8 @@ def register_volumes(
     """
     monitor = monitor or Monitor()
     _check(model.recipe, fixed, moving, refine=refine, similarity=similarity, transformation=transformation)
+    if initial is None:
+        check_extents(fixed.geometry, moving.geometry)
     modality = model.recipe.preprocessing.modality if modality is None else modality
     moving_modality = modality if moving_modality is None else moving_modality
     clock = Clock()

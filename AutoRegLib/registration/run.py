@@ -6,15 +6,18 @@ import math
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
 from AutoRegLib.bundle import ModelBundle
-from AutoRegLib.core.errors import DiskError, InputError
+from AutoRegLib.core.drawing import attempted
+from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.records import make_folder, write_json
 from AutoRegLib.core.result_set import together
+from AutoRegLib.core.sharing import without_paths
 from AutoRegLib.core.verbs import VERBS
 from AutoRegLib.geodesic.predictor import load_predictor
 from AutoRegLib.imaging.displacement import affine_of, transform_points
@@ -31,6 +34,7 @@ from AutoRegLib.imaging.files import (
 )
 from AutoRegLib.imaging.reach import points_beyond, voxels_beyond
 from AutoRegLib.imaging.volume import resample
+from AutoRegLib.registration.guides import numbered
 from AutoRegLib.registration.metrics import inside
 from AutoRegLib.registration.no_network import no_network
 from AutoRegLib.registration.pair import PairInputs, RegisterOptions, read_pair
@@ -60,6 +64,8 @@ def register(
     output = make_folder(output)
     with clock("read", monitor):
         pair = read_pair(fixed, moving, options)
+        if options.share:
+            pair = replace(pair, landmarks=numbered(pair.landmarks), guides=numbered(pair.guides))
         _protect(pair, output, options)
         initial = [] if pair.initial is None else [pair.initial]
         if _COMPOSITE in options.transform_format and initial:
@@ -118,6 +124,8 @@ def register(
             **report, "seconds": time.perf_counter() - began, "seconds_by_step": clock.seconds,
             "inputs": pair.hashes(), "outputs": sorted([*made, "report.json"]),
         }
+        if options.share:
+            report = without_paths(report, [*pair.files.values(), output, model.path])
         write_json(stage / "report.json", report)
     for name in (*made, "report.json"):
         role = {"report.png": "figure"}.get(name, name.split(".")[0])
@@ -132,17 +140,12 @@ def _draw(
     *, names: Mapping[int, str] | None = None,
 ) -> str:
     """Write ``report.png``; the reason in words when there can be no picture, else empty. Raises DiskError."""
-    try:
+    def draw() -> None:
         from AutoRegLib.registration.figure import report_figure
-    except ImportError:
-        return "No report.png: the package matplotlib is not installed (pip install matplotlib)."
-    try:
+
         report_figure(path, pair, found.field, volumes, report, names=names or {})
-    except DiskError:
-        raise
-    except Exception as problem:  # a picture that fails must not cost the user the registration
-        return f"No report.png: {type(problem).__name__}: {problem}."
-    return ""
+
+    return attempted(draw, "report.png")
 
 
 def _protect(pair: PairInputs, output: Path, options: RegisterOptions) -> None:

@@ -17,11 +17,9 @@ VALIDATION_TITLES = {"segmentation": "1 - Dice + folds", "landmarks": "distance 
 
 
 def search_figures(history: Sequence[dict[str, Any]], recipe: Recipe, folder: Path) -> list[Path]:
-    """Draw what the history holds into ``folder``; nothing where matplotlib is not installed."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return []
+    """Draw what the history holds into ``folder``."""
+    from matplotlib.figure import Figure
+
     make_folder(folder)
     drawn = []
     for name, draw in (("architecture.png", _architecture), ("loss_weights.png", _weights), ("finals.png", _finals)):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from AutoRegLib.bundle import table_text
+from AutoRegLib.core.drawing import attempted
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.genotype import Genotype
 from AutoRegLib.core.jobs import Monitor
@@ -187,10 +188,13 @@ def _write_results(
         write_json(stage / "genotype.json", found.genotype or Genotype(), schema=GENOTYPE_SCHEMA)
         write_json(stage / "provenance.json", known)
         write_text(stage / "card.md", search_card(recipe, found, history, known))
-        pictures = [path.relative_to(stage) for path in search_figures(history, found, stage / "figures")]
+        pictures: list[Path] = []
+        problem = attempted(lambda: pictures.extend(search_figures(history, found, stage / "figures")), "figures")
         write_recipe(stage / "recipe.json", found)
+    if problem:
+        monitor.event("warning", code="figures", text=problem)
     for picture in pictures:
-        monitor.event("artifact", role="figure", path=str(output / picture))
+        monitor.event("artifact", role="figure", path=str(output / picture.relative_to(stage)))
     monitor.event("artifact", role="recipe", path=str(output / "recipe.json"))
 
 

@@ -15,6 +15,7 @@ import vtk
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
 import AutoRegLib
+from AutoRegLib.core.leftovers import private_prefix
 from AutoRegLib.core.records import make_folder, write_json
 from AutoRegSlicerLib import environment, logic
 from AutoRegSlicerLib.jobs.jobs import JobRequest, Jobs
@@ -64,7 +65,7 @@ class AutoRegSlicerTest(ScriptedLoadableModuleTest):
         from AutoRegLib.imaging.displacement import DisplacementField
 
         fixed, moving = (self.ball(number).volume for number in range(2))
-        with tempfile.TemporaryDirectory(prefix="autoreg-test-") as folder:
+        with tempfile.TemporaryDirectory(prefix=private_prefix("test")) as folder:
             inputs = logic.RegistrationInputs(fixed, moving, "none")
             request = logic.exportRegistration(inputs, folder)
             exported = files.read_volume(Path(folder) / request.arguments["moving"], "intensity")
@@ -93,7 +94,7 @@ class AutoRegSlicerTest(ScriptedLoadableModuleTest):
         if not found.ready:
             self.skipTest(found.text)
         rows = [self.ball(number) for number in range(6)]
-        with tempfile.TemporaryDirectory(prefix="autoreg-test-") as folder:
+        with tempfile.TemporaryDirectory(prefix=private_prefix("test")) as folder:
             jobs, model = Jobs(folder), str(Path(folder) / "model")
             search = jobs.create("search", "self test")
             scenario = logic.exportScenario(rows, search / "in")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -93,3 +94,12 @@ def test_waiting_ends_with_the_reason(
 def test_waiting_ends_in_time(application: Any) -> None:
     with pytest.raises(AutoRegError, match=r"did not end within 0.05 s; it goes on.*import job later"):
         scripting.waitFor(Told(JobState.Running), "job", timeoutSeconds=0.05)
+
+
+
+def test_a_damaged_summary_of_a_batch_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    (tmp_path / "summary.csv").write_text("name,state,dice,folds\na,done,0.5,3\nb,done,x,²\n,,\nc\n")
+    first, second, third = scripting.readSummary(tmp_path)
+    assert (first["dice"], first["folds"]) == (0.5, 3) and math.isnan(second["dice"]) and third["name"] == "c"
+    (tmp_path / "summary.csv").write_bytes(b"\xff\xfe\0")
+    assert scripting.readSummary(tmp_path) == []

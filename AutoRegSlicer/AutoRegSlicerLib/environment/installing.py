@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from AutoRegLib.core.errors import EnvironmentProblem, InputError
+from AutoRegLib.core.leftovers import private_prefix
 from AutoRegSlicerLib.environment.plans import (
     TORCH,
     InstallPlan,
@@ -125,7 +126,7 @@ def constrained() -> Iterator[Path]:
 
     The variable takes the file's address: pip splits it at blanks, which an address has none of.
     """
-    with tempfile.TemporaryDirectory(prefix="autoreg-pip-") as folder:
+    with tempfile.TemporaryDirectory(prefix=private_prefix("pip")) as folder:
         path = Path(folder) / "constraints.txt"
         path.write_text(constraintsText(), encoding="utf-8")
         before = os.environ.get("PIP_CONSTRAINT")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.leftovers import private_prefix
 from AutoRegLib.core.strict_json import parse_object
 from AutoRegSlicerLib.environment import question
 
@@ -92,7 +93,7 @@ class Probe:
         self.interpreter = interpreter
         self._answer: Environment | None = None
         self._until = time.monotonic() + ANSWER_SECONDS
-        self._folder = tempfile.mkdtemp(prefix="autoreg-probe-")
+        self._folder = tempfile.mkdtemp(prefix=private_prefix("probe"))
         self._process: subprocess.Popen[bytes] | None = None
         hidden: dict[str, Any] = {}
         if sys.platform == "win32":

@@ -135,7 +135,7 @@ class Job:
             self.move(JobState.Interrupted)
         elif self.state.alive:
             control = self.folder / "control"
-            if control.is_file() and control.read_text(encoding="utf-8").strip() == "cancel":
+            if control.is_file() and control.read_text(encoding="utf-8", errors="replace").strip() == "cancel":
                 self.cancelAt = time.monotonic()
             self._conclude(process_lives=self.lives())
             if self.state is JobState.Importing:

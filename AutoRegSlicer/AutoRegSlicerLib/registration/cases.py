@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import slicer
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.records import make_folder
 from AutoRegLib.core.scenario import Case, Scenario, read_scenario, write_scenario
+from AutoRegLib.core.tables import read_table
 from AutoRegSlicerLib.scene import landmarks, segmentations, transforms, volumes
 from AutoRegSlicerLib.scene.grids import ownLattice
 from AutoRegSlicerLib.scene.nodes import isMadeByAutoReg
@@ -180,11 +180,7 @@ def readCaseTable(path: str | Path) -> list[CaseRow]:
     path = Path(path)
     if path.is_dir():
         return _ofFolder(path)
-    try:
-        lines = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError, csv.Error) as problem:
-        raise InputError(f"cannot read the case table {path}", expected="a CSV file", got=problem,
-                         remedy="check the path") from None
+    lines = read_table(path, "the case table")
     if not lines or "volume" not in lines[0]:
         raise InputError(f"{path} is not a case table", remedy="add the header line",
                          expected="a header line subject,volume,labels,landmarks,role and a line per case")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import csv
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from AutoRegLib.core.errors import AutoRegError, CancelledError
+from AutoRegLib.core.errors import AutoRegError, CancelledError, InputError
 from AutoRegLib.core.jobs import JobRequest
 from AutoRegLib.core.pair_table import FIGURES, SUMMARY, read_pair_table
+from AutoRegLib.core.tables import read_table
 from AutoRegSlicerLib import settings
 from AutoRegSlicerLib.registration.checks import checkRegistration, require
 from AutoRegSlicerLib.registration.exports import exportRegistration, finish
@@ -130,15 +131,19 @@ def registerCases(
 def readSummary(folder: Path) -> list[dict[str, Any]]:
     """The lines of the summary in the folder of a batch, figures as numbers; none where there is no such file."""
     try:
-        lines = list(csv.DictReader((folder / SUMMARY).read_text(encoding="utf-8").splitlines()))
-    except OSError:
+        lines = read_table(folder / SUMMARY, "the summary")
+    except InputError:
         return []
     return [{key: _number(value) if key in FIGURES else value for key, value in line.items() if value}
-            | {"folder": str(folder / line["name"])} for line in lines]
+            | {"folder": str(folder / line["name"])} for line in lines if line.get("name")]
 
 
 def _number(text: str) -> float:
-    return int(text) if text.isdigit() else float(text)
+    """A figure; what is none, in a damaged table, is not known."""
+    try:
+        return int(text) if text.isdigit() else float(text)
+    except ValueError:
+        return math.nan
 
 
 def waitFor(

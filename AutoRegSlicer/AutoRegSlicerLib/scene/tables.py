@@ -105,7 +105,7 @@ def fromFile(scene: Any, path: Path, name: str) -> Node:
         column = vtk.vtkStringArray()
         column.SetName(title)
         for row in rows:
-            column.InsertNextValue(row[number])
+            column.InsertNextValue(row[number] if number < len(row) else "")
         table.AddColumn(column)
     node = make(scene, name)
     node.SetAndObserveTable(table)

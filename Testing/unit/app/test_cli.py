@@ -19,11 +19,11 @@ from AutoRegLib.app import perform as verbs
 from AutoRegLib.app.cli import main
 from AutoRegLib.app.options import build_parser
 from AutoRegLib.app.outputs import claim_output
+from AutoRegLib.core.arguments import located
 from AutoRegLib.core.errors import AutoRegError, CancelledError, DivergedError, InputError
 from AutoRegLib.core.failures import explain
 from AutoRegLib.core.jobs import JobRequest, Monitor
 from AutoRegLib.core.verbs import VERBS as TABLE
-from AutoRegLib.core.verbs import located
 
 ROOT = Path(__file__).resolve().parents[3]
 VERBS = ("demo", "search", "train", "register", "batch", "apply", "evaluate", "study", "sweep", "synthesise",
@@ -88,7 +88,7 @@ def test_the_request_holds_what_was_typed(monkeypatch: pytest.MonkeyPatch, capsy
     assert asked[0].verb == "register"
     assert asked[0].arguments == {
         "model": "m", "fixed": "f", "moving": "g", "output": "o", "refine": 3, "inverse": True, "overwrite": False,
-        "transform_format": ["nrrd", "h5"], "seed": 4,
+        "transform_format": ["nrrd", "h5"], "seed": 4, "share": False,
     }
 
 

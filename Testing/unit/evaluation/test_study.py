@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from AutoRegLib.app.worker import _prepared
+from AutoRegLib.core.arguments import check_arguments
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.genotype import CELLS, OPERATORS, Genotype
 from AutoRegLib.core.jobs import JobRequest, Monitor
@@ -21,7 +22,6 @@ from AutoRegLib.core.recipe import LossWeights, Network, Recipe, Training
 from AutoRegLib.core.scenario import Case, Scenario
 from AutoRegLib.core.study_rows import ROWS, TABLES, Table, choose_rows, row_recipe
 from AutoRegLib.core.study_verbs import StudyArguments
-from AutoRegLib.core.verbs import check_arguments
 from AutoRegLib.evaluation.study import RunMonitor
 from AutoRegLib.evaluation.study_report import (
     chosen_score,
