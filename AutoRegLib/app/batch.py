@@ -63,7 +63,7 @@ def run_batch(
 
     def write() -> None:
         told = [{name: row.get(name) for name in COLUMNS} for row in rows]
-        given = [output, *(file for pair in pairs for file in pair.files.values())]
+        given: list[str | Path] = [output, *(file for pair in pairs for file in pair.files.values())]
         write_text(output / SUMMARY, table_text(without_paths(told, given) if share else told))
 
     for number, (pair, row) in enumerate(zip(pairs, rows, strict=True)):
