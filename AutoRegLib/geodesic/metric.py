@@ -68,17 +68,26 @@ class Metric:
         """``ln|L| = 3 d sum ln(alpha A + 1)`` over all coordinates. Shape: (B,)."""
         return 3 * self.space.dims * self.space.count(self._base.log())
 
-    def prior(self, velocity: Tensor) -> Tensor:
-        """``1/2 (L v, v) - 1/2 ln|L|``: the negative logarithm of the prior but for a constant. Shape: (B,)."""
-        return 0.5 * (self.energy(velocity) - self.log_determinant())
+    def prior(self, velocity: Tensor, amplitude: float = 1.0) -> Tensor:
+        """``1/2 (L v, v) - 1/2 ln|L|``: the negative logarithm of the prior but for a constant. Shape: (B,).
 
-    def prior_slope(self, velocity: Tensor) -> Tensor:
+        ``amplitude``, in squared voxels: that of a prior of this variance without regularity, times the amplitude.
+        """
+        return 0.5 * (self.energy(velocity) - amplitude * self.log_determinant())
+
+    def prior_slope(self, velocity: Tensor, amplitude: float = 1.0) -> Tensor:
         """The prior's derivative by alpha at a fixed velocity,
         ``-(3/2) [d sum A / (alpha A + 1) - ((alpha A + 1)^2 A v, v)]``. Shape: (B,).
         """
         ratio = self.space.laplacian() / self._base
         moved = self.space.inner(self.space.multiply(velocity, self.slope()), velocity)
-        return 0.5 * moved - 1.5 * self.space.dims * self.space.count(ratio)
+        return 0.5 * moved - 1.5 * amplitude * self.space.dims * self.space.count(ratio)
+
+    def amplitude(self, velocity: Tensor) -> Tensor:
+        """The most probable variance of the prior that a velocity comes from, ``(L v, v)`` by coordinate. Shape: (B,).
+        Unit: squared voxels.
+        """
+        return self.energy(velocity) / (self.space.dims * self.space.weight)
 
     def information(self) -> Tensor:
         """What a velocity of the prior tells of ``ln alpha``: its Fisher information,

@@ -31,7 +31,9 @@ class Posterior:
     What the paper's Eq. 6 calls the negative log posterior, but for terms in sigma alone. Unlike there the trajectory's
     own dependence on alpha is part of the derivative by alpha, so that both gradients are those of one function.
 
-    ``stationary``: of a velocity that stays as it is, with the same prior.
+    ``stationary``: of a velocity that stays as it is, with the same prior. ``amplitude``: where the prior's variance
+    without regularity is not one squared voxel but so many, E is multiplied by it, sigma squared included: so the most
+    probable velocity at an alpha stays what it is, and alpha alone is judged by another prior.
 
     Geodesics do not fold, but too few steps of a long one may: there the energy is infinite, so that no descent ends in
     a map that is none.
@@ -44,6 +46,7 @@ class Posterior:
     matching: Matching
     steps: int = STEPS
     stationary: bool = False
+    amplitude: float = 1.0
 
     def at(self, velocity: Tensor, alpha: Tensor, *, gradient: bool = True) -> Point:
         """The energy of each item; without ``gradient`` it is all there is."""
@@ -51,7 +54,7 @@ class Posterior:
         geodesic = shoot(velocity, metric, steps=self.steps, keep=gradient, stationary=self.stationary)
         moved = geodesic.on_grid(self.matching.factor)
         value, by_displacement = self.matching.value_and_gradient(moved, gradient=gradient)
-        energy = value + metric.prior(velocity).double()
+        energy = value + metric.prior(velocity, self.amplitude).double()
         return Point(torch.where(geodesic.least_determinant() > _LEAST, energy, torch.inf), value, geodesic,
                      by_displacement)
 
@@ -61,7 +64,7 @@ class Posterior:
         velocity, metric = geodesic.velocities[0], geodesic.metric
         incoming = self.space.motion.onto_grid_transposed(point.by_displacement, self.matching.factor)
         by_velocity, by_alpha = pull_back_gradient(geodesic, incoming)
-        return by_velocity + metric.lower(velocity), by_alpha + metric.prior_slope(velocity)
+        return by_velocity + metric.lower(velocity), by_alpha + metric.prior_slope(velocity, self.amplitude)
 
     def by_autograd(self, velocity: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The energies and both gradients by automatic differentiation, which judges :meth:`gradient`; much memory."""
@@ -70,6 +73,6 @@ class Posterior:
             metric = Metric(self.space, alpha)
             geodesic = shoot(velocity, metric, steps=self.steps, stationary=self.stationary)
             moved = geodesic.on_grid(self.matching.factor) / self.matching.factor
-            energy = self.matching.value(moved) + metric.prior(velocity)
+            energy = self.matching.value(moved) + metric.prior(velocity, self.amplitude)
             by_velocity, by_alpha = torch.autograd.grad(energy.sum(), (velocity, alpha))
         return energy.detach(), by_velocity, by_alpha

@@ -33,11 +33,14 @@ _ROUGH, _FINEST = 4.0, 3.0  # below so many voxels squared maps of twice the fre
 
 @dataclass(frozen=True)
 class _Stage:
-    """``factor``: images are averaged over so many voxels per axis; ``detail``: of the band's maps."""
+    """``factor``: images are averaged over so many voxels per axis; ``detail``: of the band's maps.
+    ``estimated``: alpha is sought with the velocity.
+    """
 
     factor: int
     detail: float
     stopping: Stopping
+    estimated: bool = False
 
 
 def shoot_pair(
@@ -57,27 +60,33 @@ def shoot_pair(
     began, shape, monitor = time.perf_counter(), tuple(fixed.shape[2:]), monitor or Monitor()
     finest = level_factors(shape)[-1]
     coarse = [] if math.prod(shape) <= _SMALL[len(shape)] else [_Stage(2 * finest, 1.0, _DRAFT)]
-    stages = [*coarse, _Stage(finest, 1.0, _DRAFT), _Stage(finest, 2.0, _FINAL)]
+    stages = [*coarse, _Stage(finest, 1.0, _DRAFT)]
+    if regularity == "map":  # the first drafts say how far the pair moves, which is no matter of alpha
+        stages.append(_Stage(finest, 1.0, _DRAFT, estimated=True))
+    stages.append(_Stage(finest, 2.0, _FINAL, estimated=regularity == "map"))
     chosen_by = "predictor" if isinstance(regularity, Predictor) else {"auto": "default", "map": "images"}.get(
         str(regularity), "request")
     if isinstance(regularity, Predictor):
         regularity = predict_regularity(regularity, PreparedPair(moving, fixed, spacing))
     alpha = torch.tensor([regularity / spacing**2 if isinstance(regularity, float) else AUTO], device=fixed.device)
     velocity: Tensor | None = None
+    amplitude = 1.0
     levels: list[dict[str, Any]] = []
     band = Band(shape, _BANDS, device=fixed.device)
     for place, stage in enumerate(stages):
         matching = Matching(moving, fixed, measure=measure, factor=stage.factor, window=9 if stage.factor == 1 else 7,
                             moving_mask=masks[0], fixed_mask=masks[1])
-        posterior = Posterior(replace(band, detail=stage.detail), matching)
+        posterior = Posterior(replace(band, detail=stage.detail), matching, amplitude=amplitude)
         started = time.perf_counter()
         if velocity is not None and not bool(posterior.at(velocity, alpha, gradient=False).energy.isfinite()):
             break  # in the finer band it folds: what the plain one found is kept
         found = estimate(
-            posterior, alpha=alpha, velocity=velocity, estimate_alpha=regularity == "map", stopping=stage.stopping,
+            posterior, alpha=alpha, velocity=velocity, estimate_alpha=stage.estimated, stopping=stage.stopping,
             monitor=monitor, progress=lambda share, done=place: monitor.event(  # type: ignore[misc]
                 "progress", done=done + share, total=len(stages)))
         velocity, alpha = found.velocity, found.alpha
+        if regularity == "map" and not stage.estimated:
+            amplitude = float(found.geodesic.metric.amplitude(velocity))
         levels.append({"factor": stage.factor, "detail": stage.detail, "iterations": found.iterations,
                        "converged": bool(found.converged), "loss_before": float(found.energies[0]),
                        "loss_after": float(found.energies[-1]), "seconds": time.perf_counter() - started})

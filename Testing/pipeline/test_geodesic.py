@@ -91,6 +91,7 @@ def test_alpha_may_come_from_the_images_and_a_refinement_may_follow() -> None:
     found = register_volumes(bundle, fixed, moving, affine="none", transformation="lddmm", regularity="map")
     assert found.refinement["alpha_chosen_by"] == "images"
     assert abs(found.refinement["alpha_mm2"] - 16 * 1.5**2) > 1
+    assert 1 / 3 < found.refinement["alpha_mm2"] / (8 * 1.5**2) < 3  # though it moves three times as far as the prior
     refined = register_volumes(bundle, fixed, moving, affine="none", transformation="lddmm", refine=5)
     assert refined.refinement["start"] == "lddmm"
     assert refined.refinement["shooting"]["transformation"] == "lddmm"

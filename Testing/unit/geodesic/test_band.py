@@ -83,11 +83,24 @@ def test_the_prior_is_a_normal_distribution(band: Band) -> None:
     assert abs(float(ours - truth)) < 1e-9 * abs(float(truth))
 
 
+@pytest.mark.parametrize("alpha", [2.0, 9.0])
+def test_a_velocitys_regularity_is_found_whatever_its_amplitude(alpha: float) -> None:
+    """Of velocities four times as long as the prior's; with an amplitude of one alpha would be far too small."""
+    metric = Metric.of(Band((100, 100), 16, dtype=torch.float64), alpha)
+    values = 4 * random(Band((100, 100), 16), 1).expand(1, 2, 15, 15) * metric.operator(-0.5)
+    amplitude = float(metric.amplitude(values))
+    assert abs(amplitude / 16 - 1) < 0.2
+    slopes = [float(Metric.of(metric.space, factor * alpha).prior_slope(values, amplitude)) for factor in (0.7, 1.4)]
+    assert slopes[0] < 0 < slopes[1]  # the energy has its least in between
+    assert float(Metric.of(metric.space, alpha / 3).prior_slope(values)) > 0
+
+
 def test_the_slopes_by_alpha_against_differences(band: Band) -> None:
     values, alpha, step = random(band), 2.5, 1e-5
     metric, more, less = (Metric.of(band, value) for value in (alpha, alpha + step, alpha - step))
-    prior = (more.prior(values) - less.prior(values)) / (2 * step)
-    assert abs(float(metric.prior_slope(values) / prior) - 1) < 1e-6
+    for amplitude in (1.0, 7.0):
+        prior = (more.prior(values, amplitude) - less.prior(values, amplitude)) / (2 * step)
+        assert abs(float(metric.prior_slope(values, amplitude) / prior) - 1) < 1e-6
     logs = (more.operator().log() - less.operator().log()) / (2 * step) * alpha
     information = 0.5 * band.dims * logs.square().sum()
     assert abs(float(metric.information() / information) - 1) < 1e-6

@@ -30,7 +30,7 @@ def textured(*shape: int, batch: int = 1, dtype: torch.dtype = torch.float32, se
 def test_gradients_against_differences_and_autograd(shape: tuple[int, ...], measure: str) -> None:
     band = Band(shape, 5, torch.float64)
     moving, fixed = (textured(*shape, batch=2, dtype=torch.float64, seed=seed) for seed in (0, 1))
-    posterior = Posterior(band, Matching(moving, fixed, measure=measure, window=5))  # type: ignore[arg-type]
+    posterior = Posterior(band, Matching(moving, fixed, measure=measure, window=5), amplitude=2.5)  # type: ignore[arg-type]
     alpha = torch.tensor([2.0, 5.0], dtype=torch.float64)
     generator = torch.Generator().manual_seed(1)
     velocity = 0.5 * band.zeros(2).normal_(generator=generator) * Metric.of(band, alpha).operator(-0.5)
