@@ -200,7 +200,7 @@ class Verb:
 _LEARNING: tuple[Level, ...] = ((None, 1.0), (1, 1.0), (1, 0.5), (1, 0.25))
 _REGISTERED = ("transform.nrrd", "transform.nii.gz", "transform.h5", "transform.tfm", "transform.composite.h5",
                "affine.tfm", "warped.nii.gz", "warped_labels.nii.gz", "jacobian.nii.gz", "inverse_transform.nrrd",
-               "report.json", "report.png")
+               "initial_velocity.nrrd", "report.json", "report.png")
 VERBS: dict[str, Verb] = {
     "demo": Verb(
         DemoArguments, "the whole job on real brain images: search, train, register, evaluate, report",

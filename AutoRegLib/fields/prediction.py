@@ -20,7 +20,8 @@ class Prediction:
     ``latents``: mean and logarithm of the variance of random features, each ``(2 B, m, *spatial / 2^k)``; ``law``:
     those of the velocity where it is drawn, each of its shape. ``filter``: the learnt filter that smoothed its finest
     field. ``local``: the answer without the affine part that a network found in front of it.
-    ``inverse``: the displacement of the inverse map, where it is known without a velocity.
+    ``inverse``: the displacement of the inverse map, where it is known without a velocity. ``initial``: the velocity
+    that a geodesic starts with, of the displacement's shape.
     """
 
     displacement: Tensor
@@ -32,6 +33,7 @@ class Prediction:
     filter: Tensor | None = None
     local: Prediction | None = None
     inverse: Tensor | None = None
+    initial: Tensor | None = None
 
 
 def integrate(velocity: Tensor, shape: Sequence[int], *, squarings: int) -> Tensor:

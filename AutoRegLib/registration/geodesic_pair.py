@@ -94,7 +94,8 @@ def shoot_pair(
     after = float(found.energies[-1])
     if after < before:
         delivered = _delivered(found.geodesic)
-        prediction = Prediction(delivered.on_grid(), None, inverse=delivered.way_back())
+        prediction = Prediction(delivered.on_grid(), None, inverse=delivered.way_back(),
+                                initial=delivered.metric.space.to_grid(delivered.velocities[0]))
     else:
         prediction, after = Prediction(torch.zeros_like(fixed).expand(1, len(shape), *shape).clone(), None), before
     return prediction, {

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from AutoRegLib.bridge import displacement_to_field, to_tensor
+from AutoRegLib.bridge import to_tensor
 from AutoRegLib.bundle import ModelBundle
 from AutoRegLib.core.errors import CancelledError, InputError, OutOfMemoryProblem
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.options import Affine, Deliver, Regularity, Similarity, Transformation
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.fields.fold_repair import nearly_folded, repair_folds
-from AutoRegLib.fields.prediction import Prediction, integrate
+from AutoRegLib.fields.prediction import Prediction
 from AutoRegLib.geodesic.predictor import Predictor
 from AutoRegLib.imaging.align import Alignment, affine_align
 from AutoRegLib.imaging.displacement import DisplacementField, compose_on
@@ -38,6 +38,7 @@ from AutoRegLib.registration.guides import Landmarks, guided, nearer, on_grid
 from AutoRegLib.registration.initial import check_extents, ends_within, mask_through, through
 from AutoRegLib.registration.inverse import affine_guess, refine_inverse
 from AutoRegLib.registration.no_network import NAME
+from AutoRegLib.registration.prediction_fields import fields_of, undone
 from AutoRegLib.registration.refine import Iterations, check_iterations, refine_prediction
 from AutoRegLib.registration.similarity import hopeless, with_similarity
 from AutoRegLib.registration.stack import refine_slices
@@ -58,8 +59,8 @@ class Registration:
     refinement did, in the words of the report; empty without one. ``unfolded``: voxels at which the network's
     answer, or the whole field on the fixed image's grid, folded before it was smoothed there.
     ``orientation``: what the field does to volumes. ``verdict``: how much of what was found is delivered, and why not
-    all.
-    Unit: mm LPS; seconds by step.
+    all. ``course``: of a geodesic the pull-back it would be if it went straight on as it starts, minus its initial
+    velocity, on the working grid. Unit: mm LPS; seconds by step.
     """
 
     field: DisplacementField
@@ -72,6 +73,7 @@ class Registration:
     unfolded: int = 0
     orientation: Orientation | None = None
     verdict: Verdict = dataclasses.field(default_factory=Verdict)
+    course: DisplacementField | None = None
 
 
 class Clock:
@@ -188,9 +190,9 @@ def register_volumes(
                 verdict, prediction, refinement = found, other, told
         prediction = partial(prediction, verdict.share, grid.shape, squarings=model.recipe.network.squarings)
     with clock("compose", monitor):
-        forward, backward = _fields(prediction, grid, squarings=model.recipe.network.squarings)
+        forward, backward, course = fields_of(prediction, grid, squarings=model.recipe.network.squarings)
         delivered, oriented, mended = without_folds(compose_on(fixed.geometry, forward.to_transform(), *outer))
-        inverse_chain = _inverse_chain(backward, outer)
+        inverse_chain = undone(backward, outer)
     inverted = None
     if inverse:
         with clock("inverse", monitor):
@@ -204,7 +206,7 @@ def register_volumes(
     beyond = () if initial is None else ends_within(outer, fixed.geometry)
     return Registration(delivered, inverted, alignment, inverse_chain, clock.seconds,
                         (*alignment.warnings, *verdict.words, *unseen, *beyond, *torn), refinement, unfolded + mended,
-                        oriented, verdict)
+                        oriented, verdict, course)
 
 
 def working_geometry(recipe: Recipe, fixed: Geometry) -> Geometry:
@@ -302,18 +304,6 @@ def _other_way(
     return Prediction(displacement, velocity), {**done, **kept, "other_way": True}
 
 
-def _fields(
-    prediction: Prediction, grid: Geometry, *, squarings: int
-) -> tuple[DisplacementField, DisplacementField | None]:
-    """The pull-back on the working grid and, where there is a velocity, the field of its negative, the inverse (mm)."""
-    with torch.inference_mode():
-        forward = displacement_to_field(prediction.displacement.cpu(), grid)
-        if prediction.velocity is None:
-            back = prediction.inverse
-            return forward, None if back is None else displacement_to_field(back.cpu(), grid)
-        return forward, displacement_to_field(_backwards(prediction.velocity, grid, squarings).cpu(), grid)
-
-
 @contextmanager
 def _fits(grid: Geometry) -> Iterator[None]:
     """Whatever runs out of memory in here says so. Raises OutOfMemoryProblem."""
@@ -328,21 +318,3 @@ def _fits(grid: Geometry) -> Iterator[None]:
             got=str(problem).split("\n")[0][:160],
             remedy="use --device cpu, close other programs, or choose a model with a coarser working grid",
         ) from None
-
-
-def _backwards(velocity: Tensor, grid: Geometry, squarings: int) -> Tensor:
-    """The displacement of the negative velocity, padded as the network padded and cropped as it cropped."""
-    factors = [-(-size // own) for size, own in zip(grid.shape, velocity.shape[2:], strict=True)]
-    padded = [factor * own for factor, own in zip(factors, velocity.shape[2:], strict=True)]
-    backward = integrate(-velocity, padded, squarings=squarings)
-    return backward[(slice(None), slice(None), *(slice(size) for size in grid.shape))]
-
-
-def _inverse_chain(backward: DisplacementField | None, outer: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The chain undone: moving to fixed points. Empty where a link has no inverse of its own."""
-    if backward is None:
-        return ()
-    try:
-        return (*(transform.GetInverse() for transform in reversed(outer)), backward.to_transform())
-    except RuntimeError:  # SimpleITK: a field given as the initial transform
-        return ()

@@ -88,6 +88,8 @@ def register(
     fields = {f"transform.{suffix}": pair.written_field(found.field) for suffix in formats}
     if found.inverse is not None:
         fields["inverse_transform.nrrd"] = pair.written_field(found.inverse, inverse=True)
+    if found.course is not None:
+        fields["initial_velocity.nrrd"] = pair.written_field(found.course)
     with together(output, last="report.json", obsolete=OUTPUTS) as stage:
         with ThreadPoolExecutor(2) as writers:
             with clock("measure", monitor), ThreadPoolExecutor(1) as loader:

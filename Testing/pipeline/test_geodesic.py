@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from AutoRegLib.app.cli import main
-from AutoRegLib.bridge import displacement_to_field
+from AutoRegLib.bridge import displacement_to_field, field_to_displacement
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.fields.smooth import gaussian
 from AutoRegLib.fields.warp import warp
@@ -75,6 +75,16 @@ def test_it_says_what_it_did(result: tuple[Path, Any]) -> None:
     assert done["loss_after"] < done["loss_before"]
     assert report["folds"] == 0 and report["jacobian_min"] > 0
     assert report["lncc"] > report["lncc_before"]
+
+
+def test_its_initial_velocity_shoots_the_result(result: tuple[Path, Any]) -> None:
+    """Shown like any field: as the pull-back of a way that goes straight on."""
+    course, field = (read_displacement(result[0] / f"{name}.nrrd") for name in ("initial_velocity", "transform"))
+    apart = np.linalg.norm(course.vectors - field.vectors, axis=-1).mean()
+    assert 0.02 < apart / np.linalg.norm(field.vectors, axis=-1).mean() < 0.5
+    band = Band(SHAPE)
+    shot = shoot(band.from_grid(-field_to_displacement(course)), Metric.of(band, 8.0))
+    assert float((shot.on_grid() - field_to_displacement(field)).abs().max()) < 1e-3
 
 
 def test_its_inverse_leads_back(result: tuple[Path, Any]) -> None:
