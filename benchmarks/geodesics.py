@@ -1,8 +1,9 @@
 """Geodesic shooting beside refinement, at several regularities, and a band of frequencies beside the whole grid.
 
 ``python -m benchmarks.geodesics --scenario S.json ... --work DIR [--limit N] [--spacing MM]`` registers the first test
-pairs, drawn at random with seed 0, from the same affine alignment; ``--costs SIDE ...`` times the energy with its
-gradient on cubes of so many voxels, each in a process of its own. Rows that ``--work`` has are kept. Writes
+pairs, drawn at random with seed 0, from the same affine alignment; ``--taught N`` has a network of each data set learn
+the MAP's alpha of so many of its training pairs first, on a grid twice as coarse; ``--costs SIDE ...`` times the energy
+with its gradient on cubes of so many voxels, each in a process of its own. Rows that ``--work`` has are kept. Writes
 ``geodesics.csv`` and ``geodesics.md``. Seconds are those of the processor.
 """
 
@@ -22,38 +23,44 @@ from typing import Any
 
 import torch
 
-from AutoRegLib.core.scenario import Pair, read_scenario
+from AutoRegLib.core.records import make_folder
+from AutoRegLib.core.scenario import Pair, Scenario, read_scenario
 from AutoRegLib.fields.smooth import gaussian
 from AutoRegLib.geodesic.band import Band
 from AutoRegLib.geodesic.matching import Matching
 from AutoRegLib.geodesic.posterior import Posterior
+from AutoRegLib.geodesic.predictor import Predictor, PredictorSettings, load_predictor
 from AutoRegLib.geodesic.whole_grid import WholeGrid
 from AutoRegLib.imaging.align import affine_align
 from AutoRegLib.imaging.displacement import jacobian_determinant
 from AutoRegLib.imaging.files import read_volume
 from AutoRegLib.imaging.volume import resample
+from AutoRegLib.learning.predictor_training import PredictorTraining, train_predictor
+from AutoRegLib.learning.regularity_pairs import read_known_pairs
 from AutoRegLib.registration import metrics
 from AutoRegLib.registration.geodesic_pair import AUTO
 from AutoRegLib.registration.no_network import no_network
 from AutoRegLib.registration.pipeline import register_volumes
 from benchmarks.measure import run_process
-from benchmarks.tables import RESULTS, Row, cached, conditions, markdown, write_tables
+from benchmarks.tables import RESULTS, Row, cached, conditions, csv_text, markdown, write_tables
 
-#: name -> how a pair is registered, by the spacing of its working grid
-METHODS: dict[str, Callable[[float], dict[str, Any]]] = {
-    "affine": lambda _: {},
-    "refinement": lambda _: {"refine": "auto"},
-    "alpha 16": lambda _: {"transformation": "lddmm"},
-    "alpha 1.6": lambda step: {"transformation": "lddmm", "regularity": AUTO / 10 * step**2},
-    "alpha 160": lambda step: {"transformation": "lddmm", "regularity": AUTO * 10 * step**2},
-    "alpha MAP": lambda _: {"transformation": "lddmm", "regularity": "map"},
+#: name -> how a pair is registered, by the spacing of its working grid and what a predictor is
+METHODS: dict[str, Callable[[float, Predictor | None], dict[str, Any]]] = {
+    "affine": lambda _, __: {},
+    "refinement": lambda _, __: {"refine": "auto"},
+    "alpha 16": lambda _, __: {"transformation": "lddmm"},
+    "alpha 1.6": lambda step, _: {"transformation": "lddmm", "regularity": AUTO / 10 * step**2},
+    "alpha 160": lambda step, _: {"transformation": "lddmm", "regularity": AUTO * 10 * step**2},
+    "alpha MAP": lambda _, __: {"transformation": "lddmm", "regularity": "map"},
+    "alpha predicted": lambda _, predictor: {"transformation": "lddmm", "regularity": predictor},
 }
 SPACES = ("band", "band, plain maps", "whole grid")
 _EVALUATIONS = 3
 
 
 def run_pair(
-    pair: Pair, structures: Sequence[int], spacing: float | None, names: Sequence[str], work: Path
+    pair: Pair, structures: Sequence[int], spacing: float | None, names: Sequence[str], work: Path,
+    predictor: Predictor | None = None,
 ) -> list[Row]:
     """One pair by every method, from one alignment."""
     def volume(path: str | None, kind: Any) -> Any:
@@ -72,7 +79,8 @@ def run_pair(
         if not found:
             found.append(affine_align(fixed, moving, seed=0))
         began = time.process_time()
-        done = register_volumes(bundle, fixed, moving, alignment=found[0], deliver="whole", **METHODS[name](step))
+        done = register_volumes(bundle, fixed, moving, alignment=found[0], deliver="whole",
+                                **METHODS[name](step, predictor))
         seconds = time.process_time() - began
         own, other = volume(pair.fixed.labels, "labels"), volume(pair.moving.labels, "labels")
         overlap = metrics.dice(own, resample(other, fixed.geometry, done.field.to_transform()), structures)
@@ -86,6 +94,24 @@ def run_pair(
     key = f"{pair.fixed.id}-{pair.moving.id}-{step:g}"
     return [cached(work, f"{key}-{name}", partial(row, name), resume=True,
                    names={"pair": key, "method": name}) for name in names]
+
+
+def taught(scenario: Scenario, spacing: float, count: int, work: Path, *, epochs: int = 60) -> Predictor:
+    """A predictor that learnt the MAP's alpha of training pairs."""
+    folder, structures = work / f"predictor-{scenario.name.replace(' ', '-')}", sorted(scenario.structures)
+    if (folder / "predictor.json").is_file():
+        return load_predictor(folder)
+    lines = []
+    for number, pair in enumerate(scenario.pairs_of("train", limit=count, seed=0)):
+        found = run_pair(pair, structures, spacing, ["alpha MAP"], work)[0]
+        lines.append({"name": f"pair{number:03d}", "fixed": pair.fixed.image, "moving": pair.moving.image,
+                      "alpha": found["alpha_voxels2"] * spacing**2, "split": "val" if number % 5 == 4 else "train"})
+    table = make_folder(work) / "taught.csv"
+    table.write_text(csv_text(lines))
+    known = read_known_pairs(table, spacing=2 * spacing)
+    return train_predictor(
+        known["train"], known["val"], output=folder, spacing=2 * spacing, course=PredictorTraining(epochs=epochs),
+        settings=PredictorSettings(scenario.spatial_dims, streams=(4, 8, 16, 16), fusion=(16, 16, 16)))
 
 
 def evaluate(space: str, side: int) -> Row:
@@ -136,6 +162,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--limit", type=int, default=4)
     parser.add_argument("--spacing", type=float, help="of the working grid (default: the images')")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--split", default="test", choices=("val", "test"))
+    parser.add_argument("--taught", type=int, default=0, metavar="N", help="training pairs of the predictor")
     parser.add_argument("--costs", type=int, nargs="*", default=[], metavar="SIDE")
     parser.add_argument("--child", nargs=2, metavar=("SPACE", "SIDE"), help=argparse.SUPPRESS)
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -149,8 +177,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     for path in given.scenario:
         scenario = read_scenario(path)
         own: list[Row] = []
-        for pair in scenario.pairs_of("test", limit=given.limit, seed=0):
-            own += run_pair(pair, sorted(scenario.structures), given.spacing, given.methods, given.work)
+        predictor = taught(scenario, given.spacing or 1.0, given.taught, given.work) if given.taught else None
+        names = [name for name in given.methods if predictor is not None or name != "alpha predicted"]
+        for pair in scenario.pairs_of(given.split, limit=given.limit, seed=0):
+            own += run_pair(pair, sorted(scenario.structures), given.spacing, names, given.work, predictor)
         rows += [{"scenario": scenario.name, **row} for row in own]
         text += f"\n## {scenario.name}\n\n{markdown(means(own))}"
     costs = [cached(given.work, f"{space}-{side}", partial(cost, space, side, given.work), resume=True,
