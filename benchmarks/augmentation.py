@@ -101,6 +101,7 @@ def score(network: nn.Module, dataset: Dataset, names: Sequence[str]) -> dict[st
 def make_models(scenario: Scenario, work: Path, *, minutes: float, spacing: float | None) -> dict[str, ModelBundle]:
     """MultiPropReg with its own loss, and the same without KL."""
     recipe = start_recipe(scenario, "quick", network="multiprop", spacing=spacing)
+    recipe = replace(recipe, training=replace(recipe.training, timer="processor"))
     recipes = {"kl": recipe, "plain": replace(recipe, loss_weights=replace(recipe.loss_weights, kl=0.0))}
     prepare(scenario, recipe, ("train", "val"))  # alignments, so that both have the same time
     for name, one in recipes.items():
@@ -178,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenario", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=10.0, help="of each registration training")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of each registration training, processor time")
     parser.add_argument("--spacing", type=float, help="of the working grid, mm")
     parser.add_argument("--steps", type=int, default=400, help="of each segmentation training")
     parser.add_argument("--draws", type=int, default=200, help="deformed pairs of each arm")

@@ -1,9 +1,10 @@
 """Known warps put on the images of a folder, in every pair of contrasts, and found back; real pairs with labels too.
 
 ``python -m benchmarks.known_warps --contrasts DIR`` takes the co-registered images of one person (files named after
-their contrast; one named ``*tumour*``, ``*label*`` or ``*seg*`` holds labels), ``--images FILE ...`` single ones,
-``--ct FILE`` a CT that is also padded with -3024, ``--paired DIR`` a folder with fixed_images, moving_images,
-fixed_labels, moving_labels (channel 0 of the labels counts), ``--scenario S.json`` listed pairs with labels. The
+their contrast; one named ``*tumour*``, ``*label*`` or ``*seg*`` holds labels), ``--images FILE ...`` single ones
+(``--labels FILE ...``: theirs, in the same order; the two atlases of the package MultiPropReg for instance), ``--ct
+FILE`` a CT that is also padded with -3024, ``--paired DIR`` a folder with fixed_images, moving_images, fixed_labels,
+moving_labels (channel 0 of the labels counts), ``--scenario S.json`` listed pairs with labels. The
 warp has two bands of smooth noise, 4 mm on average in tissue, no folds; the fixed image is the warped one, so the
 truth is known at each of its voxels. ``--methods`` adds peers of ``benchmarks.methods`` with an environment.
 Times are processor seconds of this process, measuring left out; of a peer those that it measures itself.
@@ -18,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -121,10 +122,11 @@ def cases(given: argparse.Namespace) -> Iterator[Case]:
     """All that was asked for, one after the other."""
     if given.contrasts:
         yield from contrast_cases(given.contrasts, seed=given.seed, spacing=given.spacing, only=given.only)
-    for path in given.images:
+    for path, label_map in zip_longest(given.images, given.labels):
         image = read(path, "intensity", given.spacing)
         name = path.name.split(".")[0]
-        yield warped_case(name, image, image, seed=given.seed)
+        labels = None if label_map is None else read(label_map, "labels", given.spacing)
+        yield warped_case(name, image, image, seed=given.seed, labels=labels)
         yield warped_case(f"{name}-inverted", image, recoloured(image, lambda values: 1 - values), seed=given.seed)
         yield warped_case(f"{name}-folded", image, recoloured(image, lambda values: 4 * (values - 0.5) ** 2),
                           seed=given.seed)
@@ -269,6 +271,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--contrasts", type=Path, help="folder of co-registered images of one person")
     parser.add_argument("--images", type=Path, nargs="*", default=[])
+    parser.add_argument("--labels", type=Path, nargs="*", default=[], help="of the --images, at most as many")
     parser.add_argument("--ct", type=Path)
     parser.add_argument("--paired", type=Path)
     parser.add_argument("--scenario", type=Path)
