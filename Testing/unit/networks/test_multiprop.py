@@ -51,6 +51,21 @@ def test_size_stays_what_the_decisions_say() -> None:
     assert round(count_parameters(build_network(recipe_of(3))) * 4 / 2**20, 3) == 0.526
 
 
+@pytest.mark.parametrize("shape", [(64, 64), (32, 32, 32)])
+def test_fresh_features_stand_above_their_noise_at_every_scale(shape: tuple[int, ...]) -> None:
+    """Standardised images have the size 1. By torch's own start the coarser features were below their noise."""
+    z = torch.linspace(0, 6, shape[0]).sin().view(-1, *[1] * (len(shape) - 1))
+    images = [(z * x.roll(k, -1))[None, None] for k, x in enumerate([torch.linspace(0, 9, shape[-1]).cos()] * 2)]
+    for seed in range(3):
+        torch.manual_seed(seed)
+        network = build_network(recipe_of(len(shape), scales=4)).train()
+        with torch.no_grad():
+            answer = network(*(image.expand(1, 1, *shape).contiguous() for image in images))
+        for mean, log_variance in answer.latents:
+            size, noise = float(mean.square().mean().sqrt()), float((0.5 * log_variance).exp().mean())
+            assert 0.2 < size < 3 and noise < 0.5 * size
+
+
 @pytest.mark.parametrize("parts", [
     {"scales": 2}, {"scales": 4}, {"pyramid": "images"}, {"matching_layers": 1}, {"matching_layers": 6},
     {"context_layers": 0}, {"context_layers": 1}, {"context_layers": 6}, {"squarings": 0},
