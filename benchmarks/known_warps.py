@@ -122,11 +122,11 @@ def cases(given: argparse.Namespace) -> Iterator[Case]:
     """All that was asked for, one after the other."""
     if given.contrasts:
         yield from contrast_cases(given.contrasts, seed=given.seed, spacing=given.spacing, only=given.only)
-    for path, label_map in zip_longest(given.images, given.labels):
+    for path, own in zip_longest(given.images, given.labels):
         image = read(path, "intensity", given.spacing)
         name = path.name.split(".")[0]
-        labels = None if label_map is None else read(label_map, "labels", given.spacing)
-        yield warped_case(name, image, image, seed=given.seed, labels=labels)
+        carried = None if own is None else read(own, "labels", given.spacing)
+        yield warped_case(name, image, image, seed=given.seed, labels=carried)
         yield warped_case(f"{name}-inverted", image, recoloured(image, lambda values: 1 - values), seed=given.seed)
         yield warped_case(f"{name}-folded", image, recoloured(image, lambda values: 4 * (values - 0.5) ** 2),
                           seed=given.seed)
