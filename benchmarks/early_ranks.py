@@ -2,8 +2,8 @@
 
 The field of a search's finals and of a random search: the start, the candidates made by hand, and random operators,
 all with the start's loss. Each is trained once for ``--seconds`` of processor time on the same batches and validated,
-by its averaged weights on the same pairs, after an eighth, a quarter, a half and all of it. What is told is how the order
-of the field at each of these times agrees with the last (Kendall's tau, Spearman's rho), whether the winner was already
+by its averaged weights on the same pairs, after an eighth, a quarter, a half and all of it. What is told is how the
+order of the field at each of these times agrees with the last (Kendall, Spearman), whether the winner was already
 first, and what taking the early winner would have cost. Finished rows stay with ``--resume``.
 """
 
