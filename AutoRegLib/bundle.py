@@ -29,10 +29,13 @@ from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.recipe import Recipe, read_recipe, write_recipe
 from AutoRegLib.core.records import make_folder, write_json, write_text, write_whole
 from AutoRegLib.core.result_set import together
+from AutoRegLib.fields.prediction import Prediction
+from AutoRegLib.networks.asking import ask
 from AutoRegLib.networks.registry import build_network
 
 #: of weights in a file; values of another type may become infinite, or something else, in the network's
 _TYPES = {"F32": torch.float32, "I64": torch.int64}
+MOST_ASKS = 16
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,19 @@ class ModelBundle:
             return value  # type: ignore[no-any-return]
         raise InputError(f"the finish in {self.path / 'metrics.json'} is damaged", expected="auto, full, or 0 or more",
                          got=repr(value), remedy="copy the whole folder again, or ask for --refine 0")
+
+    @property
+    def asks(self) -> int:
+        """How often its validation pairs liked to have it asked. Raises InputError (damaged)."""
+        value: Any = self.metrics.get("asks", 1)
+        if type(value) is int and 1 <= value <= MOST_ASKS:
+            return value
+        raise InputError(f"the number of asks in {self.path / 'metrics.json'} is damaged",
+                         expected=f"1 to {MOST_ASKS}", got=repr(value), remedy="copy the whole folder again")
+
+    def answer(self, moving: Tensor, fixed: Tensor) -> Prediction:
+        """Its answer to a pair, asked as often as suits it (:func:`AutoRegLib.networks.asking.ask`)."""
+        return ask(self.network, moving, fixed, times=self.asks, squarings=self.recipe.network.squarings)
 
     @property
     def refining(self) -> Recipe:
@@ -200,8 +216,9 @@ def _finishes(metrics: Mapping[str, Any]) -> list[str]:
     tried = dict(metrics["finishes"])
     pairs = tried.pop("pairs")
     smooth = f" at a smoothness of {metrics['finish_smoothness']:.3g}" if "finish_smoothness" in metrics else ""
+    asked = f" is asked {metrics['asks']} times and" if "asks" in metrics else ""
     return [
-        f"Unless asked otherwise it registers with `--refine {metrics['finish']}`{smooth}, chosen on {pairs} "
+        f"Unless asked otherwise it{asked} registers with `--refine {metrics['finish']}`{smooth}, chosen on {pairs} "
         "validation pairs:",
         "",
         "| refine | score | processor s a pair |", "|---|---|---|",

@@ -30,7 +30,7 @@ from AutoRegLib.imaging.preprocess import to_grid
 from AutoRegLib.imaging.volume import resample
 from AutoRegLib.learning.data import Batch, Dataset, prepare
 from AutoRegLib.learning.divergence import Guard
-from AutoRegLib.learning.finish import finished
+from AutoRegLib.learning.finish import Way, finished
 from AutoRegLib.learning.optimiser import build_optimiser
 from AutoRegLib.learning.start_recipe import ELASTIC, start_recipe
 from AutoRegLib.learning.train import train_step, update_average
@@ -139,7 +139,7 @@ def from_nothing(recipe: Recipe, batch: Batch) -> Prediction:
 
 def alone(recipe: Recipe, network: torch.nn.Module, batch: Batch) -> Prediction:
     """The network's answer as it is."""
-    return finished(recipe, network, batch, 0)
+    return finished(recipe, network, batch, Way())
 
 
 def compare(options: argparse.Namespace) -> list[Row]:
@@ -159,7 +159,7 @@ def compare(options: argparse.Namespace) -> list[Row]:
             def make(recipe: Recipe = recipe) -> Row:
                 network, steps = trained(recipe, dataset, options.seconds)
                 row = measured(recipe, batches, structures, lambda b: alone(recipe, network, b))
-                done = measured(recipe, batches, structures, lambda b: finished(recipe, network, b, "auto"))
+                done = measured(recipe, batches, structures, lambda b: finished(recipe, network, b, Way(refine="auto")))
                 return {"steps": steps, **row, **{f"finished {key}": value for key, value in done.items()}}
 
             rows.append(tables.cached(options.work, f"{name} {seed}".replace(" ", "_"), make, resume=options.resume,

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from AutoRegLib.fields.jacobian import jacobian_determinant
-from AutoRegLib.fields.prediction import integrate
+from AutoRegLib.fields.prediction import integrate_within
 from AutoRegLib.fields.smooth import gaussian
 
 _SMALLEST = 0.02  # determinants below this are smoothed away: the field is sampled again on the fixed grid
@@ -31,8 +31,7 @@ def repair_folds(velocity: Tensor, shape: Sequence[int], *, squarings: int) -> t
     pool = F.max_pool2d if len(shape) == 2 else F.max_pool3d
     first = 0
     for attempt in range(_REPAIRS + 1):
-        whole = integrate(velocity, padded, squarings=squarings)
-        displacement = whole[(slice(None), slice(None), *(slice(size) for size in shape))].contiguous()
+        displacement = integrate_within(velocity, shape, squarings=squarings)
         folded = nearly_folded(displacement)
         count = int(folded.sum())
         first = count if attempt == 0 else first

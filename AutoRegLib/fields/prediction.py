@@ -42,3 +42,19 @@ def integrate(velocity: Tensor, shape: Sequence[int], *, squarings: int) -> Tens
     Shape: ``velocity (B, d, *coarse)`` to ``(B, d, *shape)``. Unit: voxels of each grid.
     """
     return resize_displacement(exponentiate(velocity, squarings=squarings), shape)
+
+
+def integrate_within(velocity: Tensor, shape: Sequence[int], *, squarings: int) -> Tensor:
+    """The displacement on a grid of ``shape``, of a velocity on half of that grid as networks pad it.
+
+    Shape: ``velocity (B, d, *half of the padded grid)`` to ``(B, d, *shape)``. Unit: voxels of each grid.
+    """
+    whole = integrate(velocity, [2 * size for size in velocity.shape[2:]], squarings=squarings)
+    return whole[(slice(None), slice(None), *(slice(size) for size in shape))].contiguous()
+
+
+def way_back(answer: Prediction, *, squarings: int) -> Tensor | None:
+    """The displacement of the inverse map, where the answer tells it: that of the negative velocity, or its own."""
+    if answer.velocity is None:
+        return answer.inverse
+    return integrate_within(-answer.velocity, answer.displacement.shape[2:], squarings=squarings)

@@ -1,4 +1,4 @@
-"""Which refinement suits a trained network: the few there are, tried on validation pairs, and the one that pays.
+"""How a trained network is used best: asked how often, refined how; tried on validation pairs, the one that pays.
 
 The loss sees images, the validation split may have labels or landmarks: what lowers the loss can undo what labels
 taught. So the finish of a model is chosen by the validation objective of its training, and it is kept with the model.
@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +22,29 @@ from AutoRegLib.fields.prediction import Prediction
 from AutoRegLib.learning.budget import heed
 from AutoRegLib.learning.data import Batch, Dataset, choose_validation
 from AutoRegLib.learning.validation import surely_better, validate_prediction
+from AutoRegLib.networks.asking import ask
 from AutoRegLib.networks.registry import build_network
 from AutoRegLib.registration.refine import Iterations, refine_prediction
 
 Choice = TypeVar("Choice")
 
+
+class Way(NamedTuple):
+    """One way to an answer: how often the network is asked, how its answer is refined, and at which share of the
+    recipe's smoothness.
+    """
+
+    asks: int = 1
+    refine: Iterations = 0
+    smoothness: float = 1.0
+
+    def __str__(self) -> str:
+        asked = "" if self.asks == 1 else f", asked {self.asks} times"
+        return f"{self.refine}{asked}" + ("" if self.smoothness == 1.0 else f", smoothness times {self.smoothness:g}")
+
+
+#: how often a network is asked
+ASKS = (1, 2, 3, 4)
 #: in the order of their cost: the network alone, its answer finished, every level from its answer on
 CHOICES: tuple[Iterations, ...] = (0, "auto", "full")
 #: shares of the recipe's smoothness that a finish is tried with where labels or landmarks judge it: which of them the
@@ -34,20 +52,21 @@ CHOICES: tuple[Iterations, ...] = (0, "auto", "full")
 SHARES = (1.0, 0.5, 0.25)
 _PAIRS = 16
 _STEPS_BY_PAIR = 250  # a training of few steps tries few pairs, unless its time is what limits them
-_SHARE = 0.05  # of all that registration gains on the images as they lie, what a costlier finish has to add
+# of all that registration gains on the images as they lie, what a costlier finish, or another pass, has to add
+_SHARE, _SHARE_OF_PASS = 0.05, 0.01
 
 
 def choose_finish(
     recipe: Recipe, dataset: Dataset, state: Mapping[str, Tensor], *, steps: int, seconds: float | None = None,
     monitor: Monitor,
 ) -> dict[str, Any]:
-    """The figures of a bundle: ``finish``, the choice, ``finishes``, what each came to: ``score``, ``seconds``, and
-    ``finish_smoothness``, the weight it is done with, where another than the recipe's is better.
+    """The figures of a bundle: ``finish``, the choice, ``finishes``, what each came to: ``score``, ``seconds``, and,
+    where others than 1 and the recipe's are better, ``asks`` and ``finish_smoothness``, the weight it is done with.
 
-    First how long, then, where the validation split has labels or landmarks, how smooth. ``steps``: those of the
-    training, which say how many pairs are tried; where ``seconds`` are given these do: no further pair begins once half
-    of them are spent; two are tried in any case. ``score`` is that of the training's validation,
-    without the coarser scales, which a refined answer does not have. Unit: processor seconds a pair.
+    First how often to ask, then how long to refine, then, where the validation split has labels or landmarks, how
+    smooth. ``steps``: those of the training, which say how many pairs are tried; where ``seconds`` are given these do:
+    no further pair begins once half of them are spent; two are tried in any case. ``score`` is that of the training's
+    validation, without the coarser scales and the velocity, which not all answers have. Unit: processor seconds a pair.
     Raises CancelledError.
     """
     network = build_network(recipe).to(dataset.device).eval()
@@ -56,43 +75,49 @@ def choose_finish(
     pairs = dataset.sample("val", count, seed=recipe.seed)
     monitor.event("stage", name="choose the finish", index=0, count=1)
     tries = Tries(recipe, dataset, network, monitor)
-    count = tries.run(pairs, [(choice, 1.0) for choice in CHOICES], seconds=None if seconds is None else seconds / 2)
-    still = [tries.score(batch, _nothing(batch.fixed)) for batch in (dataset.batch([pair]) for pair in pairs[:count])]
-    choice = preferred(still, {choice: tries.scores[choice, 1.0] for choice in CHOICES})
-    share = 1.0
-    if choice != 0 and choose_validation(dataset, "val") != "unsupervised":
-        again = tries.run(pairs[:count], [(choice, share) for share in SHARES[1:]], seconds=None)
-        share = preferred(still[:again], {share: tries.scores[choice, share][:again] for share in SHARES})
+    still = [tries.score(batch, _nothing(batch.fixed)) for batch in (dataset.batch([pair]) for pair in pairs)]
+
+    def chosen(ways: Sequence[Way], *, share: float, most: float | None = None) -> Way:
+        nonlocal count
+        count = tries.run(pairs[:count], [way for way in ways if way not in tries.scores], seconds=most)
+        return preferred(still[:count], {way: tries.scores[way][:count] for way in ways}, share=share)
+
+    half = None if seconds is None else seconds / 2
+    way = chosen([Way(asks) for asks in ASKS], share=_SHARE_OF_PASS, most=None if half is None else half / 4)
+    way = chosen([way._replace(refine=refine) for refine in CHOICES], share=_SHARE, most=half)
+    if way.refine != 0 and choose_validation(dataset, "val") != "unsupervised":
+        way = chosen([way._replace(smoothness=share) for share in SHARES], share=_SHARE)
     return {
-        "finish": choice,
-        **({} if share == 1.0 else {"finish_smoothness": at_share(recipe, share).loss_weights.smoothness}),
-        "finishes": {_name(*tried): {"score": fmean(scores), "seconds": fmean(tries.costs[tried])}
+        "finish": way.refine,
+        **({} if way.asks == 1 else {"asks": way.asks}),
+        **({} if way.smoothness == 1.0 else {
+            "finish_smoothness": at_share(recipe, way.smoothness).loss_weights.smoothness}),
+        "finishes": {str(tried): {"score": fmean(scores), "seconds": fmean(tries.costs[tried])}
                      for tried, scores in tries.scores.items()} | {"pairs": count},
     }
 
 
 class Tries:
-    """Scores and processor seconds of finishes, by how long and how smooth (a share of the recipe's), pair by pair."""
+    """Scores and processor seconds of ways to an answer, pair by pair."""
 
     def __init__(self, recipe: Recipe, dataset: Dataset, network: nn.Module, monitor: Monitor) -> None:
         self.recipe, self.dataset, self.network, self.monitor = recipe, dataset, network, monitor
         self.scoring = replace(recipe, loss_weights=recipe.loss_weights.at_full_scale())
-        self.scores: dict[tuple[Iterations, float], list[float]] = defaultdict(list)
-        self.costs: dict[tuple[Iterations, float], list[float]] = defaultdict(list)
+        self.scores: dict[Way, list[float]] = defaultdict(list)
+        self.costs: dict[Way, list[float]] = defaultdict(list)
 
     def run(
-        self, pairs: Sequence[tuple[str, str]], choices: Sequence[tuple[Iterations, float]], *, seconds: float | None,
-        least: int = 2,
+        self, pairs: Sequence[tuple[str, str]], ways: Sequence[Way], *, seconds: float | None, least: int = 2,
     ) -> int:
-        """Try the choices on as many of the pairs as the time allows, ``least`` of them in any case; how many."""
+        """Try the ways on as many of the pairs as the time allows, ``least`` of them in any case; how many."""
         done, start = 0, time.monotonic()
         for done, pair in enumerate(pairs, start=1):
             batch = self.dataset.batch([pair])
-            for choice, share in choices:
+            for way in ways:
                 began = time.process_time()
-                answer = finished(at_share(self.recipe, share), self.network, batch, choice)
-                self.costs[choice, share].append(time.process_time() - began)
-                self.scores[choice, share].append(self.score(batch, answer))
+                answer = finished(self.recipe, self.network, batch, way)
+                self.costs[way].append(time.process_time() - began)
+                self.scores[way].append(self.score(batch, answer))
             self.monitor.event("progress", done=done, total=len(pairs))
             spent = seconds is not None and time.monotonic() - start > seconds
             if (heed(self.monitor, keep=lambda: None) or spent) and done >= least:
@@ -102,7 +127,7 @@ class Tries:
     def score(self, batch: Batch, answer: Prediction) -> float:
         """What the validation of the training says of an answer, at full scale."""
         with torch.inference_mode():
-            return validate_prediction(self.scoring, self.dataset, batch, answer)["score"]
+            return validate_prediction(self.scoring, self.dataset, batch, replace(answer, velocity=None))["score"]
 
 
 def at_share(recipe: Recipe, share: float) -> Recipe:
@@ -111,30 +136,26 @@ def at_share(recipe: Recipe, share: float) -> Recipe:
     return replace(recipe, loss_weights=replace(weights, smoothness=share * weights.smoothness))
 
 
-def _name(choice: Iterations, share: float) -> str:
-    return str(choice) if share == 1.0 else f"{choice}, smoothness times {share:g}"
-
-
-def finished(recipe: Recipe, network: nn.Module, batch: Batch, choice: Iterations) -> Prediction:
-    """The network's answer to a pair with this finish."""
+def finished(recipe: Recipe, network: nn.Module, batch: Batch, way: Way) -> Prediction:
+    """The network's answer to a pair in this way."""
     with torch.inference_mode():
-        answer: Prediction = network(batch.moving, batch.fixed)
-    if choice == 0:
+        answer = ask(network, batch.moving, batch.fixed, times=way.asks, squarings=recipe.network.squarings)
+    if way.refine == 0:
         return answer
-    refined = refine_prediction(answer, batch.moving, batch.fixed, recipe=recipe, iterations=choice, finish=True)
-    return Prediction(refined.displacement, refined.velocity)
+    return refine_prediction(answer, batch.moving, batch.fixed, recipe=at_share(recipe, way.smoothness),
+                             iterations=way.refine, finish=True).prediction
 
 
-def preferred(still: Sequence[float], scores: Mapping[Choice, Sequence[float]]) -> Choice:
+def preferred(still: Sequence[float], scores: Mapping[Choice, Sequence[float]], *, share: float = _SHARE) -> Choice:
     """The costliest choice that is worth its time over the cheaper one taken before it.
 
-    Worth it: the mean gain, pair by pair, exceeds twice its standard error and a share of what the best of them gains
-    over images that stay as they lie (``still``). Higher scores are better; ``scores`` in the order of cost.
+    Worth it: the mean gain, pair by pair, exceeds twice its standard error and this share of what the best of them
+    gains over images that stay as they lie (``still``). Higher scores are better; ``scores`` in the order of cost.
     """
     whole = max(map(fmean, scores.values())) - fmean(still)
     taken, *rest = scores
     for choice in rest:
-        if surely_better(scores[choice], scores[taken], least=_SHARE * whole):
+        if surely_better(scores[choice], scores[taken], least=share * whole):
             taken = choice
     return taken
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from AutoRegLib.bridge import to_tensor
-from AutoRegLib.fields.prediction import Prediction, integrate
+from AutoRegLib.fields.prediction import Prediction, integrate_within
 from AutoRegLib.fields.resample import downsample
 from AutoRegLib.fields.warp import warp
 from AutoRegLib.imaging.align import Alignment
@@ -268,8 +268,7 @@ def partial(prediction: Prediction, share: float, shape: tuple[int, ...], *, squ
         return Prediction(share * prediction.displacement, velocity)
     velocity = share * prediction.velocity
     with torch.inference_mode():
-        found = integrate(velocity, [2 * size for size in velocity.shape[2:]], squarings=squarings)
-    return Prediction(found[(slice(None), slice(None), *(slice(size) for size in shape))].contiguous(), velocity)
+        return Prediction(integrate_within(velocity, shape, squarings=squarings), velocity)
 
 
 def _pooled(image: Tensor, factor: int) -> Tensor:

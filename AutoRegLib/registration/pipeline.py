@@ -242,7 +242,8 @@ def _check(recipe: Recipe, fixed: Volume, moving: Volume, *, refine: Iterations,
 def _predict(model: ModelBundle, moving: Volume, fixed: Volume, *, device: str) -> tuple[Prediction, int]:
     """The network's answer on its grid, smoothed where it folds, and how many voxels folded."""
     with torch.inference_mode():
-        answer: Prediction = model.network.to(device)(to_tensor(moving).to(device), to_tensor(fixed).to(device))
+        model.network.to(device)
+        answer = model.answer(to_tensor(moving).to(device), to_tensor(fixed).to(device))
         if answer.velocity is None or not bool(nearly_folded(answer.displacement).any()):
             return answer, 0
         velocity, displacement, count = repair_folds(
@@ -288,7 +289,7 @@ def _refine(
     start: dict[str, Any] = {"start": "network" if learnt else "lddmm" if shot else "alignment"}
     if shot:
         start["shooting"] = shot
-    return Prediction(refined.displacement, refined.velocity), {**start, **refined.summary(), **told}
+    return refined.prediction, {**start, **refined.summary(), **told}
 
 
 def _other_way(

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from AutoRegLib.bridge import displacement_to_field
-from AutoRegLib.fields.prediction import Prediction, integrate
+from AutoRegLib.fields.prediction import Prediction, way_back
 from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.imaging.geometry import Geometry
 
@@ -22,9 +21,7 @@ def fields_of(
     """
     with torch.inference_mode():
         forward = displacement_to_field(prediction.displacement.cpu(), grid)
-        back, start = prediction.inverse, prediction.initial
-        if prediction.velocity is not None:
-            back = _backwards(prediction.velocity, grid, squarings)
+        back, start = way_back(prediction, squarings=squarings), prediction.initial
         return forward, *(None if field is None else displacement_to_field(field.cpu(), grid)
                           for field in (back, None if start is None else -start))  # type: ignore[return-value]
 
@@ -37,11 +34,3 @@ def undone(backward: DisplacementField | None, outer: tuple[Any, ...]) -> tuple[
         return (*(transform.GetInverse() for transform in reversed(outer)), backward.to_transform())
     except RuntimeError:  # SimpleITK: a field given as the initial transform
         return ()
-
-
-def _backwards(velocity: Tensor, grid: Geometry, squarings: int) -> Tensor:
-    """The displacement of the negative velocity, padded as the network padded and cropped as it cropped."""
-    factors = [-(-size // own) for size, own in zip(grid.shape, velocity.shape[2:], strict=True)]
-    padded = [factor * own for factor, own in zip(factors, velocity.shape[2:], strict=True)]
-    backward = integrate(-velocity, padded, squarings=squarings)
-    return backward[(slice(None), slice(None), *(slice(size) for size in grid.shape))]

@@ -21,7 +21,7 @@ from AutoRegLib.core.errors import CancelledError, InputError
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.fields.fold_repair import repair_folds
-from AutoRegLib.fields.prediction import Prediction
+from AutoRegLib.fields.prediction import Prediction, integrate_within
 from AutoRegLib.fields.resample import downsample, resize_displacement
 from AutoRegLib.fields.smooth import gaussian
 from AutoRegLib.fields.velocity import compose, exponentiate
@@ -100,6 +100,12 @@ class Refined:
     loss_before: float
     loss_after: float
     seconds: float
+    inverse: Tensor | None = None
+
+    @property
+    def prediction(self) -> Prediction:
+        """The refined answer as networks give theirs."""
+        return Prediction(self.displacement, self.velocity, inverse=self.inverse)
 
     def summary(self) -> dict[str, Any]:
         """The history as the report has it; ``iterations`` are those of the finest level."""
@@ -185,10 +191,13 @@ def refine_prediction(
         if not after < before:  # also where it is not a number
             velocity, after = start, before
         velocity, displacement, _ = repair_folds(velocity, shape, squarings=recipe.network.squarings)
-        if given is not None:
-            displacement = compose(displacement, given)
-    return Refined(None if given is not None else velocity, displacement, tuple(levels), before, after,
-                   time.perf_counter() - began)
+        if given is None:
+            return Refined(velocity, displacement, tuple(levels), before, after, time.perf_counter() - began)
+        back = prediction.inverse
+        if back is not None:
+            back = compose(back.clone(), integrate_within(-velocity, shape, squarings=recipe.network.squarings))
+        return Refined(None, compose(displacement, given), tuple(levels), before, after, time.perf_counter() - began,
+                       back)
 
 
 def check_iterations(iterations: object) -> None:

@@ -71,6 +71,7 @@ def assemble(
     if peak is not None:
         report["peak_memory_bytes"] = peak
     report |= {"parameters": count_parameters(model.network), "device": device, "model": model.path.name,
+               **({} if model.asks == 1 else {"asks": model.asks}),
                "network": model.recipe.network.name}
     aligned = found.alignment
     report["alignment"] = {"kept": aligned.kept, "reason": aligned.reason, "information_before": aligned.metric_before,

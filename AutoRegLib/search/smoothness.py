@@ -15,7 +15,7 @@ from typing import Any
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.learning.data import Dataset, choose_validation
-from AutoRegLib.learning.finish import Tries, at_share
+from AutoRegLib.learning.finish import Tries, Way, at_share
 from AutoRegLib.learning.validation import surely_better
 from AutoRegLib.networks.none import NoNetwork
 
@@ -41,16 +41,16 @@ def choose_smoothness(
         return recipe.loss_weights.smoothness  # the loss alone always likes less of it
     monitor.event("stage", name=STAGE, index=0, count=1)
     tries, taken = Tries(recipe, dataset, NoNetwork().to(dataset.device), monitor), 1.0
-    count = tries.run(pairs, [("full", 1.0)], seconds=None if seconds is None else _FIRST * seconds, least=_FEWEST)
-    if seconds is not None and sum(tries.costs["full", 1.0]) > seconds:
+    count = tries.run(pairs, [_at(1.0)], seconds=None if seconds is None else _FIRST * seconds, least=_FEWEST)
+    if seconds is not None and sum(tries.costs[_at(1.0)]) > seconds:
         return recipe.loss_weights.smoothness
     for ladder in (LESS_SMOOTH, SMOOTHER):
         if taken == 1.0:  # what is better with less is not tried with more
             taken = _climb(tries, pairs[:count], ladder)
-    for (_, share), scores in tries.scores.items():
+    for way, scores in tries.scores.items():
         history.append({
-            "stage": STAGE, "step": count, "seconds": round(sum(tries.costs["full", share]), 1),
-            "tried_smoothness": at_share(recipe, share).loss_weights.smoothness, "score": fmean(scores),
+            "stage": STAGE, "step": count, "seconds": round(sum(tries.costs[way]), 1),
+            "tried_smoothness": at_share(recipe, way.smoothness).loss_weights.smoothness, "score": fmean(scores),
         })
     return at_share(recipe, taken).loss_weights.smoothness
 
@@ -59,11 +59,16 @@ def _climb(tries: Tries, pairs: Sequence[tuple[str, str]], ladder: Sequence[floa
     """The last share on the ladder that is better than the one before it, from 1 on."""
     taken = 1.0
     for share in ladder:
-        tries.run(pairs, [("full", share)], seconds=None)
-        if not surely_better(tries.scores["full", share], tries.scores["full", taken]):
+        tries.run(pairs, [_at(share)], seconds=None)
+        if not surely_better(tries.scores[_at(share)], tries.scores[_at(taken)]):
             break
         taken = share
     return taken
+
+
+def _at(share: float) -> Way:
+    """Refinement of every level at a share of the recipe's smoothness."""
+    return Way(refine="full", smoothness=share)
 
 
 def with_smoothness(recipe: Recipe, smoothness: float) -> Recipe:

@@ -62,3 +62,10 @@ def test_a_damaged_smoothness_is_refused(value: Any) -> None:
     assert model({"finish_smoothness": 0.25}).refining.loss_weights.smoothness == 0.25
     with pytest.raises(InputError, match="damaged"):
         _ = model({"finish_smoothness": value}).refining
+
+
+@pytest.mark.parametrize("value", [0, 17, True, 1.5, "2", None])
+def test_a_damaged_number_of_asks_is_refused(value: Any) -> None:
+    assert model({}).asks == 1 and model({"asks": 3}).asks == 3
+    with pytest.raises(InputError, match="damaged"):
+        _ = model({"asks": value}).asks

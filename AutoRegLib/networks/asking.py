@@ -1,0 +1,30 @@
+"""Asking a network again: about what it left, on the moving image as its last answer warped it."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from AutoRegLib.fields.prediction import Prediction, integrate_within, way_back
+from AutoRegLib.fields.velocity import compose
+from AutoRegLib.fields.warp import warp
+
+
+def ask(network: nn.Module, moving: Tensor, fixed: Tensor, *, times: int, squarings: int) -> Prediction:
+    """The network's answer; asked several times, its answers one after the other, composed.
+
+    A network moves voxels less far than its loss wants (docs/results.md, asked again), and does no worse on a pair that
+    is nearly registered. Several answers have no velocity together, but the ``inverse`` where each has one.
+    ``squarings``: of the network's velocities.
+
+    Shape: two images (B, 1, *spatial). Unit/Direction: voxels, pull-back.
+    Reference: recursive cascades (Zhao et al., ICCV 2019), with one network for all of them.
+    """
+    answer: Prediction = network(moving, fixed)
+    if times == 1:
+        return answer
+    whole, back = answer.displacement, way_back(answer, squarings=squarings)
+    for _ in range(times - 1):
+        answer = network(warp(moving, whole), fixed)
+        whole, own = compose(answer.displacement, whole), way_back(answer, squarings=squarings)
+        back = None if back is None or own is None else compose(back, own)
+    return Prediction(whole, None, inverse=back)
