@@ -1,4 +1,4 @@
-"""Taking folds out of a flow: its velocity is smoothed where, and only where, the sampled map folds.
+"""Taking folds out of a flow: its velocity is mended where, and only where, the sampled map folds.
 
 The flow of a smooth velocity does not fold; what is sampled from it and interpolated between voxels may, at a few.
 """
@@ -14,17 +14,23 @@ from torch import Tensor
 from AutoRegLib.fields.jacobian import jacobian_determinant
 from AutoRegLib.fields.prediction import integrate_within
 from AutoRegLib.fields.smooth import gaussian
+from AutoRegLib.fields.velocity import compose
 
-_SMALLEST = 0.02  # determinants below this are smoothed away: the field is sampled again on the fixed grid
-_REPAIRS = 20
+_SMALLEST = 0.02  # determinants below this are mended: the field is sampled again on the fixed grid
+_REPAIRS = 24
+_ROUNDS = 4  # of each width: mending further around than it has to be costs overlap (docs/results.md, asked again)
 
 
-def repair_folds(velocity: Tensor, shape: Sequence[int], *, squarings: int) -> tuple[Tensor, Tensor, int]:
-    """The velocity smoothed where its map folds until it does not, that map, and how many voxels folded at first.
+def repair_folds(
+    velocity: Tensor, shape: Sequence[int], *, squarings: int, before: Tensor | None = None
+) -> tuple[Tensor, Tensor, int]:
+    """The velocity mended where its map folds until it does not, that map, and how many voxels folded at first.
 
-    A velocity whose map does not fold comes back as it is. What still folds after twenty rounds stays.
+    A velocity whose map does not fold comes back as it is. It is smoothed there, narrowly at first. With a map
+    ``before`` it, which does not fold, the map is that of both and the velocity is damped: without it nothing folds.
+    What still folds in the end stays.
 
-    Shape: ``velocity (B, d, *half the padded grid)``; the displacement (B, d, *shape). Unit: voxels of each grid.
+    Shape: ``velocity (B, d, *half the padded grid)``; displacements (B, d, *shape). Unit: voxels of each grid.
     """
     padded = [2 * size for size in velocity.shape[2:]]
     pads = [amount for own, size in zip(reversed(shape), reversed(padded), strict=True) for amount in (0, size - own)]
@@ -32,14 +38,21 @@ def repair_folds(velocity: Tensor, shape: Sequence[int], *, squarings: int) -> t
     first = 0
     for attempt in range(_REPAIRS + 1):
         displacement = integrate_within(velocity, shape, squarings=squarings)
+        if before is not None:
+            displacement = compose(displacement, before)
         folded = nearly_folded(displacement)
         count = int(folded.sum())
         first = count if attempt == 0 else first
         if attempt == _REPAIRS or count == 0:
             break
-        near = pool(pool(F.pad(folded.to(velocity.dtype), pads), 2), 7, stride=1, padding=3)
-        # wider each time: what one narrow pass leaves folded, at the image's border above all, repeating it may too
-        velocity = torch.lerp(velocity, gaussian(velocity, 1.0 + attempt / 2), gaussian(near, 1.0))
+        # wider after some rounds: what narrow ones leave folded, at the image's border above all, more of them may too
+        wider = attempt // _ROUNDS
+        near = pool(pool(F.pad(folded.to(velocity.dtype), pads), 2), 1 + 2 * wider, stride=1, padding=wider)
+        near = gaussian(near, 0.5 * (1 + wider)).clamp_max(1.0)
+        if before is None:
+            velocity = torch.lerp(velocity, gaussian(velocity, 1.0 + attempt / 2), near)
+        else:
+            velocity = velocity * (1.0 - 0.5 * near)
     return velocity, displacement, first
 
 

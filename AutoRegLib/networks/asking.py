@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from AutoRegLib.fields.fold_repair import repair_folds
 from AutoRegLib.fields.prediction import Prediction, integrate_within, way_back
 from AutoRegLib.fields.velocity import compose
 from AutoRegLib.fields.warp import warp
@@ -13,8 +14,8 @@ def ask(network: nn.Module, moving: Tensor, fixed: Tensor, *, times: int, squari
     """The network's answer; asked several times, its answers one after the other, composed.
 
     A network moves voxels less far than its loss wants (docs/results.md, asked again), and does no worse on a pair that
-    is nearly registered. Several answers have no velocity together, but the ``inverse`` where each has one.
-    ``squarings``: of the network's velocities.
+    is nearly registered. Each answer is mended or damped where the whole would fold, if it is a velocity. Several have
+    no velocity together, but the ``inverse`` where each has one. ``squarings``: of the network's velocities.
 
     Shape: two images (B, 1, *spatial). Unit/Direction: voxels, pull-back.
     Reference: recursive cascades (Zhao et al., ICCV 2019), with one network for all of them.
@@ -22,9 +23,21 @@ def ask(network: nn.Module, moving: Tensor, fixed: Tensor, *, times: int, squari
     answer: Prediction = network(moving, fixed)
     if times == 1:
         return answer
+    answer = _mended(answer, None, squarings)
     whole, back = answer.displacement, way_back(answer, squarings=squarings)
     for _ in range(times - 1):
-        answer = network(warp(moving, whole), fixed)
+        answer = _mended(network(warp(moving, whole), fixed), whole, squarings)
         whole, own = compose(answer.displacement, whole), way_back(answer, squarings=squarings)
         back = None if back is None or own is None else compose(back, own)
     return Prediction(whole, None, inverse=back)
+
+
+def _mended(answer: Prediction, before: Tensor | None, squarings: int) -> Prediction:
+    """The answer, changed where its map, or it after the one ``before``, folds."""
+    if answer.velocity is None:
+        return answer
+    shape = answer.displacement.shape[2:]
+    velocity, _, folded = repair_folds(answer.velocity, shape, squarings=squarings, before=before)
+    if folded == 0:
+        return answer
+    return Prediction(integrate_within(velocity, shape, squarings=squarings), velocity)
