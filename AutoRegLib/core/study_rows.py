@@ -94,6 +94,10 @@ ROWS: dict[str, Row] = {row.name: row for row in (
         ("scales-4", "four scales", "propagation.scales", 4),
         ("no-integration", "fields that are not integrated", "squarings", 0),
     )),
+    *(Row(f"multiprop-{name}", f"MultiPropReg, pairs as they lie, {words}", network="multiprop",
+          fields=(("preprocessing.affine", "none"), ("network.affine_first", first)))
+      for name, words, first in (("unaligned", "aligned by nothing", False),
+                                 ("affine", "the affine sub-network in front of it, trained with it", True))),
     Row("multiprop-loss-weights", "MultiPropReg, its loss weights searched", network="multiprop", searched=("lambda",)),
     Row("applied", "the start model as it is, nothing trained", start="as is"),
     Row("fine-tuned", "the start model's weights trained on", start="weights"),
@@ -166,6 +170,9 @@ TABLES: dict[str, Table] = {
         ("6 regularization layers", "multiprop-context-6"), ("2 scales", "multiprop-scales-2"),
         ("4 scales", "multiprop-scales-4"), ("without integration", "multiprop-no-integration"),
         ("loss weights searched", "multiprop-loss-weights"),
+    )),
+    "affine": Table("The affine sub-network, on pairs that nothing has aligned (MultiPropReg, Table 8)", (
+        ("without", "multiprop-unaligned"), ("with", "multiprop-affine"),
     )),
     "filter": Table("What the learnt filter is worth (meta-regularization, Table 5)", (
         ("without the penalty", "metareg-no-penalty"), ("without the filter", "metareg-no-filter"),

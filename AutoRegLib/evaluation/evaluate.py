@@ -51,8 +51,7 @@ def evaluate(
     ``seconds`` of a pair is the registration alone: alignment, network, refinement, composition.
     ``alignments``: of an earlier evaluation on these pairs by a model with the same preprocessing; their time counts
     again, and what is new is added to them. ``registrar``: registers a pair in place of model and refinement (another
-    program), under ``name``; its own ``registration`` seconds count where it tells them. ``timer``: what the seconds
-    of a registration are, but for its alignment, which is timed on the wall.
+    program), under ``name``; its own ``registration`` seconds count where it tells them. ``timer``: which seconds.
 
     Asked to finish or to cancel, it keeps the pairs that are done: the summary is of those and says so
     (``pairs_asked``, ``warnings``). Cancelled, it draws no figures.
@@ -70,7 +69,7 @@ def evaluate(
     name = name or (bundle.path.name if bundle is not None else NAME)
     registrar = registrar or pair_registrar(
         bundle, refine=refine, similarity=similarity, transformation=transformation, regularity=regularity,
-        device=device, seed=seed)
+        timer=timer, device=device, seed=seed)
     output = make_folder(output)
     read = lru_cache(maxsize=_CACHED_CASES)(_read_case)
     alignments = {} if alignments is None else alignments
@@ -151,7 +150,7 @@ def _by_structure(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def pair_registrar(
     bundle: ModelBundle | None, *, refine: int | Literal["auto", "full"] = 0, similarity: Similarity = "auto",
     transformation: Transformation = "svf", regularity: Regularity | Predictor = "auto",
-    device: str = "cpu", seed: int = 0,
+    timer: Timer = "wall", device: str = "cpu", seed: int = 0,
 ) -> Registrar:
     """What registers a pair by a model, or without one."""
     def register(inputs: PairInputs, pair: Pair, alignment: Alignment | None) -> Registration:
@@ -160,7 +159,7 @@ def pair_registrar(
         return register_volumes(model, inputs.fixed, inputs.moving, modality=pair.fixed.modality or None,
                                 moving_modality=pair.moving.modality or None, refine=refine, similarity=similarity,
                                 transformation=transformation, regularity=regularity, deliver=deliver,
-                                alignment=alignment, seed=seed, device=device)
+                                alignment=alignment, seed=seed, device=device, timer=TIMERS[timer])
 
     return register
 

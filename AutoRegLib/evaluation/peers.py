@@ -23,6 +23,7 @@ from AutoRegLib.imaging.align import Alignment
 from AutoRegLib.imaging.displacement import compose_on
 from AutoRegLib.imaging.files import read_displacement, write_volume
 from AutoRegLib.imaging.volume import Volume, resample
+from AutoRegLib.learning.budget import TIMERS
 from AutoRegLib.registration.no_network import no_network
 from AutoRegLib.registration.pair import PairInputs
 from AutoRegLib.registration.pipeline import Registration, register_volumes
@@ -67,7 +68,7 @@ def peer_registrar(name: str, peer: Peer, *, affine: Affine, threads: int, devic
     def register(inputs: PairInputs, pair: Pair, alignment: Alignment | None) -> Registration:
         model = no_network(inputs.fixed.geometry, inputs.moving.geometry)
         start = register_volumes(model, inputs.fixed, inputs.moving, affine=affine, deliver="whole",
-                                 alignment=alignment, seed=seed, device=device)
+                                 alignment=alignment, seed=seed, device=device, timer=TIMERS[timer])
         outer, grid = start.alignment.transform, inputs.fixed.geometry
         labels = inputs.moving_labels or Volume(np.zeros(inputs.moving.geometry.shape, np.uint8),
                                                 inputs.moving.geometry, "labels")

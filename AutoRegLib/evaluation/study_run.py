@@ -72,12 +72,14 @@ def run_row(row: Row, setup: Setup, *, seed: int, monitor: Monitor) -> dict[str,
         recipe = _searched(row, recipe, setup, folder, costs, seed=seed, monitor=monitor)
         model = _trained(row, recipe, setup, folder, costs, monitor=monitor)
     known = _fresh_memory(setup.device)
-    summary = evaluate(model, scenario, output=folder / "evaluation", alignments=setup.alignments, timer=timer,
+    # a row that aligns otherwise than the study has nothing in common with the others
+    alignments = setup.alignments if recipe.preprocessing.affine == setup.recipe.preprocessing.affine else {}
+    summary = evaluate(model, scenario, output=folder / "evaluation", alignments=alignments, timer=timer,
                        device=setup.device, monitor=monitor, **common, **given)
     if not known:
         summary.pop("peak_memory_bytes", None)
     registrar = given.get("registrar") or pair_registrar(model, device=setup.device, seed=setup.recipe.seed)
-    keep_pictures(folder / "evaluation", scenario, registrar, setup.alignments, **common)
+    keep_pictures(folder / "evaluation", scenario, registrar, alignments, **common)
     result = as_result(row, seed, summary, costs, recipe)
     (folder / "error.log").unlink(missing_ok=True)
     write_json(folder / "result.json", result, schema=RESULT)

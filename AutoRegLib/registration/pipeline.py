@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast, get_args
@@ -79,8 +79,9 @@ class Registration:
 class Clock:
     """Seconds by step, in the order in which the steps began."""
 
-    def __init__(self) -> None:
+    def __init__(self, timer: Callable[[], float] = time.perf_counter) -> None:
         self.seconds: dict[str, float] = {}
+        self.timer = timer
 
     @contextmanager
     def __call__(self, step: str, monitor: Monitor) -> Iterator[None]:
@@ -89,9 +90,9 @@ class Clock:
             raise CancelledError(f"stopped before the step '{step}'")
         if step in STAGES:
             monitor.event("stage", name=step, index=STAGES.index(step), count=len(STAGES))
-        began = time.perf_counter()
+        began = self.timer()
         yield
-        self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - began
+        self.seconds[step] = self.seconds.get(step, 0.0) + self.timer() - began
 
 
 def register_volumes(
@@ -102,7 +103,7 @@ def register_volumes(
     similarity: Similarity = "auto", transformation: Transformation = "svf",
     regularity: Regularity | Predictor = "auto", smoothness: float = 0.0, preserve_volume: float = 0.0,
     deliver: Deliver = "auto", inverse: bool = False, alignment: Alignment | None = None,
-    seed: int = 0, device: str = "cpu", monitor: Monitor | None = None,
+    seed: int = 0, device: str = "cpu", monitor: Monitor | None = None, timer: Callable[[], float] = time.perf_counter,
 ) -> Registration:
     """Find the pull-back from fixed to moving points.
 
@@ -122,7 +123,8 @@ def register_volumes(
     ``smoothness`` (mm), ``preserve_volume`` (a weight): bounds of the refinement, as in :func:`refine_prediction`.
     ``deliver`` "auto": where measures that did not make the result say that it harms, less of it is delivered
     (:mod:`AutoRegLib.registration.guard`); "whole": what was found, whatever they say.
-    ``alignment``: what aligning these two found before; it is then not sought again.
+    ``alignment``: what aligning these two found before; it is then not sought again. ``timer``: what the seconds of its
+    steps are read from.
 
     Unit/Direction: mm LPS, fixed to moving.
     Raises: InputError (other dimensions than the model's, no overlap, values), OutOfMemoryProblem, CancelledError.
@@ -133,7 +135,7 @@ def register_volumes(
         check_extents(fixed.geometry, moving.geometry)
     modality = model.recipe.preprocessing.modality if modality is None else modality
     moving_modality = modality if moving_modality is None else moving_modality
-    clock = Clock()
+    clock = Clock(timer)
     given = fixed_mask is not None or moving_mask is not None
     fixed_mask, moving_mask = (counting(without_padding(volume, mask))
                                for volume, mask in ((fixed, fixed_mask), (moving, moving_mask)))

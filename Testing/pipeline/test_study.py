@@ -16,6 +16,7 @@ from AutoRegLib.core.errors import CancelledError, DivergedError, InputError
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import Network, Preprocessing, Recipe, Search, Stage, Training, read_recipe
 from AutoRegLib.core.scenario import Scenario, read_scenario
+from AutoRegLib.core.study_rows import ROWS
 from AutoRegLib.evaluation import study as module
 from AutoRegLib.evaluation import study_run as runs
 from AutoRegLib.evaluation.study import study
@@ -217,3 +218,24 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(argv) == 2 and "--resume" in capsys.readouterr().err
     assert main([*argv, "--resume", "--quiet"]) == 0
     assert main([*argv[:-1], "--rows", "nothing"]) == 2
+
+
+def test_a_row_that_aligns_otherwise_takes_no_alignment_of_the_others(
+    tmp_path: Path, scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows of the affine sub-network see pairs as they lie, whatever rows before them have found."""
+    used: dict[str, Any] = {}
+
+    def evaluated(model: Any, *args: Any, alignments: Any, **options: Any) -> dict[str, Any]:
+        used[model.network.name] = alignments
+        return {"pairs": 1}
+
+    monkeypatch.setattr(runs, "evaluate", evaluated)
+    monkeypatch.setattr(runs, "keep_pictures", lambda *args, **options: None)
+    monkeypatch.setattr(runs, "pair_registrar", lambda *args, **options: None)
+    monkeypatch.setattr(runs, "_trained", lambda row, recipe, *args, **options: recipe)
+    aligned = replace(RECIPE, preprocessing=replace(RECIPE.preprocessing, affine="auto"))
+    setup = runs.Setup(aligned, scenario, tmp_path, None, None, "cpu", alignments=dict.fromkeys([("a", "b")]))
+    for name in ("manual-medium", "multiprop-affine"):
+        runs.run_row(ROWS[name], setup, seed=0, monitor=Monitor())
+    assert used["autoreg"] is setup.alignments and used["multiprop"] == {}
