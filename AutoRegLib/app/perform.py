@@ -60,7 +60,8 @@ def perform(request: JobRequest, *, monitor: Monitor | None = None) -> dict[str,
     arguments = from_plain(VERBS[request.verb].arguments, request.arguments, where=f"arguments of '{request.verb}'")
     check_arguments(arguments)
     sweep_temporary()
-    keep_freed_memory()
+    if getattr(arguments, "memory", None) is None:
+        keep_freed_memory()
     use_threads(arguments.threads)
     device = decide_device(arguments.device)
     try:
@@ -248,9 +249,10 @@ def _batch(arguments: BatchArguments, device: str, monitor: Monitor) -> dict[str
         monitor=monitor,
     )
     names = ("affine", "refine", "similarity", "smoothness", "preserve_volume", "deliver", "inverse", "seed",
-             "compress", "transformation", "alpha", "predictor")
+             "compress", "transformation", "alpha", "predictor", "memory")
     same = {name: getattr(arguments, name) for name in names}
-    settings = {**same, "refine": _iterations(arguments.refine, model, shot=arguments.shot),
+    told = {name: value for name, value in same.items() if name != "memory" or value is not None}
+    settings = {**told, "refine": _iterations(arguments.refine, model, shot=arguments.shot),
                 "model": arguments.model}
 
     def register(pair: PairLine, folder: Path, inner: Monitor) -> dict[str, Any]:

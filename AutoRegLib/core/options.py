@@ -123,6 +123,12 @@ def limit_option() -> Any:
     return option("at most so many pairs, drawn at random (default 100)", 100, metavar="N", least=1)
 
 
+def memory_option() -> Any:
+    """The most main memory."""
+    return option("the most main memory to use, in GB of 10^9 bytes: the working grid is made coarser for it, and what "
+                  "cannot stay below is refused before it begins (default: no limit)", None, metavar="GB", above=0)
+
+
 def share_option() -> Any:
     """Whether reports can be passed on."""
     return option("reports that can be passed on: file names instead of paths, cases and landmarks by number", False)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.genotype import CELLS, Genotype
-from AutoRegLib.core.networks import NETWORKS
+from AutoRegLib.core.networks import NETWORKS, NetworkFacts
 from AutoRegLib.core.records import from_plain, read_json, within, write_json
 
 SCHEMA = "autoreg-recipe/1"
@@ -246,6 +246,14 @@ class Recipe:
     training: Training = Training()
     search: Search = Search()
     seed: int = within(0, 0, 2**63)
+
+
+def bytes_by_voxel(recipe: Recipe) -> tuple[float, float]:
+    """Main memory by voxel of the working grid that its network takes: registering, training."""
+    width = max(sum(recipe.network.features) / sum(Network().features), 0.25)
+    facts = NETWORKS.get(recipe.network.name, NetworkFacts(recipe.network.name))
+    registering, training = facts.bytes_by_voxel
+    return registering * width, training * width
 
 
 def with_own_loss(recipe: Recipe) -> Recipe:

@@ -27,6 +27,7 @@ from AutoRegLib.core.options import (
     guide_option,
     label_weight_option,
     limit_option,
+    memory_option,
     minutes_option,
     model_option,
     option,
@@ -127,6 +128,7 @@ class RegisterArguments(Moved):
         "nrrd is always written; also nii.gz, h5, tfm, and composite.h5: the field, then the affine, which goes on "
         "beyond the field", ("nrrd",), metavar="FORMAT")
     compress: bool = compress_option()
+    memory: float | None = memory_option()
     share: bool = share_option()
     seed: int = seed_option()
 
@@ -152,6 +154,7 @@ class BatchArguments(Moved):
     deliver: Deliver = deliver_option()
     inverse: bool = option("also write inverse_transform.nrrd of each pair", False)
     compress: bool = compress_option()
+    memory: float | None = memory_option()
     share: bool = share_option()
     resume: bool = resume_option("keep what is finished in --output, go on with the rest")
     seed: int = seed_option()

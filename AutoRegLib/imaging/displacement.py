@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.imaging.geometry import Geometry, lattice_points, linear_matrix
-from AutoRegLib.imaging.volume import Volume, array_to_image, image_to_array
+from AutoRegLib.imaging.geometry import Geometry, apply, lattice_points, linear_matrix
+from AutoRegLib.imaging.volume import Volume, array_to_image, image_to_array, resample
+
+_AT_ONCE = 1 << 22  # voxels of a field that SimpleITK gets
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +63,49 @@ class DisplacementField:
 
     def warp_points(self, points: np.ndarray) -> np.ndarray:
         """Where fixed points lie in the moving image. Shape: (n, d). Unit: mm LPS."""
-        return transform_points(self.to_transform(), points)
+        return transform_points(self._about(points).to_transform(), points)
+
+    def cropped(self, first: Sequence[int], behind: Sequence[int]) -> DisplacementField:
+        """The field on a part of its lattice; voxels (z, y, x) from ``first`` to before ``behind``, not copied."""
+        lattice, part = self.geometry, tuple(slice(a, b) for a, b in zip(first, behind, strict=True))
+        origin = lattice.index_to_physical[:-1] @ [*first[::-1], 1.0]
+        vectors = self.vectors[part]
+        return DisplacementField(vectors, Geometry(vectors.shape[-2::-1], lattice.spacing, tuple(origin.tolist()),
+                                                   lattice.direction))
+
+    def slabs(self, most: int = _AT_ONCE, *, halo: int = 0) -> Iterator[tuple[slice, DisplacementField]]:
+        """The field in slabs of at most so many voxels, with ``halo`` rows more on either side where there are any."""
+        shape = self.geometry.shape
+        rows = max(1, most * shape[0] // math.prod(shape))
+        for first in range(0, shape[0], rows):
+            behind = min(first + rows, shape[0])
+            ends = max(first - halo, 0), min(behind + halo, shape[0])
+            yield slice(first, behind), self.cropped((ends[0], *(0,) * (len(shape) - 1)), (ends[1], *shape[1:]))
+
+    def _about(self, points: np.ndarray) -> DisplacementField:
+        """The part of the field that some points see: SimpleITK takes five times the memory of what it is given."""
+        points = np.asarray(points, dtype=float)
+        if points.ndim != 2 or points.shape[1] != self.geometry.dims or not len(points):
+            return self
+        index = apply(self.geometry.physical_to_index, points)[:, ::-1]
+        last = np.array(self.geometry.shape) - 1
+        low, high = np.floor(index.min(axis=0)) - 1, np.ceil(index.max(axis=0)) + 1
+        return self.cropped(np.clip(low, 0, last).astype(int).tolist(), np.clip(high, 0, last).astype(int) + 1)
+
+
+def pull_back(volume: Volume, field: DisplacementField, *, most: int = _AT_ONCE) -> Volume:
+    """The volume through the field on the field's lattice, as :func:`AutoRegLib.imaging.volume.resample` does it.
+
+    A lattice of more than ``most`` voxels is done in slabs: SimpleITK takes five times the memory of a field.
+    """
+    grid = field.geometry
+    if math.prod(grid.size) <= most:
+        return resample(volume, grid, field.to_transform())
+    found = np.empty(grid.shape, volume.array.dtype if volume.kind == "labels" else np.float32)
+    # a row more on either side: no point of a slab counts as outside for the sake of rounding
+    for (rows, own), (_, wider) in zip(field.slabs(most), field.slabs(most, halo=1), strict=True):
+        found[rows] = resample(volume, own.geometry, wider.to_transform()).array
+    return Volume(found, grid, volume.kind)
 
 
 def transform_points(transform: sitk.Transform, points: np.ndarray) -> np.ndarray:

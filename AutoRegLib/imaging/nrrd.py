@@ -158,7 +158,8 @@ def _geometry(path: Path, fields: dict[str, str], dims: int, kinds: list[str]) -
     else:
         length = whole(fields["space dimension"], path, "space dimension", 1, MOST_AXES)
         lines.append(f"space dimension: {length}")
-    _check_units(path, fields.get("space units", ""))
+    for name in ("space units", "units"):  # of the axes the second, where the image has a space too
+        _check_units(path, fields.get(name, ""))
     vectors = re.findall(r"none|\([^()]*\)", fields.get("space directions", ""))
     if vectors:
         if len(vectors) != dims or re.sub(r"none|\([^()]*\)|\s", "", fields["space directions"]):
@@ -188,8 +189,7 @@ def _plain_axes(path: Path, fields: dict[str, str], dims: int) -> list[str]:
     if "centerings" in fields:
         known = _words(fields["centerings"], path, "centerings", dims, {"cell": "cell", "node": "node"})
         lines.append(f"centerings: {' '.join(known)}")
-    for unit in re.findall(r'"([^"]*)"', fields.get("units", "")):
-        _check_units(path, f'"{unit}"')
+    _check_units(path, fields.get("units", ""))
     return lines
 
 

@@ -47,13 +47,15 @@ def orientation(field: DisplacementField) -> Orientation:
     """
     geometry = field.geometry
     shape, dims = geometry.shape, geometry.dims
-    moved = field.vectors @ (geometry.direction_matrix / np.array(geometry.spacing)).astype(np.float32)
-    padded = np.pad(np.moveaxis(moved, -1, 0)[::-1], ((0, 0), *((1, 1),) * dims), mode="edge")
+    to_voxels = (geometry.direction_matrix / np.array(geometry.spacing)).astype(np.float32)
     jacobian, least, turned = np.zeros(shape, np.float32), np.full(shape, np.inf, np.float32), 0.0
     rows = max(1, _AT_ONCE * shape[0] // int(np.prod(shape)))
     for first in range(0, shape[0], rows):
-        part = slice(first, first + rows)
-        for volume, whole in _simplices(padded[:, first : first + rows + 2]):
+        part, behind = slice(first, first + rows), min(first + rows, shape[0])
+        moved = field.vectors[max(first - 1, 0) : behind + 1] @ to_voxels
+        ends = (int(first == 0), int(behind == shape[0]))
+        padded = np.pad(np.moveaxis(moved, -1, 0)[::-1], ((0, 0), ends, *((1, 1),) * (dims - 1)), mode="edge")
+        for volume, whole in _simplices(padded):
             turned -= float(np.minimum(volume, 0).sum(dtype=np.float64))
             if whole == 1:
                 jacobian[part] += volume

@@ -32,15 +32,19 @@ def _standardise(image: Tensor) -> tuple[Tensor, Tensor]:
 
 def plain_lncc(fixed: Tensor, moving: Tensor, weights: Tensor | None, window: int, floor: float) -> Tensor:
     """The same value in plain differentiable operations; reference and second derivative of the fast pass."""
-    fixed, moving = _standardise(fixed)[0], _standardise(moving)[0]
+    correlation = squared_correlations(_standardise(fixed)[0], _standardise(moving)[0], window, floor)
+    return correlation.mean() if weights is None else (correlation * weights).sum()
+
+
+def squared_correlations(fixed: Tensor, moving: Tensor, window: int, floor: float) -> Tensor:
+    """The squared correlation of standardised images in the window about every voxel."""
     layout = BoxLayout(tuple(fixed.shape[2:]), window)
     scale = 1 / layout.counts(fixed)
     mean_f, mean_m = box_sum(fixed, window) * scale, box_sum(moving, window) * scale
     covariance = box_sum(fixed * moving, window) * scale - mean_f * mean_m
     variance_f = (box_sum(fixed * fixed, window) * scale - mean_f * mean_f).clamp_min(floor)
     variance_m = (box_sum(moving * moving, window) * scale - mean_m * mean_m).clamp_min(floor)
-    correlation = covariance * covariance / (variance_f * variance_m)
-    return correlation.mean() if weights is None else (correlation * weights).sum()
+    return covariance * covariance / (variance_f * variance_m)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.kernels.lncc import FastLncc, Side, side
+from AutoRegLib.kernels.lncc import FastLncc, Side, side, squared_correlations
 
 _FLOOR = 1e-3
 
@@ -44,6 +48,40 @@ def lncc(
         weights = weights / weights.sum().clamp_min(torch.finfo(fixed.dtype).tiny)
     value: Tensor = FastLncc.apply(fixed, moving, weights, window, floor, known)
     return value
+
+
+@torch.inference_mode()
+def lncc_by_rows(
+    fixed: np.ndarray, moving: np.ndarray, *, window: int = 9, mask: np.ndarray | None = None, floor: float = _FLOOR,
+    rows: int,
+) -> float:
+    """:func:`lncc` of two arrays so large that only some rows of them are held as tensors at once.
+
+    Shape: (z, y, x) or (y, x), all three.
+    """
+    reach, total, counted = window // 2, 0.0, 0.0
+    parts = [slice(first, min(first + rows, len(fixed))) for first in range(0, len(fixed), rows)]
+    scales = [_mean_and_factor(image, parts) for image in (fixed, moving)]
+    for part in parts:
+        first = max(part.start - reach, 0)
+        near = slice(first, part.stop + reach)
+        one, other = ((torch.from_numpy(image[near].astype(np.float32)) - mean)[None, None] * factor
+                      for image, (mean, factor) in zip((fixed, moving), scales, strict=True))
+        found = squared_correlations(one, other, window, floor)[0, 0, part.start - first :][: part.stop - part.start]
+        if mask is not None:
+            weights = torch.from_numpy(mask[part].astype(np.float32))
+            found, counted = found * weights, counted + float(weights.sum(dtype=torch.float64))
+        total += float(found.sum(dtype=torch.float64))
+    return total / max(fixed.size if mask is None else counted, torch.finfo(torch.float32).tiny)
+
+
+def _mean_and_factor(image: np.ndarray, parts: Sequence[slice]) -> tuple[float, float]:
+    """What an image is standardised by: 0 for a constant one."""
+    mean = sum(float(image[part].sum(dtype=np.float64)) for part in parts) / image.size
+    squares = sum(float(((image[part] - mean) ** 2).sum(dtype=np.float64)) for part in parts)
+    deviation = math.sqrt(squares / image.size)
+    flat = deviation <= 16 * np.finfo(np.float32).eps * abs(mean)
+    return mean, 0.0 if flat else 1 / max(deviation, float(np.finfo(np.float32).tiny))
 
 
 def lncc_loss(

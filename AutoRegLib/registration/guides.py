@@ -13,7 +13,7 @@ from AutoRegLib.core.errors import InputError
 from AutoRegLib.fields.prediction import Prediction
 from AutoRegLib.imaging.align import Alignment
 from AutoRegLib.imaging.align_evidence import SCALES
-from AutoRegLib.imaging.displacement import affine_of, transform_points
+from AutoRegLib.imaging.displacement import DisplacementField, affine_of, transform_points
 from AutoRegLib.imaging.geometry import Geometry, apply
 from AutoRegLib.imaging.point_fits import FITS, as_transform, left_out
 from AutoRegLib.imaging.transforms import translation
@@ -106,10 +106,10 @@ def nearer(prediction: Prediction, guides: Landmarks, grid: Geometry, *outer: An
     return moved < unmoved
 
 
-def guide_measures(guides: Landmarks, alignment: Any, initial: Any, whole: Any) -> dict[str, Any]:
+def guide_measures(guides: Landmarks, alignment: Any, initial: Any, whole: DisplacementField) -> dict[str, Any]:
     """How far apart guide landmarks lie by the headers, after the alignment and after everything. Unit: mm."""
     outer: Sequence[Any] = (alignment,) if initial is None else (alignment, initial)
-    errors = tre(transform_points(whole, guides.fixed), guides.moving)
+    errors = tre(whole.warp_points(guides.fixed), guides.moving)
     return {"guide_landmarks": {
         "count": len(guides.names), "tolerance_mm": TOLERANCE,
         "before_mm": float(tre(guides.fixed, guides.moving).mean()),

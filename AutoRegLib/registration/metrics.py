@@ -17,6 +17,7 @@ from AutoRegLib.imaging.geometry import Geometry, apply, lattice_points, within
 from AutoRegLib.imaging.surface_distance import surface_distances, thread_count
 from AutoRegLib.imaging.volume import Volume
 
+_AT_ONCE = 1 << 20  # voxels of large images that are looked at together
 LNCC_WINDOW = 9  # voxels; docs/method.md, section 1.3, full resolution
 
 
@@ -99,8 +100,12 @@ def lncc(fixed: Volume, warped: Volume, *, mask: np.ndarray | None = None, devic
     import torch
 
     from AutoRegLib.losses.lncc import lncc as local_correlation
+    from AutoRegLib.losses.lncc import lncc_by_rows
 
     _same_grid(fixed, warped)
+    if fixed.array.size > 2 * _AT_ONCE:
+        rows = max(1, _AT_ONCE * len(fixed.array) // fixed.array.size)
+        return lncc_by_rows(fixed.array, warped.array, window=LNCC_WINDOW, mask=mask, rows=rows)
 
     def tensor(array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).to(device)[None, None]
@@ -159,7 +164,8 @@ def inverse_consistency(
         counted &= mask.astype(bool)[every]
     if not counted.any():
         return {}
-    loop = compose_on(lattice, forward.to_transform(), *backward)
+    # at the lattice's points the coarser field says the same
+    loop = compose_on(lattice, DisplacementField(vectors, lattice).to_transform(), *backward)
     error = np.linalg.norm(loop.vectors[counted], axis=-1)
     return {
         "inverse_consistency_mm": float(error.mean()),
@@ -170,10 +176,13 @@ def inverse_consistency(
 
 def coverage(field: DisplacementField, moving: Geometry, *, mask: np.ndarray | None = None) -> float:
     """Fraction of the fixed image (or of its mask) for which the moving image has data. Unit: 1."""
-    found = within(moving, field.landing(moving))
-    if mask is not None and mask.any():
-        found = found[mask.astype(bool)]
-    return float(found.mean())
+    inner = mask.astype(bool) if mask is not None and mask.any() else None
+    reached = counted = 0
+    for rows, part in field.slabs(_AT_ONCE):
+        found = within(moving, part.landing(moving))
+        found = found if inner is None else found[inner[rows]]
+        reached, counted = reached + int(found.sum()), counted + found.size
+    return reached / counted
 
 
 def coordinates(geometry: Geometry) -> np.ndarray:

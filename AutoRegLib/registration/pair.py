@@ -42,6 +42,7 @@ class RegisterOptions:
     inverse: bool = False
     transform_format: tuple[str, ...] = ("nrrd",)
     compress: bool = True  # displacement fields in .nrrd
+    memory: float | None = None  # GB of main memory at most
     share: bool = False  # the report names files only, landmarks by number
     seed: int = 0
 

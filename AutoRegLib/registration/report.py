@@ -11,7 +11,7 @@ import numpy as np
 from AutoRegLib import __version__
 from AutoRegLib.bundle import ModelBundle
 from AutoRegLib.core.recipe import Recipe
-from AutoRegLib.imaging.displacement import chain
+from AutoRegLib.imaging.displacement import chain, pull_back
 from AutoRegLib.imaging.tetrahedra import orientation
 from AutoRegLib.imaging.volume import Volume, looks_like_ct, resample
 from AutoRegLib.networks.registry import count_parameters
@@ -50,15 +50,15 @@ def assemble(
 
     Unit: mm, seconds, bytes. Raises nothing of its own.
     """
-    grid, transform = pair.fixed.geometry, found.field.to_transform()
+    grid = pair.fixed.geometry
     labels = pair.moving_labels
     oriented = found.orientation or orientation(found.field)
     volumes = ResultVolumes(
         before=resample(pair.moving, grid),
-        warped=resample(pair.moving, grid, transform),
+        warped=pull_back(pair.moving, found.field),
         jacobian=oriented.jacobian,
         labels_before=None if labels is None else resample(labels, grid),
-        warped_labels=None if labels is None else resample(labels, grid, transform),
+        warped_labels=None if labels is None else pull_back(labels, found.field),
     )
     report: dict[str, Any] = {"version": __version__}
     seen = Result(pair, found, volumes, structures=tuple(structures),
@@ -66,7 +66,7 @@ def assemble(
     for measured in MEASURED:
         report |= measured(seen)
     if pair.guides is not None:
-        report |= guide_measures(pair.guides, found.alignment.transform, pair.initial, transform)
+        report |= guide_measures(pair.guides, found.alignment.transform, pair.initial, found.field)
     peak = metrics.peak_memory_bytes(device)
     if peak is not None:
         report["peak_memory_bytes"] = peak

@@ -34,6 +34,7 @@ from AutoRegLib.imaging.files import (
 )
 from AutoRegLib.imaging.reach import points_beyond, voxels_beyond
 from AutoRegLib.imaging.volume import resample
+from AutoRegLib.registration.footprint import coarser, working_voxels_within
 from AutoRegLib.registration.guides import numbered
 from AutoRegLib.registration.metrics import inside
 from AutoRegLib.registration.no_network import no_network
@@ -63,6 +64,8 @@ def register(
     clock = Clock()
     output = make_folder(output)
     with clock("read", monitor):
+        most = None if options.memory is None else working_voxels_within(
+            options.memory, fixed, moving, model=model, options=options)
         pair = read_pair(fixed, moving, options)
         if options.share:
             pair = replace(pair, landmarks=numbered(pair.landmarks), guides=numbered(pair.guides))
@@ -74,7 +77,8 @@ def register(
             raise InputError("a field of one slice as .nii.gz", expected="nrrd, h5, tfm or composite.h5",
                              got="nii.gz, of which ITK and Slicer drop the third axis",
                              remedy="leave --transform-format nii.gz out")
-        model = model or no_network(pair.fixed.geometry, pair.moving.geometry)
+        asked = model = model or no_network(pair.fixed.geometry, pair.moving.geometry)
+        model = model if most is None else coarser(model, pair.fixed.geometry, most)
         regularity = options.alpha if options.predictor is None else load_predictor(options.predictor, device=device)
     found = register_volumes(
         model, pair.fixed, pair.moving, affine=options.affine, initial=pair.initial, fixed_mask=pair.mask,
@@ -91,9 +95,11 @@ def register(
     if found.course is not None:
         fields["initial_velocity.nrrd"] = pair.written_field(found.course)
     with together(output, last="report.json", obsolete=OUTPUTS) as stage:
-        with ThreadPoolExecutor(2) as writers:
+        with ThreadPoolExecutor(2 if most is None else 1) as writers:
             with clock("measure", monitor), ThreadPoolExecutor(1) as loader:
                 loader.submit(import_module, "AutoRegLib.registration.figure")  # a second or two, hidden by measuring
+                if most is not None:  # one after the other
+                    report, volumes = assemble(model, pair, found, device=device)
                 writing = {  # fields compress while they are measured
                     name: writers.submit(write_displacement, field, stage / name, compress=options.compress)
                     for name, field in fields.items()
@@ -103,7 +109,8 @@ def register(
                     linear = pair.written_linear(affine_of(found.alignment.transform, *initial))
                     writing[name] = writers.submit(
                         write_composite, pair.written_field(found.field), linear, stage / name)
-                report, volumes = assemble(model, pair, found, device=device)
+                if most is None:
+                    report, volumes = assemble(model, pair, found, device=device)
             with clock("write", monitor):
                 images = {"warped.nii.gz": volumes.warped, "jacobian.nii.gz": volumes.jacobian}
                 if found.alignment.level != "none":  # the affine alone; an initial transform follows it
@@ -118,6 +125,9 @@ def register(
                 for written in writing.values():
                     written.result()
         made = list(writing)
+        if model is not asked:
+            report["warnings"].append(f"The images were compared at {min(model.recipe.preprocessing.spacing):.3g} mm "
+                                      f"to stay below {options.memory:g} GB: finer detail was not used.")
         if problem:
             report["warnings"].append(problem)
         else:

@@ -50,6 +50,20 @@ def test_units_of_nifti_are_obeyed(code: int, size: float, tmp_path: Path) -> No
     assert read_volume(path, "intensity").geometry.spacing == pytest.approx((size,) * 3)
 
 
+@pytest.mark.parametrize("field", ["space units", "units"])
+def test_units_of_nrrd_are_obeyed_or_refused(field: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.nrrd"
+    sitk.WriteImage(sitk.GetImageFromArray(IMAGE), str(path))
+    plain = path.read_bytes()
+    for unit, right in (("mm", True), ("cm", False), ("um", False), ("m", False)):
+        path.write_bytes(plain.replace(b"\nspace", f'\n{field}: "{unit}" "{unit}" "{unit}"\nspace'.encode(), 1))
+        if right:
+            assert read_volume(path, "intensity").geometry.spacing == (1, 1, 1)
+        else:
+            with pytest.raises(InputError, match="not in mm"):
+                read_volume(path, "intensity")
+
+
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 def test_a_header_that_leaves_out_half_of_the_voxels_is_refused(suffix: str, tmp_path: Path) -> None:
     path = changed(tmp_path / f"a{suffix}", 40, "<5h", 3, *IMAGE.shape, 1, array=TWO)

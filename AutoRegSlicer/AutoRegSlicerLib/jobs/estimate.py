@@ -9,10 +9,9 @@ from typing import Any
 
 from AutoRegLib.core.errors import AutoRegError
 from AutoRegLib.core.jobs import JobRequest
-from AutoRegLib.core.networks import NETWORKS, NetworkFacts
 from AutoRegLib.core.pair_table import read_pair_table
 from AutoRegLib.core.presets import SCALES, preset_network
-from AutoRegLib.core.recipe import Recipe, read_recipe
+from AutoRegLib.core.recipe import Recipe, bytes_by_voxel, read_recipe
 from AutoRegLib.core.scenario import read_scenario
 
 #: Python, PyTorch, SimpleITK and their work space, in bytes of main memory (a GPU's context is about as large)
@@ -59,15 +58,15 @@ def _needed(request: JobRequest, base: Path) -> float:
         else:
             shape, spacing = _largest(base / str(arguments["scenario"]))
         voxels = working_voxels(shape, spacing, recipe.preprocessing.spacing)
-        return BASE + voxels * _by_voxel(recipe)[0] + prod(shape) * DELIVERY
+        return BASE + voxels * bytes_by_voxel(recipe)[0] + prod(shape) * DELIVERY
     shape, spacing = _largest(base / str(arguments["scenario"]))
     if request.verb == "search":
         preset = str(arguments.get("preset", "standard"))
         start = Recipe(network=preset_network(preset))
-        return BASE + min(prod(shape), SCALES[preset][0]) * 2 * _by_voxel(start)[1] * SEARCH_FACTOR
+        return BASE + min(prod(shape), SCALES[preset][0]) * 2 * bytes_by_voxel(start)[1] * SEARCH_FACTOR
     recipe = read_recipe(base / str(arguments["recipe"]))
     voxels = working_voxels(shape, spacing, recipe.preprocessing.spacing)
-    return BASE + voxels * recipe.training.batch * _by_voxel(recipe)[1]
+    return BASE + voxels * recipe.training.batch * bytes_by_voxel(recipe)[1]
 
 
 def working_voxels(shape: tuple[int, ...], spacing: tuple[float, ...], working: tuple[float, ...]) -> int:
@@ -91,11 +90,3 @@ def image_size(path: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
 def _largest(scenario: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """Size and spacing of the scenario's first image: all are prepared on one grid like it."""
     return image_size(Path(read_scenario(scenario).cases[0].image))
-
-
-def _by_voxel(recipe: Recipe) -> tuple[float, float]:
-    """(registering, training) in bytes by voxel, scaled by the width of the features."""
-    width = max(sum(recipe.network.features) / sum(Recipe().network.features), 0.25)
-    facts = NETWORKS.get(recipe.network.name, NetworkFacts(recipe.network.name))
-    registering, training = facts.bytes_by_voxel
-    return registering * width, training * width
