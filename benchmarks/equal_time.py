@@ -20,6 +20,7 @@ import torch
 
 from AutoRegLib.bridge import labels_to_tensor, to_tensor
 from AutoRegLib.core.folds import folded
+from AutoRegLib.core.presets import with_more_moves
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.core.scenario import Pair, Scenario, read_scenario
 from AutoRegLib.fields.jacobian import jacobian_determinant
@@ -32,7 +33,7 @@ from AutoRegLib.learning.data import Batch, Dataset, prepare
 from AutoRegLib.learning.divergence import Guard
 from AutoRegLib.learning.finish import Way, finished
 from AutoRegLib.learning.optimiser import build_optimiser
-from AutoRegLib.learning.start_recipe import ELASTIC, start_recipe
+from AutoRegLib.learning.start_recipe import start_recipe
 from AutoRegLib.learning.train import train_step, update_average
 from AutoRegLib.losses.objective import as_weights, label_dice, registration_loss
 from AutoRegLib.networks.registry import build_network
@@ -59,8 +60,8 @@ VARIANTS: dict[str, Callable[[Recipe], Recipe]] = {
     "two passes": _network(correlation=(0, 0), passes=2),
     "correlation, two passes": _network(correlation=(1, 1), passes=2),
     "labels": _labels,
-    "elastic moves": lambda recipe: replace(
-        recipe, training=replace(recipe.training, augment=2 * recipe.training.augment, elastic=ELASTIC)),
+    "more moves": lambda recipe: replace(recipe, training=with_more_moves(recipe.training)),
+    "few moves": lambda recipe: replace(recipe, training=replace(recipe.training, augment=0.02, elastic=0.0)),
     "adam": lambda recipe: replace(
         recipe, training=replace(recipe.training, optimiser="adam", learning_rate=2e-3)),
     "preset": lambda recipe: recipe,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from statistics import median
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.core.presets import SCALES, PresetName, preset_recipe
+from AutoRegLib.core.presets import SCALES, PresetName, preset_recipe, with_more_moves
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.core.scenario import Scenario
 from AutoRegLib.imaging.files import read_geometry
@@ -16,7 +16,6 @@ from AutoRegLib.learning.data import check_dimensions, training_cases
 
 #: so many training images tell the grid, evenly picked from the split
 HEADERS = 40
-ELASTIC = 2.0  # voxels
 
 
 def start_recipe(
@@ -52,11 +51,10 @@ def _for_labels(recipe: Recipe) -> Recipe:
     Networks learn few labels by heart: without the random moves their overlap on other people stands still after a
     quarter of an hour (docs/results.md, labels).
     """
-    weights, training = recipe.loss_weights, recipe.training
+    weights = recipe.loss_weights
     if recipe.network.name == "autoreg":
         weights = replace(weights, smoothness=weights.smoothness / 2)
-    return replace(recipe, loss_weights=weights,
-                   training=replace(training, augment=2 * training.augment, elastic=ELASTIC))
+    return replace(recipe, loss_weights=weights, training=with_more_moves(recipe.training))
 
 
 def _some_headers(scenario: Scenario) -> list[Geometry]:

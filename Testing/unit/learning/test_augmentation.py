@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -66,8 +67,11 @@ def test_learning_from_labels_starts_with_less_smoothness_and_elastic_moves(tmp_
     scenario = read_scenario(make_scenario(tmp_path / "data"))
     plain, taught = start_recipe(scenario), start_recipe(scenario, label_weight=3.0)
     assert taught.loss_weights.smoothness == plain.loss_weights.smoothness / 2 and taught.objective.label_weight == 3.0
-    assert plain.training.elastic == 0.0 and taught.training.elastic == 2.0
-    assert taught.training.augment == 2 * plain.training.augment
+    many = replace(scenario, cases=tuple(
+        replace(case, id=f"{case.id} {copy}") for copy in range(50) for case in scenario.cases))
+    strengths = [(recipe.training.augment, recipe.training.elastic) for recipe in (
+        start_recipe(many), start_recipe(many, label_weight=3.0), plain, start_recipe(scenario, network="voxelmorph2"))]
+    assert strengths == [(0.02, 0.0), (0.04, 2.0), (0.04, 2.0), (0.02, 0.0)]  # few images are shown as more too
     assert with_published_loss(taught).loss_weights == LossWeights() == with_published_loss(plain).loss_weights
     published = start_recipe(scenario, "published", label_weight=1.0)
     assert published.training == start_recipe(scenario, "published").training
