@@ -21,6 +21,7 @@ from scipy.stats import kendalltau, spearmanr
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.core.scenario import read_scenario
 from AutoRegLib.learning.data import Dataset, prepare
+from AutoRegLib.learning.divergence import Guard
 from AutoRegLib.learning.optimiser import build_optimiser
 from AutoRegLib.learning.start_recipe import start_recipe
 from AutoRegLib.learning.train import train_step, update_average
@@ -36,17 +37,20 @@ PARTS = (0.125, 0.25, 0.5, 1.0)
 
 def scores(recipe: Recipe, dataset: Dataset, *, seconds: float) -> Row:
     """Validation scores of the averaged weights after each part of the time; validating costs none of it."""
-    network, step, used, row = build_network(recipe), 0, 0.0, Row()
+    network, guard, step, used, row = build_network(recipe), Guard(), 0, 0.0, Row()
     optimiser = build_optimiser(network.parameters(), recipe.training)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     for part in PARTS:
         while used < part * seconds:
             began = time.process_time()
-            train_step(recipe, dataset, network, optimiser, step=step, progress=0.0)
+            loss = train_step(recipe, dataset, network, optimiser, step=step, progress=0.0, rate=guard.rate)
+            step += 1
+            if guard.watch(loss["total"], network, optimiser, step=step):
+                average = {name: value.detach().clone() for name, value in network.state_dict().items()}
             update_average(average, network, step=step, decay=recipe.training.average)
-            used, step = used + time.process_time() - began, step + 1
+            used += time.process_time() - began
         row[f"score at {part:g}"] = fmean(pair["score"] for pair in validate_pairs(recipe, dataset, average))
-    return {**row, "steps": step, "parameters": count_parameters(network)}
+    return {**row, "steps": step, "falls": guard.falls, "parameters": count_parameters(network)}
 
 
 def agreement(rows: Sequence[Row]) -> str:
