@@ -50,6 +50,11 @@ class Band:
     def weight(self) -> int:
         return math.prod(self.sizes)
 
+    @property
+    def dual(self) -> float:
+        """What makes of derivatives by the coordinates a gradient that is dual to the inner product."""
+        return 1.0
+
     def zeros(self, batch: int = 1) -> Tensor:
         """No motion. Shape: (batch, d, *sizes)."""
         return torch.zeros(batch, self.dims, *self.sizes, dtype=self.dtype, device=self.device)

@@ -48,13 +48,13 @@ class Geodesic:
         """The pull-back's displacement at the voxels, or at the centres of blocks of voxels. Unit: voxels."""
         return self.metric.space.motion.to_grid(self.displacement, factor)
 
+    def determinants(self) -> Tensor:
+        """det(I + Du) on the product lattice of the motion; not above 0 the map folds. Shape: (B, *lattice)."""
+        return determinants(self.metric.space.motion, self.displacement)
+
     def least_determinant(self) -> Tensor:
-        """The least det(I + Du) on the product lattice of the motion; not above 0 the map folds. Shape: (B,)."""
-        motion = self.metric.space.motion
-        slopes = _matrix(motion.spread(jacobian(motion, self.displacement), motion.lattice), motion.dims)
-        columns = [[slopes[:, row, column] + (row == column) for row in range(motion.dims)]
-                   for column in range(motion.dims)]
-        return determinant(columns).flatten(1).amin(1)
+        """The least of them. Shape: (B,)."""
+        return self.determinants().flatten(1).amin(1)
 
     def way_back(self) -> Tensor:
         """The displacement of the inverse map at the voxels: the geodesic shot backwards from its end."""
@@ -168,6 +168,13 @@ def _step(value: Tensor, changes: Sequence[Tensor], steps: int) -> Tensor:
 def _adjoint_step(after: Tensor, later: Tensor, time: int, steps: int) -> Tensor:
     """The gradient by the change at a time, from those by the values one and two steps later."""
     return (later / 2 - (after if time == 0 else 1.5 * after)) / steps
+
+
+def determinants(motion: Space, displacement: Tensor) -> Tensor:
+    """det(I + Du) on the product lattice. Shape: (B, d, *coordinates) to (B, *lattice)."""
+    slopes = _matrix(motion.spread(jacobian(motion, displacement), motion.lattice), motion.dims)
+    return determinant([[slopes[:, row, column] + (row == column) for row in range(motion.dims)]
+                        for column in range(motion.dims)])
 
 
 def jacobian(space: Space, field: Tensor) -> Tensor:

@@ -26,6 +26,10 @@ class WholeGrid:
     def dims(self) -> int:
         return len(self.shape)
 
+    @property
+    def dual(self) -> float:
+        return math.prod(self.shape) / self.weight
+
     def zeros(self, batch: int = 1) -> Tensor:
         return torch.zeros(batch, self.dims, *self.shape, dtype=self.dtype, device=self.device)
 
@@ -79,4 +83,4 @@ class WholeGrid:
         return values
 
     def onto_grid_transposed(self, values: Tensor, factor: int = 1) -> Tensor:
-        return values * (math.prod(self.shape) / self.weight)
+        return values * self.dual
