@@ -20,6 +20,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from AutoRegLib.bridge import labels_to_tensor, to_tensor
@@ -152,9 +153,8 @@ def judged(rows: Sequence[Row], others: Callable[[Row], Sequence[Row]]) -> list[
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
-    """Spearman's."""
-    ranks = [torch.tensor(values).argsort().argsort().double() for values in (first, second)]
-    return float(torch.corrcoef(torch.stack(ranks))[0, 1])
+    """Spearman's, equal values sharing their ranks."""
+    return float(spearmanr(first, second).statistic)
 
 
 def main() -> None:
@@ -162,16 +162,17 @@ def main() -> None:
     parser.add_argument("scenario", type=Path, nargs="+")
     parser.add_argument("--work", type=Path, required=True, help="folder for what is done")
     parser.add_argument("--spacing", type=float, default=1.0, help="working grid, mm")
-    parser.add_argument("--pairs", type=int, default=8, help="of each seed")
+    parser.add_argument("--pairs", type=int, nargs="+", default=[8], help="of each seed; one number, or one a scenario")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="to make; all for the table")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[Row] = []
     for seed in range(arguments.seeds):
-        for path in arguments.scenario:
+        for place, path in enumerate(arguments.scenario):
             scenario, name = read_scenario(path), path.resolve().parent.name
-            for pair in scenario.pairs_of("test", limit=arguments.pairs, seed=seed):
+            for pair in scenario.pairs_of("test", limit=arguments.pairs[min(place, len(arguments.pairs) - 1)],
+                                          seed=seed):
                 makers = {"refined": partial(refined, scenario, pair, arguments.spacing),
                           "regularity": partial(regularity, pair, arguments.spacing)}
                 key = f"{name}-{pair.fixed.id}-{pair.moving.id}-{arguments.spacing:g}"
@@ -200,7 +201,8 @@ def main() -> None:
             + f"; evidence {fmean(row['evidence s'] for row in own):.1f} s, refining "
             f"{fmean(row['refine s'] for row in own):.2f} s of processor time.")
     save("regularity_smoothness", table, title="Smoothness by a pair's own regularity", summary=(
-        f"{arguments.seeds} seeds, {arguments.pairs} test pairs each, {arguments.spacing:g} mm, no network. "
+        f"{arguments.seeds} seeds, {' and '.join(map(str, arguments.pairs))} test pairs each, "
+        f"{arguments.spacing:g} mm, no network. "
         + " ".join(words)))
 
 
