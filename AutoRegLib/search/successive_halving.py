@@ -1,10 +1,11 @@
 """The end of a search: what was found must win, trained from scratch in equal time, against what it started from.
 
 Shares of a supernet and gradients of lambda are forecasts made on immature weights. Here every finalist is trained
-on its own, on the full working grid, on the same batches; the worse half leaves after each round. The start is
-replaced only by a finalist whose gain over it, and over no training at all, exceeds twice its standard error over the
-validation pairs: after a handful of steps all networks are alike, and the luckiest of several would always win. A
-finalist whose loss drops terms of the start's, and changes nothing else, need not be better: as good is enough.
+on its own, on the full working grid, on the same batches, at a rate that falls over all rounds as it does over a
+training (at a constant one averages wander by more than networks differ); the worse half leaves after each round. The
+start is replaced only by a finalist whose gain over it, and over no training at all, exceeds twice its standard error
+over the validation pairs: after a handful of steps all networks are alike, and the luckiest of several would always
+win. A finalist whose loss drops terms of the start's, and changes nothing else, need not be better: as good is enough.
 Reference: Jamieson & Talwalkar, Non-stochastic best arm identification, AISTATS 2016 (successive halving).
 """
 
@@ -202,7 +203,7 @@ def run_finals(
             kept = clock.used
             while not (clock.over or finish):
                 loss = train_step(finalist.recipe, dataset, finalist.network, finalist.optimiser, step=finalist.step,
-                                  progress=0.0, rate=finalist.guard.rate)["total"]
+                                  progress=(number + clock.progress) / rounds, rate=finalist.guard.rate)["total"]
                 clock.step += 1
                 finalist.step, finalist.seconds = before[0] + clock.step, before[1] + clock.used
                 if finalist.guard.watch(loss, finalist.network, finalist.optimiser, step=finalist.step):
