@@ -13,6 +13,7 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from AutoRegLib.learning.divergence import Guard
 from AutoRegLib.learning.finish import Way, finished
 from AutoRegLib.learning.optimiser import build_optimiser
 from AutoRegLib.learning.start_recipe import start_recipe
-from AutoRegLib.learning.train import train_step, update_average
+from AutoRegLib.learning.train import train_step, untrained_loss, update_average
 from AutoRegLib.losses.objective import as_weights, label_dice, registration_loss
 from AutoRegLib.networks.registry import build_network
 from AutoRegLib.registration.pair import read_labels
@@ -101,8 +102,9 @@ def trained(recipe: Recipe, dataset: Dataset, seconds: float) -> tuple[torch.nn.
     began, step = time.process_time(), 0
     while (spent := time.process_time() - began) < seconds:
         loss = train_step(recipe, dataset, network, optimiser, step=step, progress=spent / seconds, rate=guard.rate)
+        untrained = partial(untrained_loss, recipe, dataset, step=step)
         step += 1
-        if guard.watch(loss["total"], network, optimiser, step=step):
+        if guard.watch(loss["total"], network, optimiser, step=step, untrained=untrained):
             average = {name: value.detach().clone() for name, value in network.state_dict().items()}
         update_average(average, network, step=step, decay=recipe.training.average)
     network.load_state_dict(average)

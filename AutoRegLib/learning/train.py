@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,9 @@ def train(
         running = train_step(
             recipe, dataset, network, optimiser, step=clock.step, progress=clock.progress, rate=guard.rate
         )
+        untrained = partial(untrained_loss, recipe, dataset, step=clock.step)
         clock.step += 1
-        if guard.watch(running["total"], network, optimiser, step=clock.step):
+        if guard.watch(running["total"], network, optimiser, step=clock.step, untrained=untrained):
             average = {name: value.detach().clone() for name, value in network.state_dict().items()}
             text = f"Training went wrong at step {clock.step}: back to the last good state, at half the learning rate."
             monitor.event("warning", code="diverged", text=text)
@@ -164,22 +166,34 @@ def train_step(
     ``rate``: a factor on the learning rate.
     """
     settings = recipe.training
-    batch = dataset.draw(
-        "train", size=settings.batch, seed=recipe.seed, stream="train", step=step, augment=settings.augment,
-        elastic=settings.elastic,
-    )
     for group in optimiser.param_groups:
         group["lr"] = rate * settings.learning_rate * schedule(progress, step, final=settings.final_rate)
     optimiser.zero_grad(set_to_none=True)
-    terms = registration_loss(
-        network(batch.moving, batch.fixed), batch.moving, batch.fixed, as_weights(recipe.loss_weights),
-        objective=recipe.objective, labels=batch.labels, structures=dataset.structures,
-    )
+    terms = _loss(recipe, dataset, network, step=step)
     terms["total"].backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
     if bool(torch.isfinite(norm)):  # a gradient that is not finite would spoil the optimiser's moments for good
         optimiser.step()
     return {name: float(value.detach()) for name, value in terms.items()}
+
+
+def untrained_loss(recipe: Recipe, dataset: Dataset, *, step: int) -> float:
+    """The loss of the batch of this step under an untrained network, which leaves images in place."""
+    with torch.no_grad():
+        return float(_loss(recipe, dataset, build_network(recipe).to(dataset.device), step=step)["total"])
+
+
+def _loss(recipe: Recipe, dataset: Dataset, network: nn.Module, *, step: int) -> dict[str, Tensor]:
+    """The loss and its parts on the batch that belongs to this step."""
+    settings = recipe.training
+    batch = dataset.draw(
+        "train", size=settings.batch, seed=recipe.seed, stream="train", step=step, augment=settings.augment,
+        elastic=settings.elastic,
+    )
+    return registration_loss(
+        network(batch.moving, batch.fixed), batch.moving, batch.fixed, as_weights(recipe.loss_weights),
+        objective=recipe.objective, labels=batch.labels, structures=dataset.structures,
+    )
 
 
 def schedule(progress: float, step: int, *, final: float) -> float:

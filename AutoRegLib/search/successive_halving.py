@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ from AutoRegLib.learning.budget import CHECKPOINT_SECONDS, Clock, heed
 from AutoRegLib.learning.data import Dataset
 from AutoRegLib.learning.divergence import Guard
 from AutoRegLib.learning.optimiser import build_optimiser
-from AutoRegLib.learning.train import train_step, update_average
+from AutoRegLib.learning.train import train_step, untrained_loss, update_average
 from AutoRegLib.learning.validation import surely_better, validate_pairs
 from AutoRegLib.networks.registry import build_network, count_parameters
 from AutoRegLib.search.cost_model import CostTable, choice_shares, fastest_choice
@@ -204,9 +205,11 @@ def run_finals(
             while not (clock.over or finish):
                 loss = train_step(finalist.recipe, dataset, finalist.network, finalist.optimiser, step=finalist.step,
                                   progress=(number + clock.progress) / rounds, rate=finalist.guard.rate)["total"]
+                idle = partial(untrained_loss, finalist.recipe, dataset, step=finalist.step)
                 clock.step += 1
                 finalist.step, finalist.seconds = before[0] + clock.step, before[1] + clock.used
-                if finalist.guard.watch(loss, finalist.network, finalist.optimiser, step=finalist.step):
+                if finalist.guard.watch(loss, finalist.network, finalist.optimiser, step=finalist.step,
+                                        untrained=idle):
                     finalist.average = {n: v.detach().clone() for n, v in finalist.network.state_dict().items()}
                 update_average(
                     finalist.average, finalist.network, step=finalist.step, decay=finalist.recipe.training.average
