@@ -13,6 +13,7 @@ import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
@@ -24,7 +25,7 @@ from AutoRegLib.learning.data import Dataset, prepare
 from AutoRegLib.learning.divergence import Guard
 from AutoRegLib.learning.optimiser import build_optimiser
 from AutoRegLib.learning.start_recipe import start_recipe
-from AutoRegLib.learning.train import train_step, update_average
+from AutoRegLib.learning.train import train_step, untrained_loss, update_average
 from AutoRegLib.learning.validation import validate_pairs
 from AutoRegLib.networks.registry import build_network, count_parameters
 from AutoRegLib.search.random_search import draw_candidates
@@ -44,8 +45,9 @@ def scores(recipe: Recipe, dataset: Dataset, *, seconds: float) -> Row:
         while used < part * seconds:
             began = time.process_time()
             loss = train_step(recipe, dataset, network, optimiser, step=step, progress=0.0, rate=guard.rate)
+            untrained = partial(untrained_loss, recipe, dataset, step=step)
             step += 1
-            if guard.watch(loss["total"], network, optimiser, step=step):
+            if guard.watch(loss["total"], network, optimiser, step=step, untrained=untrained):
                 average = {name: value.detach().clone() for name, value in network.state_dict().items()}
             update_average(average, network, step=step, decay=recipe.training.average)
             used += time.process_time() - began
