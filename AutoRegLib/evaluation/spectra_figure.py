@@ -30,6 +30,7 @@ def spectrum_figure(path: str | Path, spectra: Mapping[str, np.ndarray]) -> None
             for edge in ("least", "most"):
                 panel.plot(across, [r[edge] for r in mine], color=colour, linewidth=0.9, linestyle=":")
     panel.set_yscale("log")
+    panel.yaxis.set_major_formatter(lambda value, _: f"{value:g}")  # text is drawn as it stands, without mathematics
     top = max(powers.max() for powers in spectra.values())
     panel.set_ylim(FLOOR * top, 3 * top)
     panel.grid(color="#2a313a", linewidth=0.6)
