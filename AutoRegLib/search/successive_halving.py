@@ -206,7 +206,6 @@ def run_finals(
                 loss = train_step(finalist.recipe, dataset, finalist.network, finalist.optimiser, step=finalist.step,
                                   progress=(number + clock.progress) / rounds, rate=finalist.guard.rate)["total"]
                 idle = partial(untrained_loss, finalist.recipe, dataset, step=finalist.step)
-                idle = partial(untrained_loss, finalist.recipe, dataset, step=finalist.step)
                 clock.step += 1
                 finalist.step, finalist.seconds = before[0] + clock.step, before[1] + clock.used
                 if finalist.guard.watch(loss, finalist.network, finalist.optimiser, step=finalist.step,
