@@ -31,6 +31,8 @@ from AutoRegLib.registration.mirrored import mirror_gains
 from AutoRegLib.registration.weak import WEAK, around, first_place, structural_shift
 
 Scores = dict[str, float]  # by measure
+#: what is kept of the alignment of such images
+SHIFTED = "shift"
 _RESEMBLE = "the images hardly resemble each other, so that no measure can be trusted"
 
 _VOXELS = {2: 128**2, 3: 28**3}  # that are judged: finer ones are what a deformation fits to noise
@@ -175,7 +177,7 @@ def believed(look: Look, alignment: Alignment) -> Alignment:
     scores = [look.scores(transform) for _, transform in stages]
     thin = thin_axis(look.fixed.geometry, look.moving.geometry) is not None  # self-similarity needs more slices
     if not thin and max(score["structure"] for score in scores) < WEAK:
-        return replace(alignment, transform=look.shifted(), kept="shift", before=(), reason=_RESEMBLE, warnings=(
+        return replace(alignment, transform=look.shifted(), kept=SHIFTED, before=(), reason=_RESEMBLE, warnings=(
             f"{_RESEMBLE}: they are only shifted, near where they lay; look at the result, or give landmarks or an "
             "initial transform",))
     reason = ""

@@ -33,7 +33,7 @@ from AutoRegLib.imaging.thin_stack import thin_axis
 from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.losses.guides import Guides
 from AutoRegLib.registration.geodesic_pair import shoot_pair
-from AutoRegLib.registration.guard import Look, Verdict, believed, better, doubtful, judged, partial
+from AutoRegLib.registration.guard import SHIFTED, Look, Verdict, believed, better, doubtful, judged, partial
 from AutoRegLib.registration.guides import Landmarks, guided, nearer, on_grid
 from AutoRegLib.registration.initial import check_extents, ends_within, mask_through, through
 from AutoRegLib.registration.inverse import affine_guess, refine_inverse
@@ -172,7 +172,8 @@ def register_volumes(
             options: dict[str, Any] = {"iterations": refine, "smoothness": smoothness / min(grid.spacing),
                                        "volume_weight": preserve_volume, "monitor": monitor}
             prediction, refinement = _refine(
-                model.refining, prediction, *seen, masks=masks, similarity=similarity, **options,
+                model.refining, prediction, *seen, masks=masks, similarity=similarity,
+                unlike=alignment.kept == SHIFTED, **options,
                 guides=None if guides is None else on_grid(guides, grid, *outer),
                 regularity=regularity if transformation == "lddmm" else None,
                 across=None if thin is None else 4 - nearest_axes(fixed.geometry).tolist().index(thin))
@@ -258,16 +259,17 @@ def _refine(
     recipe: Recipe, prediction: Prediction, moving: Volume, fixed: Volume, *,
     masks: tuple[Volume | None, Volume | None], iterations: Iterations, similarity: Similarity,
     regularity: Regularity | Predictor | None, smoothness: float, volume_weight: float, monitor: Monitor,
-    across: int | None, guides: Guides | None,
+    across: int | None, guides: Guides | None, unlike: bool = False,
 ) -> tuple[Prediction, dict[str, Any]]:
     """The answer optimised for this pair with the recipe's own loss, and what was done, in the words of the report.
 
-    ``across``: the tensors' axis across the slices of a thin stack, which are refined one by one.
+    ``across``: the tensors' axis across the slices of a thin stack, which are refined one by one. ``unlike``: the
+    images hardly resemble each other.
     """
     device, learnt = prediction.displacement.device, recipe.network.name != NAME
     given = [mask.array > 0.5 for mask in masks if mask is not None]
     recipe, told = with_similarity(recipe, fixed, moving, similarity,
-                                   inside=np.logical_and.reduce(given) if given else None)
+                                   inside=np.logical_and.reduce(given) if given else None, unlike=unlike)
     if regularity is None and guides is None and hopeless(told):
         return prediction, {"start": "alignment", "iterations": 0, "converged": False, "loss_before": 0.0,
                             "loss_after": 0.0, "seconds": 0.0, "levels": [], **told}

@@ -40,9 +40,10 @@ Masks = tuple[Tensor | None, Tensor | None]  # of the moving and the fixed image
 
 _SHORTEST = 4  # voxels along the shortest axis of a level; on fewer there is no shape to follow
 _COARSEST = 8
-_WHOLE = {2: 512**2, 3: 72**3}  # working grids up to this size are compared at their full resolution too
-_COARSER_OF_SMALL = 25  # most iterations of their coarser levels
-_WHOLE_MIND = {2: 512**2, 3: 100**3}  # the same for MIND alone, which gains more by it
+_WHOLE = {2: 512**2, 3: 100**3}  # working grids up to this size are compared at their full resolution too
+_COARSER_OF_WHOLE = 25  # most iterations of their coarser levels
+_SMALL = {2: 512**2, 3: 72**3}  # up to this size a network's answer is finished at full resolution too
+_FINEST_OF_LARGE = 10  # most iterations there of a larger one
 _WINDOW = 4  # iterations over which progress is measured
 _BETAS = (0.9, 0.99)
 _FLAT = 1e-3  # gradients below this, of the loss summed over voxels, are noise: Adam would blow them up
@@ -153,7 +154,7 @@ def refine_prediction(
     # clones: tensors made in inference mode can never take part in a gradient
     given = prediction.displacement.clone() if prediction.velocity is None else None
     course = _FROM_ANSWER if finish and iterations != "full" else _FROM_NOTHING
-    whole = _WHOLE_MIND if recipe.loss_weights.similarity_mix == 0 else _WHOLE
+    whole = _SMALL if course is _FROM_ANSWER else _WHOLE
     factors = level_factors(shape, whole=whole[len(shape)])[-(course.levels or 0):]
 
     def prepared(image: Tensor | None, shift: Tensor | None = None) -> Tensor | None:
@@ -175,13 +176,14 @@ def refine_prediction(
     finest = _Problem(source, target, factors[-1], recipe, masks, bounds, own=own, guides=guides)
     with torch.no_grad():
         before = float(finest.loss(start))
-    # the loss of a small pair's coarse levels falls by 1.5 % long after it matters, as full resolution follows
-    small = iterations == "auto" and math.prod(shape) <= _WHOLE[len(shape)]
-    coarser = min(course.coarser, _COARSER_OF_SMALL) if small else course.coarser
+    # the loss of coarse levels falls by 1.5 % long after it matters where full resolution follows
+    at_full = iterations == "auto" and factors[-1] == 1
+    coarser = min(course.coarser, _COARSER_OF_WHOLE) if at_full else course.coarser
+    finer = min(course.finest, _FINEST_OF_LARGE) if at_full and math.prod(shape) > _SMALL[len(shape)] else course.finest
     velocity, levels = start, []
     for place, factor in enumerate(factors):
         last = factor == factors[-1]
-        most = coarser if not last else iterations if isinstance(iterations, int) else course.finest
+        most = coarser if not last else iterations if isinstance(iterations, int) else finer
         problem = finest if last else _Problem(source, target, factor, recipe, masks, bounds, own=own, guides=guides)
         velocity, level = _descend(problem, velocity, most, course=course, monitor=monitor, done=place,
                                    count=len(factors))
@@ -209,8 +211,10 @@ def check_iterations(iterations: object) -> None:
 
 
 def level_factors(shape: Sequence[int], *, whole: int | None = None) -> tuple[int, ...]:
-    """The averaging factors of the levels, coarsest first: 8, 4, 2, and 1 on grids of at most ``whole`` voxels."""
-    finest = 1 if math.prod(shape) <= (_WHOLE[len(shape)] if whole is None else whole) else 2
+    """The averaging factors of the levels, coarsest first: 8, 4, 2, and 1 on grids of at most ``whole`` voxels (None:
+    small ones).
+    """
+    finest = 1 if math.prod(shape) <= (_SMALL[len(shape)] if whole is None else whole) else 2
     factors = [finest]
     while 2 * factors[0] <= _COARSEST and min(shape) // (2 * factors[0]) >= _SHORTEST:
         factors.insert(0, 2 * factors[0])

@@ -236,8 +236,9 @@ def _refinement_remarks(recipe: Recipe, report: Mapping[str, Any]) -> list[str]:
         return ["There was no network and no refinement: the images are only aligned affinely. Ask for --refine auto."
                 ] if recipe.network.name == NAME else []
     if hopeless(done):
-        return ["No way to compare these images finds back a small known warp: they were only aligned. Check the "
-                "result; --similarity mind refines all the same."]
+        seen = "The images hardly resemble each other" if done.get("unlike") else (
+            "No way to compare these images finds back a small known warp")
+        return [f"{seen}: they were only aligned. Check the result; --similarity mind refines all the same."]
     if done["loss_after"] >= done["loss_before"]:
         return ["The refinement found nothing better and was left out."]
     return []

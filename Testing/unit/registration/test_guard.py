@@ -230,3 +230,8 @@ def test_an_alignment_of_images_without_resemblance_is_not_believed() -> None:
     assert kept.kept == "shift" and "hardly resemble" in kept.warnings[0]
     assert np.allclose(np.array(kept.transform.GetMatrix()).reshape(3, 3), np.eye(3))
     assert np.linalg.norm(kept.transform.GetTranslation()) < 0.3 * 50
+    none = no_network(pair.fixed.geometry, pair.moving.geometry)
+    plain, asked = (register_volumes(none, pair.fixed, pair.moving, refine=2, similarity=similarity)
+                    for similarity in ("auto", "mind"))  # type: ignore[arg-type]
+    steps = [np.ptp(found.field.vectors, axis=(0, 1, 2)).max() for found in (plain, asked)]
+    assert steps[0] < 1e-9 and plain.refinement["levels"] == [] and asked.refinement["levels"] and steps[1] > 0.1

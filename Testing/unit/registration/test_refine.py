@@ -175,6 +175,7 @@ def test_the_stopping_rule() -> None:
 def test_levels_fit_the_grid() -> None:
     assert level_factors((160, 192, 224)) == (8, 4, 2)
     assert level_factors((40, 48, 32)) == (8, 4, 2, 1)
+    assert level_factors((96, 100, 72)) == (8, 4, 2)
     assert level_factors((220, 20, 184)) == (4, 2)
     assert level_factors((256, 256)) == (8, 4, 2, 1)
     assert level_factors((4, 4)) == (1,)

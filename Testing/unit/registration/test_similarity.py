@@ -125,3 +125,11 @@ def test_what_no_similarity_finds_back_is_not_refined() -> None:
     assert hopeless({"warp_left": {"lncc": 1.4, "mind": 1.0}})
     assert not hopeless({"warp_left": {"lncc": 1.8, "mind": 0.74}})
     assert not hopeless(with_similarity(recipe(), first, other, "mind")[1])
+
+
+def test_images_that_hardly_resemble_each_other_are_not_refined_unless_by_name() -> None:
+    """The alignment says so; what is tried on them may still find a known warp back."""
+    first, other = volume(smooth(3, 2.0)), volume(smooth(4, 2.0))
+    told = with_similarity(recipe(), first, other, "auto", unlike=True)[1]
+    assert hopeless(told) and "resemble" in told["similarity_reason"] and "warp_left" not in told
+    assert not hopeless(with_similarity(recipe(), first, other, "lncc", unlike=True)[1])
