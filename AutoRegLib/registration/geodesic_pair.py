@@ -20,7 +20,8 @@ from AutoRegLib.geodesic.metric import Metric
 from AutoRegLib.geodesic.posterior import Posterior
 from AutoRegLib.geodesic.predictor import Predictor
 from AutoRegLib.geodesic.shooting import Geodesic, shoot
-from AutoRegLib.registration.refine import Masks, level_factors
+from AutoRegLib.registration.level_loss import Masks
+from AutoRegLib.registration.refine import level_factors
 from AutoRegLib.registration.regularity import PreparedPair, predict_regularity
 
 AUTO = 16.0  # alpha, squared voxels of the working grid: what served hippocampi and brains

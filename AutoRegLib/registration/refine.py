@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast
 
 import torch
@@ -22,34 +22,28 @@ from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.fields.fold_repair import repair_folds
 from AutoRegLib.fields.prediction import Prediction, integrate_within
-from AutoRegLib.fields.resample import downsample, resize_displacement
+from AutoRegLib.fields.resample import resize_displacement
 from AutoRegLib.fields.smooth import gaussian
-from AutoRegLib.fields.velocity import compose, exponentiate
+from AutoRegLib.fields.velocity import compose
 from AutoRegLib.fields.warp import warp
-from AutoRegLib.losses.diffusion import diffusion
-from AutoRegLib.losses.folding import fold_penalty
 from AutoRegLib.losses.foreground import foreground
-from AutoRegLib.losses.guides import Guides, guide_loss
-from AutoRegLib.losses.lncc import fixed_side, lncc_loss
-from AutoRegLib.losses.mind import descriptor_loss, pooled_mind
-from AutoRegLib.losses.objective import similarity
-from AutoRegLib.losses.volume import volume_change
+from AutoRegLib.losses.guides import Guides
+from AutoRegLib.losses.mind import pooled_mind
+from AutoRegLib.registration.level_loss import Bounds, LatticeLoss, LevelLoss
 
 Iterations = int | Literal["auto", "full"]
-Masks = tuple[Tensor | None, Tensor | None]  # of the moving and the fixed image
 
 _SHORTEST = 4  # voxels along the shortest axis of a level; on fewer there is no shape to follow
 _COARSEST = 8
 _WHOLE = {2: 512**2, 3: 100**3}  # working grids up to this size are compared at their full resolution too
 _COARSER_OF_WHOLE = 25  # most iterations of their coarser levels
 _SMALL = {2: 512**2, 3: 72**3}  # up to this size a network's answer is finished at full resolution too
-_FINEST_OF_LARGE = 10  # most iterations there of a larger one
+_FINEST_OF_LARGE = 10  # most iterations of the finest level of a larger one, and at lattices of full resolution
+_LATTICE = {2: 4096**2, 3: 200**3}  # up to this size descriptors are; both images' take 0.8 GB then
 _WINDOW = 4  # iterations over which progress is measured
 _BETAS = (0.9, 0.99)
 _FLAT = 1e-3  # gradients below this, of the loss summed over voxels, are noise: Adam would blow them up
 _GRADIENT_SIGMA = 1.0  # 0 and 2 voxels gave lower Dice
-_STEP = 1.0  # voxels of one Euler step while optimising; the answer has the recipe's squarings
-_FOLD_WEIGHT, _FOLD_MARGIN = 1.0, 0.1
 _UNSMOOTHED = 0.3  # voxels: a Gaussian narrower than this is none
 
 
@@ -168,25 +162,32 @@ def refine_prediction(
     masks = (prepared(moving_mask, given), prepared(fixed_mask))
     half = [size // 2 for size in target.shape[2:]]
     start = fixed.new_zeros(1, len(half), *half) if prediction.velocity is None else _fitted(prediction.velocity, half)
-    bounds = _Bounds(smoothness, volume_weight)
-    own = factors[-1] if recipe.loss_weights.similarity_mix == 0 else 1
-    if recipe.loss_weights.similarity_mix == 0:
+    bounds = Bounds(smoothness, volume_weight)
+    described = recipe.loss_weights.similarity_mix == 0
+    lattice = described and iterations == "auto" and course is _FROM_NOTHING and factors[-1] == 2 and math.prod(
+        target.shape[2:]) <= _LATTICE[len(shape)]
+    own = factors[-1] if described and not lattice else 1
+    if described:
         source, target = (pooled_mind(image, own, *recipe.objective.mind) for image in (source, target))
     guides = None if guides is None else guides.following(given)
-    finest = _Problem(source, target, factors[-1], recipe, masks, bounds, own=own, guides=guides)
+    finest = LevelLoss(source, target, factors[-1], recipe, masks, bounds, own=own, guides=guides)
     with torch.no_grad():
         before = float(finest.loss(start))
     # the loss of coarse levels falls by 1.5 % long after it matters where full resolution follows
-    at_full = iterations == "auto" and factors[-1] == 1
+    at_full = iterations == "auto" and (factors[-1] == 1 or lattice)
     coarser = min(course.coarser, _COARSER_OF_WHOLE) if at_full else course.coarser
     finer = min(course.finest, _FINEST_OF_LARGE) if at_full and math.prod(shape) > _SMALL[len(shape)] else course.finest
-    velocity, levels = start, []
+    velocity, levels, count = start, [], len(factors) + lattice
     for place, factor in enumerate(factors):
         last = factor == factors[-1]
         most = coarser if not last else iterations if isinstance(iterations, int) else finer
-        problem = finest if last else _Problem(source, target, factor, recipe, masks, bounds, own=own, guides=guides)
-        velocity, level = _descend(problem, velocity, most, course=course, monitor=monitor, done=place,
-                                   count=len(factors))
+        problem = finest if last else LevelLoss(source, target, factor, recipe, masks, bounds, own=own, guides=guides)
+        velocity, level = _descend(problem, velocity, most, course=course, monitor=monitor, done=place, count=count)
+        levels.append(level)
+    if lattice:
+        velocity, level = _descend(
+            LatticeLoss(source, target, recipe, masks, bounds, guides=guides), velocity, _FINEST_OF_LARGE,
+            course=replace(course, rate=_FROM_ANSWER.rate, tolerance=0.0), monitor=monitor, done=count - 1, count=count)
         levels.append(level)
     with torch.no_grad():
         after = float(finest.loss(velocity))
@@ -229,69 +230,8 @@ def converged(losses: Sequence[float], *, tolerance: float, share: float = 0.0, 
     return not earlier - recent > max(tolerance * abs(earlier), share * (losses[0] - recent))
 
 
-@dataclass(frozen=True)
-class _Bounds:
-    """What the user asks of the deformation beside the recipe's loss. Unit: voxels of the working grid; a weight."""
-
-    smoothness: float
-    volume_weight: float
-
-
-class _Problem:
-    """The loss of one level as a function of the velocity on that level's grid (half of it at full resolution).
-
-    ``moving`` and ``fixed`` are images, or descriptors; both are averaged over ``own`` voxels already.
-    """
-
-    def __init__(self, moving: Tensor, fixed: Tensor, factor: int, recipe: Recipe, masks: Masks,
-                 bounds: _Bounds, *, own: int = 1, guides: Guides | None = None) -> None:
-        self.factor, self.recipe, self.volume_weight, self.guides = factor, recipe, bounds.volume_weight, guides
-        self.sigma = bounds.smoothness / max(factor, 2)  # voxels of the velocity's grid
-        self.moving_mask, self.fixed_mask = (None if mask is None else downsample(mask, factor) for mask in masks)
-        self.moving, self.fixed = (downsample(image, factor // own) for image in (moving, fixed))
-        self.grid = [size * own // max(factor, 2) for size in fixed.shape[2:]]
-        self.window = recipe.objective.windows[min(int(math.log2(factor)), 2)]
-        correlated = recipe.loss_weights.similarity_mix == 1 and recipe.objective.data_term == "lncc"
-        self.known = fixed_side(self.fixed, window=self.window) if correlated else None
-
-    def loss(self, velocity: Tensor) -> Tensor:
-        """Similarity, smoothness and folds; a scalar. Unit: velocity in voxels of its own grid."""
-        weights, objective = self.recipe.loss_weights, self.recipe.objective
-        velocity = resize_displacement(velocity, self.grid)
-        squarings = _squarings(velocity, most=self.recipe.network.squarings)
-        coarse = exponentiate(velocity, squarings=squarings)
-        displacement = resize_displacement(coarse, self.fixed.shape[2:])
-        warped, counted = warp(self.moving, displacement), self._counted(displacement)
-        if self.known is not None:
-            value = lncc_loss(self.fixed, warped, window=self.window, mask=counted, known=self.known)
-        elif weights.similarity_mix == 0:
-            value = descriptor_loss(warped, self.fixed, mask=counted)
-        else:
-            value = similarity(warped, self.fixed, mix=weights.similarity_mix, window=self.window, mask=counted,
-                               data_term=objective.data_term, mind=objective.mind)
-        regularised = velocity if objective.regularise == "velocity" else displacement
-        folds = max(objective.fold_weight, _FOLD_WEIGHT) * fold_penalty(coarse, margin=_FOLD_MARGIN)
-        if self.volume_weight > 0:
-            folds = folds + self.volume_weight * volume_change(coarse)
-        if self.guides is not None:
-            folds = folds + guide_loss(coarse, self.guides, factor=max(self.factor, 2))
-        return value + weights.smoothness * diffusion(regularised) + folds
-
-    def _counted(self, displacement: Tensor) -> Tensor | None:
-        """How much each voxel counts under this displacement; None: all alike. Raises InputError for none at all."""
-        if self.moving_mask is None:
-            return self.fixed_mask
-        with torch.no_grad():  # a gradient would be an invitation to push what differs out of the mask
-            weights = warp(self.moving_mask, displacement)
-            weights = weights if self.fixed_mask is None else weights * self.fixed_mask
-            if not bool(weights.any()):
-                raise InputError("the masks have no voxel in common", expected="masks that overlap once aligned",
-                                 got="nothing to compare", remedy="check both masks, or leave one out")
-        return weights
-
-
 def _descend(
-    problem: _Problem, velocity: Tensor, most: int, *, course: _Course, monitor: Monitor, done: int, count: int
+    problem: LevelLoss, velocity: Tensor, most: int, *, course: _Course, monitor: Monitor, done: int, count: int
 ) -> tuple[Tensor, Level]:
     """Adam on one level; what it changed is added to the finest velocity, so no detail of the start is lost."""
     began = time.perf_counter()
@@ -324,13 +264,6 @@ def _descend(
     level = Level(problem.factor, len(losses), still(), losses[0] if losses else after, after,
                   time.perf_counter() - began)
     return velocity + change, level
-
-
-def _squarings(velocity: Tensor, *, most: int) -> int:
-    """As few as keep one Euler step below a voxel, at least 2."""
-    longest = float(velocity.detach().abs().amax())
-    needed = math.ceil(math.log2(longest / _STEP)) if 0 < longest < math.inf else 0
-    return min(max(needed, 2), most)
 
 
 def _padded(image: Tensor, multiple: int) -> Tensor:

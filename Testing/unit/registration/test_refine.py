@@ -23,6 +23,7 @@ from AutoRegLib.fields.velocity import exponentiate
 from AutoRegLib.fields.warp import warp
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.networks.none import NoNetwork
+from AutoRegLib.registration import refine
 from AutoRegLib.registration.no_network import no_network, with_loss, working_spacing
 from AutoRegLib.registration.refine import converged, level_factors, refine_prediction
 
@@ -70,6 +71,19 @@ def test_mind_recovers_a_known_deformation_of_inverted_brightness(dims: int) -> 
     same = refine_prediction(zero(fixed), moving, fixed, recipe=recipe)
     assert error(found.displacement, truth) < error(torch.zeros_like(truth), truth) / 4
     assert error(found.displacement, same.displacement) < 0.1
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_lattices_of_full_resolution_find_what_half_of_it_misses(dims: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a grid that counts as too large for full resolution; they are the last level, and come nearer the truth."""
+    moving, fixed, truth = scene(dims)
+    recipe, nothing = with_loss(recipe_for(dims), "mind"), {2: 0, 3: 0}
+    monkeypatch.setattr(refine, "_WHOLE", nothing)
+    found = refine_prediction(zero(fixed), moving, fixed, recipe=recipe)
+    monkeypatch.setattr(refine, "_LATTICE", nothing)
+    half = refine_prediction(zero(fixed), moving, fixed, recipe=recipe)
+    assert [level.factor for level in found.levels] == [*(level.factor for level in half.levels), 1]
+    assert error(found.displacement, truth) < 0.9 * error(half.displacement, truth)
 
 
 @pytest.mark.parametrize("dims", [2, 3])

@@ -1,0 +1,154 @@
+"""What a level of a refinement minimises, as a function of the velocity: similarity, smoothness, folds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.fields.resample import downsample, resize_displacement
+from AutoRegLib.fields.velocity import exponentiate
+from AutoRegLib.fields.warp import identity_grid, sample_at, warp
+from AutoRegLib.losses.diffusion import diffusion
+from AutoRegLib.losses.folding import fold_penalty
+from AutoRegLib.losses.guides import Guides, guide_loss
+from AutoRegLib.losses.lncc import fixed_side, lncc_loss
+from AutoRegLib.losses.mind import descriptor_loss
+from AutoRegLib.losses.objective import similarity
+from AutoRegLib.losses.volume import volume_change
+
+Masks = tuple[Tensor | None, Tensor | None]  # of the moving and the fixed image
+
+_STEP = 1.0  # voxels of one Euler step while optimising; the answer has the recipe's squarings
+_FOLD_WEIGHT, _FOLD_MARGIN = 1.0, 0.1
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What the user asks of the deformation beside the recipe's loss. Unit: voxels of the working grid; a weight."""
+
+    smoothness: float
+    volume_weight: float
+
+
+class LevelLoss:
+    """The loss of one level as a function of the velocity on that level's grid (half of it at full resolution).
+
+    ``moving`` and ``fixed`` are images, or descriptors; both are averaged over ``own`` voxels already.
+    """
+
+    def __init__(self, moving: Tensor, fixed: Tensor, factor: int, recipe: Recipe, masks: Masks,
+                 bounds: Bounds, *, own: int = 1, guides: Guides | None = None) -> None:
+        self.factor, self.recipe, self.volume_weight, self.guides = factor, recipe, bounds.volume_weight, guides
+        self.sigma = bounds.smoothness / max(factor, 2)  # voxels of the velocity's grid
+        self.moving_mask, self.fixed_mask = (None if mask is None else downsample(mask, factor) for mask in masks)
+        self.moving, self.fixed = (downsample(image, factor // own) for image in (moving, fixed))
+        self.grid = [size * own // max(factor, 2) for size in fixed.shape[2:]]
+        self.window = recipe.objective.windows[min(int(math.log2(factor)), 2)]
+        correlated = recipe.loss_weights.similarity_mix == 1 and recipe.objective.data_term == "lncc"
+        self.known = fixed_side(self.fixed, window=self.window) if correlated else None
+
+    def loss(self, velocity: Tensor) -> Tensor:
+        """Similarity, smoothness and folds; a scalar. Unit: velocity in voxels of its own grid."""
+        weights, objective = self.recipe.loss_weights, self.recipe.objective
+        velocity = resize_displacement(velocity, self.grid)
+        squarings = _squarings(velocity, most=self.recipe.network.squarings)
+        coarse = exponentiate(velocity, squarings=squarings)
+        value, displacement = self.compared(coarse)
+        regularised = velocity if objective.regularise == "velocity" else displacement
+        folds = max(objective.fold_weight, _FOLD_WEIGHT) * fold_penalty(coarse, margin=_FOLD_MARGIN)
+        if self.volume_weight > 0:
+            folds = folds + self.volume_weight * volume_change(coarse)
+        if self.guides is not None:
+            folds = folds + guide_loss(coarse, self.guides, factor=max(self.factor, 2))
+        return value + weights.smoothness * diffusion(regularised) + folds
+
+    def compared(self, coarse: Tensor) -> tuple[Tensor, Tensor]:
+        """What the similarity says under a displacement of the velocity's grid, and the displacement of the images'."""
+        weights, objective = self.recipe.loss_weights, self.recipe.objective
+        displacement = resize_displacement(coarse, self.fixed.shape[2:])
+        warped, counted = warp(self.moving, displacement), self._counted(displacement)
+        if self.known is not None:
+            value = lncc_loss(self.fixed, warped, window=self.window, mask=counted, known=self.known)
+        elif weights.similarity_mix == 0:
+            value = descriptor_loss(warped, self.fixed, mask=counted)
+        else:
+            value = similarity(warped, self.fixed, mix=weights.similarity_mix, window=self.window, mask=counted,
+                               data_term=objective.data_term, mind=objective.mind)
+        return value, displacement
+
+    def _counted(self, displacement: Tensor) -> Tensor | None:
+        """How much each voxel counts under this displacement; None: all alike. Raises InputError for none at all."""
+        if self.moving_mask is None:
+            return self.fixed_mask
+        with torch.no_grad():  # a gradient would be an invitation to push what differs out of the mask
+            weights = warp(self.moving_mask, displacement)
+            weights = weights if self.fixed_mask is None else weights * self.fixed_mask
+        return some(weights)
+
+
+class LatticeLoss(LevelLoss):
+    """Descriptors at full resolution, compared at every other voxel along each axis: at another lattice of them in
+    every call, so that 2^d calls see all. A call costs what one at half the resolution costs.
+
+    Shape: descriptors and masks at full resolution, of even sizes.
+    """
+
+    def __init__(self, moving: Tensor, fixed: Tensor, recipe: Recipe, masks: Masks, bounds: Bounds, *,
+                 guides: Guides | None = None) -> None:
+        super().__init__(moving, fixed, 1, recipe, masks, bounds, guides=guides)
+        corners = list(product((0, 1), repeat=fixed.ndim - 2))
+        pairs = zip(corners, reversed(corners), strict=True)  # opposite ones after each other
+        self.corners = [corner for pair in pairs for corner in pair][:len(corners)]
+        self.calls = 0
+
+    def compared(self, coarse: Tensor) -> tuple[Tensor, Tensor]:
+        """As of all levels; the displacement is that of the lattice. Unit: voxels of full resolution."""
+        corner = self.corners[self.calls % len(self.corners)]
+        self.calls += 1
+        displacement = 2 * between(coarse, corner)
+        start = torch.tensor(corner, dtype=coarse.dtype, device=coarse.device).view(1, -1, *[1] * len(corner))
+        places = 2 * identity_grid(coarse.shape[2:], device=coarse.device, dtype=coarse.dtype) + start + displacement
+
+        def moved(image: Tensor) -> Tensor:
+            return sample_at(image, places.flatten(2).transpose(1, 2)).view(1, -1, *coarse.shape[2:])
+
+        lattice = (slice(None), slice(None), *(slice(first, None, 2) for first in corner))
+        counted = None if self.fixed_mask is None else self.fixed_mask[lattice]
+        if self.moving_mask is not None:
+            with torch.no_grad():  # as of all levels
+                seen = moved(self.moving_mask)
+                counted = some(seen if counted is None else seen * counted)
+        return descriptor_loss(moved(self.moving), self.fixed[lattice].contiguous(), mask=counted), displacement
+
+
+def between(coarse: Tensor, corner: tuple[int, ...]) -> Tensor:
+    """An image of half the resolution at the fine voxels 2 i + ``corner``, linearly, its border repeated.
+
+    Shape: (B, C, *spatial), the same again.
+    """
+    for axis, side in enumerate(corner, start=2):
+        size = coarse.shape[axis]
+        beside = (torch.arange(size, device=coarse.device) + (1 if side else -1)).clamp_(0, size - 1)
+        coarse = torch.lerp(coarse, coarse.index_select(axis, beside), 0.25)
+    return coarse
+
+
+def some(weights: Tensor) -> Tensor:
+    """The weights of what is compared. Raises InputError where there is nothing."""
+    if not bool(weights.any()):
+        raise InputError("the masks have no voxel in common", expected="masks that overlap once aligned",
+                         got="nothing to compare", remedy="check both masks, or leave one out")
+    return weights
+
+
+def _squarings(velocity: Tensor, *, most: int) -> int:
+    """As few as keep one Euler step below a voxel, at least 2."""
+    longest = float(velocity.detach().abs().amax())
+    needed = math.ceil(math.log2(longest / _STEP)) if 0 < longest < math.inf else 0
+    return min(max(needed, 2), most)

@@ -1,0 +1,69 @@
+"""The loss of lattices: all of them are the full resolution, masks included."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.recipe import LossWeights, Recipe
+from AutoRegLib.fields.resample import resize_displacement
+from AutoRegLib.fields.smooth import gaussian
+from AutoRegLib.fields.warp import warp
+from AutoRegLib.registration.level_loss import Bounds, LatticeLoss, between
+
+SHAPES = {2: (12, 14), 3: (10, 8, 12)}
+
+
+def random(*shape: int, seed: int) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def lattices(dims: int, **masks: Tensor | None) -> tuple[LatticeLoss, Tensor, Tensor, Tensor]:
+    """The loss, the descriptors that it compares and a displacement of half the resolution."""
+    moving, fixed = (gaussian(random(1, 4, *SHAPES[dims], seed=seed), 1.0) for seed in (0, 1))
+    coarse = gaussian(random(1, dims, *(size // 2 for size in SHAPES[dims]), seed=2) - 0.5, 1.0)
+    recipe = Recipe(spatial_dims=dims, loss_weights=LossWeights(similarity_mix=0.0))
+    both = masks.get("moving"), masks.get("fixed")
+    return LatticeLoss(moving, fixed, recipe, both, Bounds(0.0, 0.0)), moving, fixed, coarse
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_all_lattices_together_are_the_full_resolution(dims: int) -> None:
+    """The mean over 2^d calls is the mean squared difference over all voxels; the next call begins again."""
+    loss, moving, fixed, coarse = lattices(dims)
+    values = [float(loss.compared(coarse)[0]) for _ in range(2**dims)]
+    whole = resize_displacement(coarse, fixed.shape[2:])
+    assert sum(values) / len(values) == pytest.approx(float((warp(moving, whole) - fixed).square().mean()), rel=1e-5)
+    assert len(set(values)) == 2**dims and float(loss.compared(coarse)[0]) == values[0]
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_between_is_linear_interpolation(dims: int) -> None:
+    coarse = random(1, 3, *(size // 2 for size in SHAPES[dims]), seed=4)
+    fine = F.interpolate(coarse, scale_factor=2, mode={2: "bilinear", 3: "trilinear"}[dims], align_corners=False)
+    assert (between(coarse, (0, 1, 1)[:dims]) - fine[(..., *(slice(first, None, 2) for first in (0, 1, 1)[:dims]))]
+            ).abs().max() < 1e-6
+
+
+def test_what_masks_leave_out_does_not_count() -> None:
+    """Of either image: the same value and gradient whatever lies there; masks without a common voxel are refused."""
+    shape = SHAPES[3]
+    left, right = torch.zeros(1, 1, *shape), torch.zeros(1, 1, *shape)
+    left[..., :6], right[..., 8:] = 1, 1
+    found = []
+    for ruin in (False, True):
+        loss, moving, fixed, coarse = lattices(3, fixed=left, moving=left)
+        if ruin:
+            fixed += (1 - left) * random(*fixed.shape, seed=9)
+            moving[..., 9:] += 1.0
+            loss.fixed, loss.moving = fixed, moving
+        coarse = coarse.clone().requires_grad_()
+        value = loss.compared(coarse)[0]
+        found.append((value.item(), torch.autograd.grad(value, coarse)[0]))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-6) and torch.allclose(found[0][1], found[1][1])
+    with pytest.raises(InputError, match="no voxel in common"):
+        apart, _, _, coarse = lattices(3, fixed=left, moving=right)
+        apart.compared(0 * coarse)
