@@ -43,10 +43,7 @@ def read_pair_table(table: str | Path) -> list[PairLine]:
     A line without a name is ``pair001`` and so on. Files need not exist. Raises InputError.
     """
     table = Path(table)
-    lines = read_table(table, "the table")
-    if not lines or not {"fixed", "moving"} <= set(lines[0]):
-        raise InputError(f"{table} is not a table of pairs", expected="columns fixed, moving and a line per pair",
-                         got=", ".join(filter(None, lines[0])) if lines else "no lines", remedy="add the header line")
+    lines = read_table(table, "a table of pairs", needs=("fixed", "moving"))
     found: list[PairLine] = []
     taken: set[str] = set()
     base = table.resolve().parent

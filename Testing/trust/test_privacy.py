@@ -16,17 +16,21 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from pipeline.scenes import make_scenario
 from trust.test_disposable import scenario
 
 from AutoRegLib import register
 from AutoRegLib.app.cli import main
 from AutoRegLib.app.perform import perform
 from AutoRegLib.core import leftovers, places
+from AutoRegLib.core.bundle_folder import FILES
 from AutoRegLib.core.jobs import JobRequest, write_request
 from AutoRegLib.core.locks import process_mark
-from AutoRegLib.core.scenario import write_scenario
+from AutoRegLib.core.recipe import Network, Preprocessing, Recipe, Training
+from AutoRegLib.core.scenario import read_scenario, write_scenario
 from AutoRegLib.core.sharing import without_paths
 from AutoRegLib.imaging.files import read_volume, write_volume
+from AutoRegLib.learning.train import train
 from AutoRegSlicerLib.jobs.record import Record, new_folder, write_record
 
 SECRET = "Jane Doe 1970"
@@ -104,6 +108,19 @@ def test_batch_and_evaluation_to_be_passed_on(tmp_path: Path) -> None:
     assert "fixed.nii,moving.nii" in (tmp_path / "batch" / "summary.csv").read_text()
     assert "no such file: gone.nii" in (tmp_path / "batch" / "summary.csv").read_text()
     assert (tmp_path / "evaluated" / "pairs.csv").read_text().splitlines()[1].startswith("case1,case2,")
+
+
+def test_models_hold_no_paths(tmp_path: Path) -> None:
+    place = tmp_path / SECRET
+    cases = read_scenario(make_scenario(place / "data"))
+    recipe = Recipe(spatial_dims=2, network=Network(features=(4, 4), decoder=(4, 4, 4)),
+                    preprocessing=Preprocessing(spacing=(1.0, 1.0), affine="none"), training=Training(steps=2))
+    first = train(recipe, cases, output=place / "model")
+    train(recipe, cases, output=place / "next", start=first)
+    found = texts(place / "next")
+    assert set(FILES) <= set(found)
+    assert json.loads(found["provenance.json"])["start"]["model"] == "model"
+    assert [file for file, text in found.items() if SECRET in text or str(tmp_path) in text] == []
 
 
 @pytest.mark.parametrize(("text", "left"), [

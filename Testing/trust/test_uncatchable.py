@@ -65,7 +65,7 @@ def test_a_pipe_or_a_device_is_refused_wherever_a_file_is_asked_for(tmp_path: Pa
             with pytest.raises(InputError, match="no ordinary file"):
                 check_arguments(arguments)
         for read in (read_pair_table, lambda path: read_table(path, "the table")):
-            with pytest.raises(InputError, match="cannot read the table"):
+            with pytest.raises(InputError, match="cannot read"):
                 read(path)
 
 

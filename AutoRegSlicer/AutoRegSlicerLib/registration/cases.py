@@ -180,10 +180,7 @@ def readCaseTable(path: str | Path) -> list[CaseRow]:
     path = Path(path)
     if path.is_dir():
         return _ofFolder(path)
-    lines = read_table(path, "the case table")
-    if not lines or "volume" not in lines[0]:
-        raise InputError(f"{path} is not a case table", remedy="add the header line",
-                         expected="a header line subject,volume,labels,landmarks,role and a line per case")
+    lines = read_table(path, "a case table", needs=("volume",))
 
     def located(text: str | None) -> str | None:
         return str(path.parent / text.strip()) if text and text.strip() else None
