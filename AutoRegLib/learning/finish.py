@@ -65,7 +65,7 @@ def choose_finish(
 
     First how often to ask, then how long to refine, then, where the validation split has labels or landmarks, how
     smooth. ``steps``: those of the training, which say how many pairs are tried; where ``seconds`` are given these do:
-    no further pair begins once half of them are spent; two are tried in any case. ``score`` is that of the training's
+    no further pair begins once a part of them is spent; two are tried in any case. ``score`` is that of the training's
     validation, without the coarser scales and the velocity, which not all answers have. Unit: processor seconds a pair.
     Raises CancelledError.
     """
@@ -82,9 +82,11 @@ def choose_finish(
         count = tries.run(pairs[:count], [way for way in ways if way not in tries.scores], seconds=most)
         return preferred(still[:count], {way: tries.scores[way][:count] for way in ways}, share=share)
 
-    half = None if seconds is None else seconds / 2
-    way = chosen([Way(asks) for asks in ASKS], share=_SHARE_OF_PASS, most=None if half is None else half / 4)
-    way = chosen([way._replace(refine=refine) for refine in CHOICES], share=_SHARE, most=half)
+    def part(share: float) -> float | None:
+        return None if seconds is None else share * seconds
+
+    way = chosen([Way(asks) for asks in ASKS], share=_SHARE_OF_PASS, most=part(0.3))
+    way = chosen([way._replace(refine=refine) for refine in CHOICES], share=_SHARE, most=part(0.5))
     if way.refine != 0 and choose_validation(dataset, "val") != "unsupervised":
         way = chosen([way._replace(smoothness=share) for share in SHARES], share=_SHARE)
     return {
