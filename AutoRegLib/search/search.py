@@ -50,8 +50,8 @@ from AutoRegLib.search.successive_halving import affordable, propose_candidates,
 from AutoRegLib.search.upper_variables import UPPERS, searched_kinds
 
 GENOTYPE_SCHEMA = "autoreg-genotype/1"
-#: a part that its time allows fewer of is left out
-LEAST_STEPS = 100
+#: a part that its time allows fewer of is left out; finals: of each of two finalists
+LEAST_STEPS, LEAST_FINAL_STEPS = 100, 300
 
 
 def search(
@@ -218,15 +218,16 @@ def too_short(
     """The names of the parts whose time allows fewer than ``LEAST_STEPS`` steps; says that they are left out.
 
     Their choices would be chance: no rate moves an upper variable far in so few steps, and of networks that have hardly
-    learnt the quickest starter looks best. Finals are of two at least; without them nothing that stages find is tried,
-    so these go too.
+    learnt the quickest starter looks best (docs/results.md, search beside its baselines). Finals are of two at least;
+    without them nothing that stages find is tried, so these go too.
     """
     names = [stage.name for stage, count in zip(stages, expected["stage_steps"], strict=True) if count < LEAST_STEPS]
-    if seconds * share_of(recipe, FINALS) < 2 * LEAST_STEPS * expected["train_step_seconds"]:
+    if seconds * share_of(recipe, FINALS) < 2 * LEAST_FINAL_STEPS * expected["train_step_seconds"]:
         names = [*(stage.name for stage in stages), FINALS]
     if names:
-        text = (f"Left out: {', '.join(names)}. The time allows fewer than {LEAST_STEPS} steps of each, which "
-                "choose by chance. The search ends earlier by their time: training makes more of it.")
+        text = (f"Left out: {', '.join(names)}. The time allows fewer than {LEAST_STEPS} steps of each stage, or "
+                f"{LEAST_FINAL_STEPS} of each finalist, which choose by chance. The search ends earlier by their time: "
+                "training makes more of it.")
         monitor.event("warning", code="too-short", text=text)
     return names
 
