@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -126,18 +126,42 @@ def _is_held(path: Path, holder: dict[str, Any] | None) -> bool:
 
 
 def _remove(path: Path, seen: dict[str, Any] | None) -> None:
-    """Take away an old lock, and never one that took its place meanwhile: it is renamed, looked at, and given back."""
-    aside = path.with_name(unfinished(f"{path.name}-old") + secrets.token_hex(4))
+    """Take away an old lock, and never one that took its place meanwhile.
+
+    Whoever removes is alone in the folder, as far as the system has locks for that, and looks once more: what is there
+    then stays there until it is removed. Elsewhere it is renamed, looked at, and given back, which leaves an instant
+    in which a third may take the place.
+    """
+    with _alone_in(path.parent):
+        if holder_of(path) != seen or _is_held(path, seen):
+            return
+        aside = path.with_name(unfinished(f"{path.name}-old") + secrets.token_hex(4))
+        try:
+            os.rename(path, aside)
+        except FileNotFoundError:
+            return
+        if holder_of(aside) != seen:
+            with contextlib.suppress(FileExistsError):
+                os.link(aside, path)
+        if aside.is_dir():
+            aside.rmdir()
+        aside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """One process at a time, on systems that lock folders (not Windows, nor some network drives); ends with it."""
+    handle = None
     try:
-        os.rename(path, aside)
-    except FileNotFoundError:
-        return
-    if holder_of(aside) != seen:
-        with contextlib.suppress(FileExistsError):
-            os.link(aside, path)
-    if aside.is_dir():
-        aside.rmdir()
-    aside.unlink(missing_ok=True)
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            handle = os.open(folder, os.O_RDONLY)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def _held(path: Path, holder: dict[str, Any] | None, what: str) -> InputError:

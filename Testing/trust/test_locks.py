@@ -13,6 +13,7 @@ import pytest
 
 from AutoRegLib.app import worker
 from AutoRegLib.app.outputs import LOCK, claim_output, release_outputs
+from AutoRegLib.core import locks
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.jobs import JobRequest, Monitor, read_events, take_lock, write_request
 from AutoRegLib.core.locks import OLD_SECONDS, holder_of, process_mark
@@ -124,3 +125,19 @@ def test_damaged_files_of_a_job_end_no_work(damage: dict[str, bytes], tmp_path: 
     assert state["state"] == "failed" and state["exit_code"] == 2
     assert read_events(tmp_path / "j")[-1].type == "error"
     assert not (tmp_path / "j" / "lock").exists()
+
+
+def test_a_lock_that_was_taken_meanwhile_is_not_even_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two saw the same dead mark; the slower one finds the quicker one's, and leaves it in its place throughout."""
+    lock = tmp_path / "lock"
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    dead = process_mark(gone.pid)
+    lock.write_text(json.dumps(process_mark()))
+    with monkeypatch.context() as watched:
+        watched.setattr(os, "rename", lambda *_: pytest.fail("the lock was taken away"))
+        locks._remove(lock, dead)
+    assert (holder_of(lock) or {})["pid"] == os.getpid()
+    lock.write_text(json.dumps(dead))
+    locks._remove(lock, dead)
+    assert not lock.exists()
