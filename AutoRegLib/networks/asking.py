@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from AutoRegLib.fields.fold_repair import repair_folds
-from AutoRegLib.fields.prediction import Prediction, integrate_within, way_back
+from AutoRegLib.fields.prediction import Prediction, integrate_within
 from AutoRegLib.fields.velocity import compose
 from AutoRegLib.fields.warp import warp
 
@@ -23,21 +23,19 @@ def ask(network: nn.Module, moving: Tensor, fixed: Tensor, *, times: int, squari
     answer: Prediction = network(moving, fixed)
     if times == 1:
         return answer
-    answer = _mended(answer, None, squarings)
-    whole, back = answer.displacement, way_back(answer, squarings=squarings)
+    whole, back = _after(answer, None, squarings)
     for _ in range(times - 1):
-        answer = _mended(network(warp(moving, whole), fixed), whole, squarings)
-        whole, own = compose(answer.displacement, whole), way_back(answer, squarings=squarings)
+        whole, own = _after(network(warp(moving, whole), fixed), whole, squarings)
         back = None if back is None or own is None else compose(back, own)
     return Prediction(whole, None, inverse=back)
 
 
-def _mended(answer: Prediction, before: Tensor | None, squarings: int) -> Prediction:
-    """The answer, changed where its map, or it after the one ``before``, folds."""
+def _after(answer: Prediction, before: Tensor | None, squarings: int) -> tuple[Tensor, Tensor | None]:
+    """The displacement of the answer's map, mended where it folds and after the one ``before``; the way back of the
+    answer's own.
+    """
     if answer.velocity is None:
-        return answer
+        return answer.displacement if before is None else compose(answer.displacement, before), answer.inverse
     shape = answer.displacement.shape[2:]
-    velocity, _, folded = repair_folds(answer.velocity, shape, squarings=squarings, before=before)
-    if folded == 0:
-        return answer
-    return Prediction(integrate_within(velocity, shape, squarings=squarings), velocity)
+    velocity, whole, _ = repair_folds(answer.velocity, shape, squarings=squarings, before=before)
+    return whole, integrate_within(-velocity, shape, squarings=squarings)

@@ -10,8 +10,8 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from AutoRegLib.core.recipe import FieldFilter
-from AutoRegLib.fields.prediction import Prediction, integrate
-from AutoRegLib.networks.common import Mixture, crop_to
+from AutoRegLib.fields.prediction import Prediction, integrate, integrate_within
+from AutoRegLib.networks.common import Mixture
 
 
 class Filtered(nn.Module):
@@ -59,10 +59,10 @@ class Filtered(nn.Module):
         if answer.velocity is None:
             return replace(answer, displacement=convolved(answer.displacement, kernel), filter=kernel)
         velocity = convolved(answer.velocity, kernel)
-        whole = integrate(velocity, [2 * size for size in velocity.shape[2:]], squarings=self.squarings)
+        whole = integrate_within(velocity, fixed.shape[2:], squarings=self.squarings)
         half = integrate(velocity, velocity.shape[2:], squarings=self.squarings) if answer.scales else None
         return replace(
-            answer, displacement=crop_to(whole, fixed.shape[2:]), velocity=velocity, filter=kernel,
+            answer, displacement=whole, velocity=velocity, filter=kernel,
             scales=answer.scales if half is None else (half, *answer.scales[1:]),
             velocities=(velocity, *answer.velocities[1:]) if answer.velocities else (),
             law=None if answer.law is None else (convolved(answer.law[0], kernel), answer.law[1]),
