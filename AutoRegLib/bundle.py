@@ -7,7 +7,7 @@ import hashlib
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ from AutoRegLib.core.bundle_folder import (
     read_facts,
 )
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.core.recipe import Recipe, read_recipe, write_recipe
+from AutoRegLib.core.recipe import Recipe, read_recipe, with_smoothness, write_recipe
 from AutoRegLib.core.records import make_folder, write_json, write_text, write_whole
 from AutoRegLib.core.result_set import together
 from AutoRegLib.fields.prediction import Prediction
@@ -83,7 +83,7 @@ class ModelBundle:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
             raise InputError(f"the smoothness in {self.path / 'metrics.json'} is damaged",
                              expected="a weight of 0 or more", got=repr(value), remedy="copy the whole folder again")
-        return replace(self.recipe, loss_weights=replace(self.recipe.loss_weights, smoothness=float(value)))
+        return with_smoothness(self.recipe, float(value))
 
 
 def save_bundle(

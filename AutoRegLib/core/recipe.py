@@ -256,6 +256,11 @@ def bytes_by_voxel(recipe: Recipe) -> tuple[float, float]:
     return registering * width, training * width
 
 
+def with_smoothness(recipe: Recipe, smoothness: float) -> Recipe:
+    """The recipe with this weight of the smoothness."""
+    return replace(recipe, loss_weights=replace(recipe.loss_weights, smoothness=smoothness))
+
+
 def with_own_loss(recipe: Recipe) -> Recipe:
     """The network's own loss where its paper has one; other networks as they are.
 

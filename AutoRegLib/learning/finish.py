@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from AutoRegLib.core.jobs import Monitor
-from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.core.recipe import Recipe, with_smoothness
 from AutoRegLib.fields.prediction import Prediction
 from AutoRegLib.learning.budget import heed
 from AutoRegLib.learning.data import Batch, Dataset, choose_validation
@@ -134,8 +134,7 @@ class Tries:
 
 def at_share(recipe: Recipe, share: float) -> Recipe:
     """The recipe at this share of its smoothness."""
-    weights = recipe.loss_weights
-    return replace(recipe, loss_weights=replace(weights, smoothness=share * weights.smoothness))
+    return with_smoothness(recipe, share * recipe.loss_weights.smoothness)
 
 
 def finished(recipe: Recipe, network: nn.Module, batch: Batch, way: Way) -> Prediction:

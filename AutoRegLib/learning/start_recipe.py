@@ -8,7 +8,7 @@ from statistics import median
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.presets import SCALES, PresetName, preset_recipe, with_more_moves
-from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.core.recipe import Recipe, with_smoothness
 from AutoRegLib.core.scenario import Scenario
 from AutoRegLib.imaging.files import read_geometry
 from AutoRegLib.imaging.geometry import Geometry, working_grid
@@ -51,10 +51,9 @@ def _for_labels(recipe: Recipe) -> Recipe:
     Networks learn few labels by heart: without the random moves their overlap on other people stands still after a
     quarter of an hour (docs/results.md, labels).
     """
-    weights = recipe.loss_weights
     if recipe.network.name == "autoreg":
-        weights = replace(weights, smoothness=weights.smoothness / 2)
-    return replace(recipe, loss_weights=weights, training=with_more_moves(recipe.training))
+        recipe = with_smoothness(recipe, recipe.loss_weights.smoothness / 2)
+    return replace(recipe, training=with_more_moves(recipe.training))
 
 
 def _some_headers(scenario: Scenario) -> list[Geometry]:

@@ -20,7 +20,7 @@ from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.genotype import Genotype
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.networks import NETWORKS
-from AutoRegLib.core.recipe import Recipe, Stage, write_recipe
+from AutoRegLib.core.recipe import Recipe, Stage, with_smoothness, write_recipe
 from AutoRegLib.core.records import from_plain, make_folder, to_plain, write_json, write_text
 from AutoRegLib.core.result_set import together
 from AutoRegLib.core.scenario import Scenario
@@ -42,7 +42,7 @@ from AutoRegLib.search.cost_model import (
     step_cost,
 )
 from AutoRegLib.search.figures import search_figures
-from AutoRegLib.search.smoothness import choose_smoothness, with_smoothness
+from AutoRegLib.search.smoothness import choose_smoothness
 from AutoRegLib.search.stage import run_stage
 from AutoRegLib.search.state import SearchState
 from AutoRegLib.search.successive_halving import STAGE as FINALS

@@ -1,14 +1,13 @@
 """How smooth the answers are to be, chosen before any network is trained: by refining labelled validation pairs.
 
 The smoothness that suits images depends on what they show, and moves the overlap of labels more than any operator does
-(docs/results.md, smoothness by refining). A gradient of it comes through a network that is far from its optimum, and so
-do short finals; refinement is at the optimum of the same loss after a second a pair.
+(docs/results.md, a search that begins with the smoothness). A gradient of it comes through a network that is far from
+its optimum, and so do short finals; refinement is at the optimum of the same loss after a second a pair.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -69,8 +68,3 @@ def _climb(tries: Tries, pairs: Sequence[tuple[str, str]], ladder: Sequence[floa
 def _at(share: float) -> Way:
     """Refinement of every level at a share of the recipe's smoothness."""
     return Way(refine="full", smoothness=share)
-
-
-def with_smoothness(recipe: Recipe, smoothness: float) -> Recipe:
-    """The recipe with this weight of the smoothness."""
-    return replace(recipe, loss_weights=replace(recipe.loss_weights, smoothness=smoothness))

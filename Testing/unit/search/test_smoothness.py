@@ -12,10 +12,10 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from torch import Tensor
 
 from AutoRegLib.core.jobs import Monitor
-from AutoRegLib.core.recipe import LossWeights, Network, Objective, Recipe
+from AutoRegLib.core.recipe import LossWeights, Network, Objective, Recipe, with_smoothness
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.learning.data import Dataset
-from AutoRegLib.search.smoothness import STAGE, choose_smoothness, with_smoothness
+from AutoRegLib.search.smoothness import STAGE, choose_smoothness
 
 SIZE, PAIRS = 48, 4
 
