@@ -31,9 +31,8 @@ def answer(question: probing.Probe) -> Environment:
 
 def test_this_interpreter_answers_without_loading_torch_here() -> None:
     before = "torch" in sys.modules
-    asked = time.perf_counter()
     question = environment.probe(sys.executable)
-    assert time.perf_counter() - asked < 5.0  # it does not wait for the answer
+    assert question.poll() is None  # it does not wait for the answer
     told = answer(question)
     import importlib.metadata
 

@@ -60,16 +60,14 @@ def test_a_hundred_thousand_events_neither_stop_the_panel_nor_fill_the_memory(tm
     job = jobs._job(folder)
     job.request = JobRequest("search", {})
     job.move(JobState.Running)
-    longest, polls = 0.0, 0
+    polls = 0
     while polls == 0 or job.tail.behind:
-        began = time.process_time()
         (status,) = jobs.poll()
-        longest, polls = max(longest, time.process_time() - began), polls + 1
+        polls += 1
         assert status.state is JobState.Running  # not concluded before all was read
     assert polls > 3  # a little at a time
     assert status.metrics["loss"][-1] == (100_000, 0.5) and len(status.metrics["loss"]) <= MOST_POINTS
     assert len(status.logTail) <= 1 << 16
-    print(f"\nlongest poll {1e3 * longest:.1f} ms of processor time in {polls} polls")
 
 
 def test_the_log_ends_with_whole_lines(tmp_path: Path) -> None:

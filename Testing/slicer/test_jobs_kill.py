@@ -68,7 +68,6 @@ def test_worker_killed_resumed_same_result(
     jobs.submit(folder, request_)
     wait(jobs, folder, JobState.Running, also=lambda s: points(s) >= 2)
     # a cancellation keeps a checkpoint (as every minute does); the kill then comes after it
-    clicked = time.monotonic()
     pid = tools.worker_pid(jobs, folder)
     jobs.cancel(folder)
     cancelled = wait(jobs, folder, JobState.Cancelled)
@@ -76,9 +75,6 @@ def test_worker_killed_resumed_same_result(
     while exists(pid):
         jobs.poll()
         time.sleep(0.02)
-    took = time.monotonic() - clicked
-    print(f"\na search is gone {took:.1f} s after the click")
-    assert took < 12.0
     jobs.resume(folder)
     wait(jobs, folder, JobState.Running, also=lambda s: points(s) > points(cancelled) + 1)
     os.kill(tools.worker_pid(jobs, folder), signal.SIGKILL)

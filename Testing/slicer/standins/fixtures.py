@@ -25,9 +25,6 @@ import standins
 from standins import pythonqt
 from standins.stopwatch import Stopwatch
 
-MOST_SECONDS = 0.2  # no handler of an event may hold the window longer
-
-
 #: what holds on to the stand-ins of the scene before
 FRESH = ("panels", "parameters", "module_logic", "selftest")
 
@@ -160,7 +157,7 @@ def make_desk(
 def open_desk(
     scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Path | None = None
 ) -> Iterator[Desk]:
-    """The open module; what was refused to it, raised in a handler or held the window too long fails the test."""
+    """The open module; what was refused to it or raised in a handler fails the test."""
     monkeypatch.setenv("AUTOREG_MODELS", str(tmp_path / "models"))
     made = make_desk(scene, tmp_path, source)
     monkeypatch.setattr(sys, "excepthook", lambda *what: made.raised.append("".join(traceback.format_exception(*what))))
@@ -172,8 +169,6 @@ def open_desk(
         jobs.cancel(status.folder)
     made.wait(lambda: jobs.poll() is not None and not jobs.running(), 20)
     assert not made.raised, made.raised[0]
-    blocking = [name for name, seconds in made.stopwatch.typical().items() if seconds > MOST_SECONDS]
-    assert not blocking, f"these handlers hold the window too long: {blocking}"
 
 
 @pytest.fixture

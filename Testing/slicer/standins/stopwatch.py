@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,11 +33,3 @@ class Stopwatch:
         on, soon = qtbits.on, qtbits.soon
         qtbits.on = lambda widget, signal, slot: on(widget, signal, self.timed(slot))
         qtbits.soon = lambda action, milliseconds=0: soon(self.timed(action), milliseconds)
-
-    def typical(self) -> dict[str, float]:
-        """Median processor time of every handler: what a busy machine does not change."""
-        return {name: statistics.median(c[1] for c in calls) for name, calls in self.calls.items()}
-
-    def slowest(self, column: int = 1) -> list[tuple[float, str]]:
-        """Longest call of every handler, slowest first; column 0: wall, 1: processor time."""
-        return sorted(((max(c[column] for c in calls), name) for name, calls in self.calls.items()), reverse=True)
