@@ -13,7 +13,6 @@ import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from statistics import fmean
 
@@ -22,12 +21,10 @@ from scipy.stats import kendalltau, spearmanr
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.core.scenario import read_scenario
 from AutoRegLib.learning.data import Dataset, prepare
-from AutoRegLib.learning.divergence import Guard
-from AutoRegLib.learning.optimiser import build_optimiser
 from AutoRegLib.learning.start_recipe import start_recipe
-from AutoRegLib.learning.train import train_step, untrained_loss, update_average
+from AutoRegLib.learning.trainee import Trainee
 from AutoRegLib.learning.validation import validate_pairs
-from AutoRegLib.networks.registry import build_network, count_parameters
+from AutoRegLib.networks.registry import count_parameters
 from AutoRegLib.search.random_search import draw_candidates
 from benchmarks import tables
 from benchmarks.learned import some
@@ -38,21 +35,15 @@ PARTS = (0.125, 0.25, 0.5, 1.0)
 
 def scores(recipe: Recipe, dataset: Dataset, *, seconds: float) -> Row:
     """Validation scores of the averaged weights after each part of the time; validating costs none of it."""
-    network, guard, step, used, row = build_network(recipe), Guard(), 0, 0.0, Row()
-    optimiser = build_optimiser(network.parameters(), recipe.training)
-    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    trainee, used, row = Trainee(recipe), 0.0, Row()
     for part in PARTS:
         while used < part * seconds:
             began = time.process_time()
-            loss = train_step(recipe, dataset, network, optimiser, step=step, progress=0.0, rate=guard.rate)
-            untrained = partial(untrained_loss, recipe, dataset, step=step)
-            step += 1
-            if guard.watch(loss["total"], network, optimiser, step=step, untrained=untrained):
-                average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-            update_average(average, network, step=step, decay=recipe.training.average)
+            trainee.advance(dataset, progress=0.0)
             used += time.process_time() - began
-        row[f"score at {part:g}"] = fmean(pair["score"] for pair in validate_pairs(recipe, dataset, average))
-    return {**row, "steps": step, "falls": guard.falls, "parameters": count_parameters(network)}
+        row[f"score at {part:g}"] = fmean(pair["score"] for pair in validate_pairs(recipe, dataset, trainee.average))
+    return {**row, "steps": trainee.step, "falls": trainee.guard.falls,
+            "parameters": count_parameters(trainee.network)}
 
 
 def agreement(rows: Sequence[Row]) -> str:

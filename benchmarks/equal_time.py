@@ -13,7 +13,6 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +30,10 @@ from AutoRegLib.imaging.files import read_volume
 from AutoRegLib.imaging.preprocess import to_grid
 from AutoRegLib.imaging.volume import resample
 from AutoRegLib.learning.data import Batch, Dataset, prepare
-from AutoRegLib.learning.divergence import Guard
 from AutoRegLib.learning.finish import Way, finished
-from AutoRegLib.learning.optimiser import build_optimiser
 from AutoRegLib.learning.start_recipe import start_recipe
-from AutoRegLib.learning.train import train_step, untrained_loss, update_average
+from AutoRegLib.learning.trainee import Trainee
 from AutoRegLib.losses.objective import as_weights, label_dice, registration_loss
-from AutoRegLib.networks.registry import build_network
 from AutoRegLib.registration.pair import read_labels
 from AutoRegLib.registration.pipeline import working_geometry
 from AutoRegLib.registration.refine import refine_prediction
@@ -96,19 +92,10 @@ def fewer(scenario: Scenario, count: int | None) -> Scenario:
 
 def trained(recipe: Recipe, dataset: Dataset, seconds: float) -> tuple[torch.nn.Module, int]:
     """The averaged network after so many processor seconds, and its steps."""
-    network, guard = build_network(recipe), Guard()
-    optimiser = build_optimiser(network.parameters(), recipe.training)
-    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    began, step = time.process_time(), 0
+    trainee, began = Trainee(recipe), time.process_time()
     while (spent := time.process_time() - began) < seconds:
-        loss = train_step(recipe, dataset, network, optimiser, step=step, progress=spent / seconds, rate=guard.rate)
-        untrained = partial(untrained_loss, recipe, dataset, step=step)
-        step += 1
-        if guard.watch(loss["total"], network, optimiser, step=step, untrained=untrained):
-            average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-        update_average(average, network, step=step, decay=recipe.training.average)
-    network.load_state_dict(average)
-    return network.eval(), step
+        trainee.advance(dataset, progress=spent / seconds)
+    return trainee.averaged(), trainee.step
 
 
 def measured(recipe: Recipe, batches: Sequence[Batch], structures: Sequence[int],

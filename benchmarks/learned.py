@@ -29,12 +29,11 @@ from AutoRegLib.fields.jacobian import jacobian_determinant
 from AutoRegLib.fields.warp import warp
 from AutoRegLib.imaging.surface_distance import surface_distances
 from AutoRegLib.learning.data import Dataset, prepare
-from AutoRegLib.learning.optimiser import build_optimiser
 from AutoRegLib.learning.start_recipe import start_recipe
-from AutoRegLib.learning.train import train_step, update_average
+from AutoRegLib.learning.trainee import Trainee
 from AutoRegLib.losses.objective import label_dice
 from AutoRegLib.networks.none import NoNetwork
-from AutoRegLib.networks.registry import build_network, count_parameters
+from AutoRegLib.networks.registry import count_parameters
 from benchmarks import tables
 from benchmarks.tables import Row, cached
 
@@ -70,18 +69,13 @@ def some(scenario: Scenario, count: int) -> Scenario:
 
 def trained(recipe: Recipe, dataset: Dataset, seconds: float) -> tuple[nn.Module, int]:
     """The network with its averaged weights after so many processor seconds, and how many steps they were."""
-    network, step, began = build_network(recipe), 0, 0.0
-    optimiser = build_optimiser(network.parameters(), recipe.training)
-    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    progress = 0.0
+    trainee, began, progress = Trainee(recipe), 0.0, 0.0
     while progress < 1.0:
-        train_step(recipe, dataset, network, optimiser, step=step, progress=progress)
-        if step == 0:  # not counted: it loads what all others share
+        trainee.advance(dataset, progress=progress)
+        if trainee.step == 1:  # not counted: it loads what all others share
             began = time.process_time()
-        step, progress = step + 1, (time.process_time() - began) / seconds
-        update_average(average, network, step=step, decay=recipe.training.average)
-    network.load_state_dict(average)
-    return network.eval(), step
+        progress = (time.process_time() - began) / seconds
+    return trainee.averaged(), trainee.step
 
 
 def registered(network: nn.Module | None, dataset: Dataset, *, limit: int) -> Row:

@@ -27,10 +27,8 @@ from AutoRegLib.core.genotype import Genotype
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import LossWeights, Network, Objective, Recipe, Search, Stage, Training
 from AutoRegLib.learning.data import Dataset
-from AutoRegLib.learning.optimiser import build_optimiser
-from AutoRegLib.learning.train import train_step, update_average
+from AutoRegLib.learning.trainee import Trainee
 from AutoRegLib.losses.objective import label_overlap, segmentation_loss
-from AutoRegLib.networks.registry import build_network
 from AutoRegLib.search.stage import run_stage
 from AutoRegLib.search.upper_variables import UPPERS
 from benchmarks.planted_scenes import cluttered, shifted
@@ -58,13 +56,10 @@ def searched(recipe: Recipe, stage: Stage, dataset: Dataset) -> tuple[Recipe, li
 
 def trained(recipe: Recipe, dataset: Dataset, *, steps: int) -> tuple[float, float]:
     """Validation Dice and L_seg, the validation objective of the stages of lambda, after training from scratch."""
-    network = build_network(recipe)
-    optimiser = build_optimiser(network.parameters(), recipe.training)
-    average = {n: v.detach().clone() for n, v in network.state_dict().items()}
+    trainee = Trainee(recipe)
     for step in range(steps):
-        train_step(recipe, dataset, network, optimiser, step=step, progress=step / steps)
-        update_average(average, network, step=step + 1, decay=recipe.training.average)
-    network.load_state_dict(average)
+        trainee.advance(dataset, progress=step / steps)
+    network = trainee.averaged()
     batch = dataset.batch(dataset.sample("val", recipe.training.validation_pairs, seed=recipe.seed))
     assert batch.labels is not None
     with torch.inference_mode():

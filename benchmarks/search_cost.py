@@ -26,10 +26,9 @@ from AutoRegLib.core.presets import SCALES
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.core.scenario import Scenario, read_scenario
 from AutoRegLib.learning.data import Dataset, prepare
-from AutoRegLib.learning.optimiser import build_optimiser
 from AutoRegLib.learning.start_recipe import start_recipe
-from AutoRegLib.learning.train import train, train_step
-from AutoRegLib.networks.registry import build_network
+from AutoRegLib.learning.train import train
+from AutoRegLib.learning.trainee import Trainee
 from AutoRegLib.registration import metrics
 from AutoRegLib.search.search import search
 from AutoRegLib.search.stage import run_stage
@@ -52,10 +51,9 @@ def scaled(recipe: Recipe, fraction: float) -> Recipe:
 
 
 def single_training_steps(recipe: Recipe, dataset: Dataset) -> None:
-    network = build_network(recipe)
-    optimiser = build_optimiser(network.parameters(), recipe.training)
-    for step in range(STEPS):
-        train_step(recipe, dataset, network, optimiser, step=step, progress=0.0)
+    trainee = Trainee(recipe)
+    for _ in range(STEPS):
+        trainee.advance(dataset, progress=0.0)
 
 
 def single_search_steps(recipe: Recipe, dataset: Dataset, number: int) -> None:

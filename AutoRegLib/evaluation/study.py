@@ -23,9 +23,7 @@ from AutoRegLib.evaluation.study_report import write_report
 from AutoRegLib.evaluation.study_run import RESULT, Setup, run_folder, run_row
 from AutoRegLib.learning.data import prepare
 from AutoRegLib.learning.determinism import identity
-from AutoRegLib.learning.optimiser import build_optimiser
-from AutoRegLib.learning.train import train_step
-from AutoRegLib.networks.registry import build_network
+from AutoRegLib.learning.trainee import Trainee
 
 SCHEMA = "autoreg-study/1"
 
@@ -117,8 +115,7 @@ def study(
 def pay_once(recipe: Recipe, scenario: Scenario, *, device: str, monitor: Monitor) -> None:
     """What only the first run of a process would pay for: alignments (remembered between runs), a first step."""
     dataset = prepare(scenario, recipe, ("train", "val"), device=device, monitor=monitor)
-    network = build_network(recipe).to(device)
-    train_step(recipe, dataset, network, build_optimiser(network.parameters(), recipe.training), step=0, progress=0.0)
+    Trainee(recipe, device=device).advance(dataset, progress=0.0)
 
 
 def keep_settings(

@@ -15,11 +15,9 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.genotype import CELLS, OPERATORS, Genotype
@@ -28,9 +26,7 @@ from AutoRegLib.core.recipe import LossWeights, Recipe, contained_weights
 from AutoRegLib.core.records import to_plain
 from AutoRegLib.learning.budget import CHECKPOINT_SECONDS, Clock, heed
 from AutoRegLib.learning.data import Dataset
-from AutoRegLib.learning.divergence import Guard
-from AutoRegLib.learning.optimiser import build_optimiser
-from AutoRegLib.learning.train import train_step, untrained_loss, update_average
+from AutoRegLib.learning.trainee import Trainee
 from AutoRegLib.learning.validation import surely_better, validate_pairs
 from AutoRegLib.networks.registry import build_network, count_parameters
 from AutoRegLib.search.cost_model import CostTable, choice_shares, fastest_choice
@@ -61,15 +57,14 @@ class Finalist:
     """One candidate in training."""
 
     name: str
-    recipe: Recipe
-    network: nn.Module
-    optimiser: torch.optim.Optimizer
-    average: dict[str, Tensor]
-    step: int = 0
+    trainee: Trainee
     seconds: float = 0.0
     rounds: int = 0
     scores: list[float] = field(default_factory=list)  # one per validation pair, after the last round
-    guard: Guard = field(default_factory=Guard)
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.trainee.recipe
 
 
 def by_hand(start: Recipe, uppers: Collection[str]) -> list[tuple[str, Recipe]]:
@@ -171,7 +166,7 @@ def run_finals(
     ``candidates``: the first is the start. ``steps``: of each finalist in each round, or ``seconds`` for all of
     the finals, shared equally by rounds and within a round by those still in. Raises CancelledError (state kept).
     """
-    finalists = [_enter(name, recipe, dataset) for name, recipe in candidates]
+    finalists = [Finalist(name, Trainee(recipe, device=dataset.device)) for name, recipe in candidates]
     survivors, first_round, first_place, inside = list(range(len(finalists))), 0, 0, None
     if saved:
         for finalist, state in zip(finalists, saved["finalists"], strict=True):
@@ -190,7 +185,8 @@ def run_finals(
             share = None if seconds is None else seconds / rounds / len(survivors)
             clock = Clock(steps, seconds=share, timer=timer, **(inside or {}))
             inside = None
-            before = (finalist.step - clock.step, finalist.seconds - clock.used)
+            trainee, before = finalist.trainee, finalist.seconds - clock.used
+            first = trainee.step - clock.step
 
             def state(
                 number: int = number, place: int = place, clock: Clock = clock,
@@ -203,17 +199,8 @@ def run_finals(
 
             kept = clock.used
             while not (clock.over or finish):
-                loss = train_step(finalist.recipe, dataset, finalist.network, finalist.optimiser, step=finalist.step,
-                                  progress=(number + clock.progress) / rounds, rate=finalist.guard.rate)["total"]
-                idle = partial(untrained_loss, finalist.recipe, dataset, step=finalist.step)
-                clock.step += 1
-                finalist.step, finalist.seconds = before[0] + clock.step, before[1] + clock.used
-                if finalist.guard.watch(loss, finalist.network, finalist.optimiser, step=finalist.step,
-                                        untrained=idle):
-                    finalist.average = {n: v.detach().clone() for n, v in finalist.network.state_dict().items()}
-                update_average(
-                    finalist.average, finalist.network, step=finalist.step, decay=finalist.recipe.training.average
-                )
+                trainee.advance(dataset, progress=(number + clock.progress) / rounds)
+                clock.step, finalist.seconds = trainee.step - first, before + clock.used
                 if clock.used - kept > CHECKPOINT_SECONDS:
                     kept = clock.used
                     state()
@@ -238,12 +225,6 @@ def _rounds(count: int) -> int:
     return max(1, math.ceil(math.log2(count)))
 
 
-def _enter(name: str, recipe: Recipe, dataset: Dataset) -> Finalist:
-    network = build_network(recipe).to(dataset.device)
-    optimiser = build_optimiser(network.parameters(), recipe.training)
-    return Finalist(name, recipe, network, optimiser, {n: v.detach().clone() for n, v in network.state_dict().items()})
-
-
 def _fresh(recipe: Recipe) -> dict[str, Tensor]:
     """Weights before any training."""
     return build_network(recipe).state_dict()
@@ -255,14 +236,14 @@ def _score(
 ) -> None:
     """Score the finalist's averaged weights on the validation pairs and say what came out."""
     measure = replace(scoring, network=finalist.recipe.network, genotype=finalist.recipe.genotype)
-    rows = validate_pairs(measure, dataset, finalist.average)
+    rows = validate_pairs(measure, dataset, finalist.trainee.average)
     # a finalist that diverged is the worst of all, and must not upset the order of the others
     finalist.scores = [row["score"] if math.isfinite(row["score"]) else -_WORST for row in rows]
     finalist.rounds = number + 1
     figures = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
-    parameters = count_parameters(finalist.network)
+    parameters = count_parameters(finalist.trainee.network)
     history.append({
-        "stage": STAGE, "step": finalist.step, "seconds": round(finalist.seconds, 1), "finalist": finalist.name,
+        "stage": STAGE, "step": finalist.trainee.step, "seconds": round(finalist.seconds, 1), "finalist": finalist.name,
         "round": number + 1, "parameters": parameters, **figures,
     })
     monitor.event(
@@ -296,15 +277,11 @@ def _winner(finalists: Sequence[Finalist], untrained: Sequence[float]) -> Finali
 
 def _kept(finalist: Finalist) -> dict[str, Any]:
     return {
-        "network": finalist.network.state_dict(), "optimiser": finalist.optimiser.state_dict(),
-        "average": finalist.average, "step": finalist.step, "seconds": finalist.seconds, "scores": finalist.scores,
-        "rounds": finalist.rounds, "guard": finalist.guard.state(),
+        "trainee": finalist.trainee.state(), "seconds": finalist.seconds, "scores": finalist.scores,
+        "rounds": finalist.rounds,
     }
 
 
 def _restore(finalist: Finalist, state: dict[str, Any]) -> None:
-    finalist.network.load_state_dict(state["network"])
-    finalist.optimiser.load_state_dict(state["optimiser"])
-    finalist.average, finalist.step, finalist.seconds = state["average"], state["step"], state["seconds"]
-    finalist.scores, finalist.rounds = state["scores"], state["rounds"]
-    finalist.guard.restore(state["guard"])
+    finalist.trainee.restore(state["trainee"])
+    finalist.seconds, finalist.scores, finalist.rounds = state["seconds"], state["scores"], state["rounds"]

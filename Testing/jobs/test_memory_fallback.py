@@ -121,7 +121,7 @@ def test_a_registration_with_little_memory_completes(tmp_path: Path, monkeypatch
 
 
 def test_a_training_with_little_memory_completes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from AutoRegLib.learning import train as training
+    from AutoRegLib.learning import trainee as training
 
     recipe = Recipe(spatial_dims=2, preprocessing=Preprocessing(spacing=(1.0, 1.0), affine="none"),
                     training=Training(steps=2, validation_pairs=1))

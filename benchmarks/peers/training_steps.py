@@ -11,6 +11,8 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -31,9 +33,10 @@ def main() -> None:
     import AutoRegLib
     from AutoRegLib.core.recipe import Recipe, read_recipe
     from AutoRegLib.learning.data import Dataset
-    from AutoRegLib.learning.train import train_step, update_average
     from AutoRegLib.networks.registry import build_network
 
+    place = "trainee" if find_spec("AutoRegLib.learning.trainee") else "train"  # where trees until 2aa4c1d have them
+    steps = import_module(f"AutoRegLib.learning.{place}")
     assert Path(AutoRegLib.__file__).is_relative_to(given.tree)
     with suppress(ImportError):  # as `autoreg` does; the first versions had no such thing
         from AutoRegLib.core.memory import keep_freed_memory
@@ -51,8 +54,8 @@ def main() -> None:
     seconds = []
     for step in range(WARM + given.steps):
         began = time.perf_counter()
-        train_step(recipe, dataset, network, optimiser, step=step, progress=0.0)
-        update_average(average, network, step=step, decay=recipe.training.average)
+        steps.train_step(recipe, dataset, network, optimiser, step=step, progress=0.0)
+        steps.update_average(average, network, step=step, decay=recipe.training.average)
         seconds.append(time.perf_counter() - began)
     print(json.dumps({
         "seconds": seconds[WARM:], "parameters": sum(p.numel() for p in network.parameters()),

@@ -17,6 +17,7 @@ from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import Network, Preprocessing, Recipe, Training
 from AutoRegLib.core.scenario import read_scenario
 from AutoRegLib.learning import train as module
+from AutoRegLib.learning import trainee
 from AutoRegLib.learning.divergence import Guard
 
 
@@ -81,7 +82,7 @@ RECIPE = Recipe(
 
 def test_training_survives_weights_that_explode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scenario = read_scenario(make_scenario(tmp_path / "data"))
-    plain, step_of = Listener(), module.train_step
+    plain, step_of = Listener(), trainee.train_step
 
     def explode(recipe: Any, dataset: Any, network: Any, optimiser: Any, *, step: int, **rest: Any) -> Any:
         if step == 40:
@@ -89,7 +90,7 @@ def test_training_survives_weights_that_explode(tmp_path: Path, monkeypatch: pyt
                 network.head_half.bias += 60.0
         return step_of(recipe, dataset, network, optimiser, step=step, **rest)
 
-    monkeypatch.setattr(module, "train_step", explode)
+    monkeypatch.setattr(trainee, "train_step", explode)
     bundle = module.train(RECIPE, scenario, output=tmp_path / "model", monitor=plain)
     assert plain.warnings == ["diverged"]
     assert float(bundle.network.head_half.bias.detach().abs().max()) < 5.0  # type: ignore[union-attr, operator]
@@ -97,6 +98,6 @@ def test_training_survives_weights_that_explode(tmp_path: Path, monkeypatch: pyt
 
 def test_training_that_never_is_finite_gives_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scenario = read_scenario(make_scenario(tmp_path / "data"))
-    monkeypatch.setattr(module, "train_step", lambda *args, **rest: {"total": math.nan})
+    monkeypatch.setattr(trainee, "train_step", lambda *args, **rest: {"total": math.nan})
     with pytest.raises(DivergedError, match="learning_rate"):
         module.train(replace(RECIPE), scenario, output=tmp_path / "model")

@@ -103,7 +103,7 @@ def test_a_short_search_has_fewer_finalists() -> None:
 
 def finalist(name: str, scores: list[float], rounds: int = 1) -> Finalist:
     nothing: Any = None
-    return Finalist(name, START, nothing, nothing, {}, scores=scores, rounds=rounds)
+    return Finalist(name, nothing, scores=scores, rounds=rounds)
 
 
 def test_the_better_half_goes_on_and_always_the_start() -> None:
