@@ -1,66 +1,77 @@
 """Geodesic shooting beside refinement, at several regularities, and a band of frequencies beside the whole grid.
 
-``python -m benchmarks.geodesics --scenario S.json ... --work DIR [--limit N] [--spacing MM]`` registers the first test
-pairs, drawn at random with seed 0, from the same affine alignment; ``--taught N`` has a network of each data set learn
-the MAP's alpha of so many of its training pairs first, on a grid twice as coarse; ``--costs SIDE ...`` times the energy
-with its gradient on cubes of so many voxels, each in a process of its own. Rows that ``--work`` has are kept. Writes
-``geodesics.csv`` and ``geodesics.md``. Seconds are those of the processor.
+``python -m benchmarks.geodesics --scenario S.json ... --work DIR [--limit N ...] [--spacing MM ...]`` registers the
+first test pairs, drawn at random with seed 0, from the same affine alignment; ``--taught N ...`` has two networks of
+each data set learn first, on a grid twice as coarse: one the MAP's alpha of so many of its training pairs, one the true
+alpha of pairs that the prior makes of its training images. ``--costs SIDE ...`` measures the energy with its gradient,
+ten iterations of the MAP of velocity and alpha, and a network's answer on cubes of so many voxels, each in a process of
+its own. Rows that ``--work`` has are kept. Writes ``geodesics.csv`` and ``geodesics.md``. Seconds are those of the
+processor; memory is what was taken above what the process held.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
-import resource
+import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
 from AutoRegLib.core.records import make_folder
 from AutoRegLib.core.scenario import Pair, Scenario, read_scenario
 from AutoRegLib.fields.smooth import gaussian
+from AutoRegLib.geodesic import posterior as posterior_module
 from AutoRegLib.geodesic.band import Band
+from AutoRegLib.geodesic.estimate import Stopping, estimate
 from AutoRegLib.geodesic.matching import Matching
 from AutoRegLib.geodesic.posterior import Posterior
-from AutoRegLib.geodesic.predictor import Predictor, PredictorSettings, load_predictor
+from AutoRegLib.geodesic.predictor import Predictor, PredictorSettings, RegularityPredictor, load_predictor
 from AutoRegLib.geodesic.whole_grid import WholeGrid
 from AutoRegLib.imaging.align import affine_align
 from AutoRegLib.imaging.displacement import jacobian_determinant
 from AutoRegLib.imaging.files import read_volume
 from AutoRegLib.imaging.volume import resample
 from AutoRegLib.learning.predictor_training import PredictorTraining, train_predictor
-from AutoRegLib.learning.regularity_pairs import read_known_pairs
+from AutoRegLib.learning.regularity_pairs import TABLE, read_known_pairs, sample_pairs
 from AutoRegLib.registration import metrics
 from AutoRegLib.registration.geodesic_pair import AUTO
 from AutoRegLib.registration.no_network import no_network
 from AutoRegLib.registration.pipeline import register_volumes
-from benchmarks.measure import run_process
+from benchmarks.measure import memory_peak, run_process
 from benchmarks.tables import RESULTS, Row, cached, conditions, csv_text, markdown, write_tables
 
-#: name -> how a pair is registered, by the spacing of its working grid and what a predictor is
-METHODS: dict[str, Callable[[float, Predictor | None], dict[str, Any]]] = {
+#: name -> how a pair is registered, by the spacing of its working grid and what the predictors are
+METHODS: dict[str, Callable[[float, Mapping[str, Predictor]], dict[str, Any]]] = {
     "affine": lambda _, __: {},
     "refinement": lambda _, __: {"refine": "auto"},
     "alpha 16": lambda _, __: {"transformation": "lddmm"},
+    "alpha 16, small determinants free": lambda _, __: {"transformation": "lddmm"},
     "alpha 1.6": lambda step, _: {"transformation": "lddmm", "regularity": AUTO / 10 * step**2},
     "alpha 160": lambda step, _: {"transformation": "lddmm", "regularity": AUTO * 10 * step**2},
     "alpha MAP": lambda _, __: {"transformation": "lddmm", "regularity": "map"},
-    "alpha predicted": lambda _, predictor: {"transformation": "lddmm", "regularity": predictor},
+    "alpha told, learnt from MAP": lambda _, told: {"transformation": "lddmm", "regularity": told["map"]},
+    "alpha told, learnt from the prior": lambda _, told: {"transformation": "lddmm", "regularity": told["prior"]},
 }
-SPACES = ("band", "band, plain maps", "whole grid")
-_EVALUATIONS = 3
+DRAWN = (1.6, 5.0, 16.0, 50.0, 160.0)  # squared voxels: of pairs that the prior makes of training images
+COSTS = ("band", "band, plain maps", "whole grid", "MAP, band", "MAP, band, plain maps", "MAP, whole grid",
+         "prediction")
+_EVALUATIONS, _ITERATIONS = 3, 10
 
 
 def run_pair(
     pair: Pair, structures: Sequence[int], spacing: float | None, names: Sequence[str], work: Path,
-    predictor: Predictor | None = None,
+    predictors: Mapping[str, Predictor] | None = None,
 ) -> list[Row]:
     """One pair by every method, from one alignment."""
     def volume(path: str | None, kind: Any) -> Any:
@@ -79,8 +90,9 @@ def run_pair(
         if not found:
             found.append(affine_align(fixed, moving, seed=0))
         began = time.process_time()
-        done = register_volumes(bundle, fixed, moving, alignment=found[0], deliver="whole",
-                                **METHODS[name](step, predictor))
+        with patch.object(posterior_module, "_CROWDING", 0.0) if "free" in name else nullcontext():
+            done = register_volumes(bundle, fixed, moving, alignment=found[0], deliver="whole",
+                                    **METHODS[name](step, predictors or {}))
         seconds = time.process_time() - began
         own, other = volume(pair.fixed.labels, "labels"), volume(pair.moving.labels, "labels")
         overlap = metrics.dice(own, resample(other, fixed.geometry, done.field.to_transform()), structures)
@@ -96,41 +108,81 @@ def run_pair(
                    names={"pair": key, "method": name}) for name in names]
 
 
-def taught(scenario: Scenario, spacing: float, count: int, work: Path, *, epochs: int = 60) -> Predictor:
-    """A predictor that learnt the MAP's alpha of training pairs."""
-    folder, structures = work / f"predictor-{scenario.name.replace(' ', '-')}", sorted(scenario.structures)
-    if (folder / "predictor.json").is_file():
-        return load_predictor(folder)
+def learnt(scenario: Scenario, spacing: float, count: int, work: Path, *, minutes: float) -> dict[str, Predictor]:
+    """The predictors, by what they learn from. They see grids twice as coarse."""
+    folder, found = make_folder(work / f"predictors-{scenario.name.replace(' ', '-')}-{spacing:g}"), {}
+    for teacher, table in (("map", taught), ("prior", drawn)):
+        if not (folder / teacher / "predictor.json").is_file():
+            known = read_known_pairs(table(scenario, spacing, count, work, folder), spacing=2 * spacing,
+                                     affine=teacher == "map")
+            train_predictor(
+                known["train"], known["val"], output=folder / teacher, spacing=2 * spacing, minutes=minutes,
+                course=PredictorTraining(),
+                settings=PredictorSettings(scenario.spatial_dims, streams=(4, 8, 16, 16), fusion=(16, 16, 16)))
+        found[teacher] = load_predictor(folder / teacher)
+        print(f"  {scenario.name}, {teacher}: {dict(found[teacher].facts)}", flush=True)
+    return found
+
+
+def taught(scenario: Scenario, spacing: float, count: int, work: Path, folder: Path) -> Path:
+    """A table of training pairs with the MAP's alpha."""
     lines = []
     for number, pair in enumerate(scenario.pairs_of("train", limit=count, seed=0)):
-        found = run_pair(pair, structures, spacing, ["alpha MAP"], work)[0]
+        found = run_pair(pair, sorted(scenario.structures), spacing, ["alpha MAP"], work)[0]
         lines.append({"name": f"pair{number:03d}", "fixed": pair.fixed.image, "moving": pair.moving.image,
                       "alpha": found["alpha_voxels2"] * spacing**2, "split": "val" if number % 5 == 4 else "train"})
-    table = make_folder(work) / "taught.csv"
+    table = folder / "taught.csv"
     table.write_text(csv_text(lines))
-    known = read_known_pairs(table, spacing=2 * spacing)
-    return train_predictor(
-        known["train"], known["val"], output=folder, spacing=2 * spacing, course=PredictorTraining(epochs=epochs),
-        settings=PredictorSettings(scenario.spatial_dims, streams=(4, 8, 16, 16), fusion=(16, 16, 16)))
+    return table
 
 
-def evaluate(space: str, side: int) -> Row:
-    """The energy with its gradient in this process: processor seconds, and memory above what was there before."""
+def drawn(scenario: Scenario, spacing: float, count: int, _: Path, folder: Path) -> Path:
+    """A table of training images with what velocities of the prior make of them, each of every alpha: ten times as
+    many pairs as the MAP is asked of.
+    """
+    cases, lines = scenario.split("train")[: 2 * count], []
+    for number, case in enumerate(cases):
+        part = folder / "drawn" / case.id
+        sample_pairs(part, alphas=[alpha * spacing**2 for alpha in DRAWN], count=-(-2 * count // len(cases)),
+                     image=read_volume(str(case.image), "intensity"), spacing=2 * spacing, seed=number, resume=True)
+        lines += [{**dict(line), "name": f"{case.id}-{line['name']}", "split": "val" if number % 5 == 4 else "train",
+                   **{role: str(part / line[role]) for role in ("fixed", "moving")}}
+                  for line in csv.DictReader((part / TABLE).open())]
+    table = folder / "drawn.csv"
+    table.write_text(csv_text(lines))
+    return table
+
+
+def evaluate(what: str, side: int) -> Row:
+    """One of ``COSTS`` in this process: processor seconds, and memory above what was there before."""
     torch.manual_seed(0)
     shape = (side,) * 3
     images = gaussian(torch.rand(1, 2, *shape), 2.0)
-    band = Band(shape, detail=1.0 if space == "band, plain maps" else 2.0)
-    matching = Matching(images[:, :1].contiguous(), images[:, 1:].contiguous())
-    posterior = Posterior(WholeGrid(shape, band.weight) if space == "whole grid" else band, matching)
+    moving, fixed = images[:, :1].contiguous(), images[:, 1:].contiguous()
+    band = Band(shape, detail=1.0 if "plain maps" in what else 2.0)
+    matching, network = Matching(moving, fixed), RegularityPredictor(PredictorSettings(3)).eval()
+    posterior = Posterior(WholeGrid(shape, band.weight) if "whole grid" in what else band, matching)
     velocity, alpha = posterior.space.zeros(), torch.tensor([AUTO])
-    value, _ = matching.value_and_gradient(torch.zeros(1, 3, *shape))  # what both have in common is there before
-    before, seconds = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, []
-    for _ in range(_EVALUATIONS):
+
+    def work() -> None:
+        if what == "prediction":
+            with torch.inference_mode():
+                network(moving, fixed)
+        elif what.startswith("MAP"):
+            estimate(posterior, alpha=alpha, estimate_alpha=True,
+                     stopping=Stopping(most=_ITERATIONS, change=0.0, patience=_ITERATIONS))
+        else:
+            posterior.gradient(posterior.at(velocity, alpha))
+
+    matching.value_and_gradient(torch.zeros(1, 3, *shape))  # what all have in common is there before
+    with torch.inference_mode():
+        network(moving[..., :8, :8, :8], fixed[..., :8, :8, :8])
+    memory, seconds = memory_peak(), []
+    for _ in range(1 if what.startswith("MAP") else _EVALUATIONS):
         began = time.process_time()
-        posterior.gradient(posterior.at(velocity, alpha))
+        work()
         seconds.append(time.process_time() - began)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": min(seconds), "memory_mb": (peak - before) / 1024, "energy": float(value)}
+    return {"seconds": min(seconds), "memory_mb": memory() / 1e6}
 
 
 def cost(space: str, side: int, work: Path) -> Row:
@@ -142,28 +194,40 @@ def cost(space: str, side: int, work: Path) -> Row:
 
 
 def means(rows: Sequence[Row]) -> list[Row]:
-    """A line for each method, over the pairs that all methods have."""
+    """A line for each method, over the pairs that all methods have; se: standard error, of the gain over affine too."""
     complete = {row["pair"] for row in rows} - {row["pair"] for row in rows if "error" in row}
+    affine = {row["pair"]: row["dice"] for row in rows if row["method"] == "affine" and "error" not in row}
     lines = []
     for name in dict.fromkeys(row["method"] for row in rows):
         own = [row for row in rows if row["method"] == name and row["pair"] in complete]
         alphas = [row["alpha_voxels2"] for row in own if row["alpha_voxels2"] is not None]
-        lines.append({"method": name, "pairs": len(own), **{
-            key: fmean(float(row[key]) for row in own) for key in ("dice", "seconds", "folds", "mended", "iterations")},
+        gains = [row["dice"] - affine.get(row["pair"], 0.0) for row in own]
+        lines.append({
+            "method": name, "pairs": len(own), "dice": fmean(row["dice"] for row in own),
+            "dice se": standard_error([row["dice"] for row in own]), "gain": fmean(gains),
+            "gain se": standard_error(gains),
+            **{key: fmean(float(row[key]) for row in own) for key in ("seconds", "folds", "mended", "iterations")},
             "least determinant": min(float(row["least_determinant"]) for row in own),
-            "alpha": fmean(alphas) if alphas else None})
+            "alpha": fmean(alphas) if alphas else None, "least alpha": min(alphas, default=None),
+            "largest alpha": max(alphas, default=None)})
     return lines
+
+
+def standard_error(values: Sequence[float]) -> float | None:
+    return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenario", type=Path, nargs="*", default=[])
     parser.add_argument("--work", type=Path, default=Path("work"))
-    parser.add_argument("--limit", type=int, default=4)
-    parser.add_argument("--spacing", type=float, help="of the working grid (default: the images')")
+    parser.add_argument("--limit", type=int, nargs="+", default=[4], help="pairs: of each scenario, or of all")
+    parser.add_argument("--spacing", type=float, nargs="+", default=[1.0], help="of the working grid, mm: as --limit")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--split", default="test", choices=("val", "test"))
-    parser.add_argument("--taught", type=int, default=0, metavar="N", help="training pairs of the predictor")
+    parser.add_argument("--taught", type=int, nargs="+", default=[0], metavar="N",
+                        help="training pairs of the predictors: as --limit; 0: none")
+    parser.add_argument("--minutes", type=float, default=1.0, help="training of each predictor")
     parser.add_argument("--costs", type=int, nargs="*", default=[], metavar="SIDE")
     parser.add_argument("--child", nargs=2, metavar=("SPACE", "SIDE"), help=argparse.SUPPRESS)
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -174,19 +238,24 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     rows: list[Row] = []
     text = "# Geodesic shooting\n"
-    for path in given.scenario:
+    def each(values: Sequence[Any]) -> list[Any]:
+        return list(values) if len(values) == len(given.scenario) else list(values) * len(given.scenario)
+
+    for path, limit, spacing, count in zip(given.scenario, each(given.limit), each(given.spacing), each(given.taught),
+                                           strict=True):
         scenario = read_scenario(path)
         own: list[Row] = []
-        predictor = taught(scenario, given.spacing or 1.0, given.taught, given.work) if given.taught else None
-        names = [name for name in given.methods if predictor is not None or name != "alpha predicted"]
-        for pair in scenario.pairs_of(given.split, limit=given.limit, seed=0):
-            own += run_pair(pair, sorted(scenario.structures), given.spacing, names, given.work, predictor)
-        rows += [{"scenario": scenario.name, **row} for row in own]
-        text += f"\n## {scenario.name}\n\n{markdown(means(own))}"
+        predictors = learnt(scenario, spacing, count, given.work, minutes=given.minutes) if count else {}
+        names = [name for name in given.methods if predictors or "told" not in name]
+        for pair in scenario.pairs_of(given.split, limit=limit, seed=0):
+            own += run_pair(pair, sorted(scenario.structures), spacing, names, given.work, predictors)
+        rows += [{"scenario": scenario.name, "spacing": spacing, **row} for row in own]
+        text += f"\n## {scenario.name}, {spacing:g} mm\n\n{markdown(means(own))}"
     costs = [cached(given.work, f"{space}-{side}", partial(cost, space, side, given.work), resume=True,
-                    names={"space": space, "side": side}) for side in given.costs for space in SPACES]
+                    names={"space": space, "side": side}) for side in given.costs for space in COSTS]
     if costs:
-        text += f"\n## One energy with its gradient\n\n{markdown(costs)}"
+        text += (f"\n## One energy with its gradient, {_ITERATIONS} iterations of the MAP, one prediction\n\n"
+                 f"{markdown(costs)}")
     command = "python -m benchmarks.geodesics --scenario ... --costs ..."
     write_tables(given.results, "geodesics", [*rows, *costs], f"{text}\n{conditions(threads=1, command=command)}")
 

@@ -6,12 +6,14 @@ held when it was started.
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +91,22 @@ def run_process(
     if process.returncode:
         raise RunFailedError(f"exit code {process.returncode}{': ' + _last_line(log) if log is not None else ''}")
     return Usage(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)  # Linux counts in KiB
+
+
+def memory_peak() -> Callable[[], int]:
+    """From here on, how far the memory of this process rose above what it holds now: ask what is returned.
+
+    What was freed is given back to the system before, and the system's count of the peak begins anew. Unit: bytes.
+    """
+    def held(name: str) -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = held("VmRSS")
+    return lambda: max(held("VmHWM") - before, 0)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

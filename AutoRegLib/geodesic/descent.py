@@ -107,6 +107,8 @@ def line_search(
             break
         # in the end whoever has not gained goes nowhere
         length = torch.where(gained, length, length / 2 if attempt < _HALVINGS - 1 else torch.zeros_like(length))
+        if attempt < _HALVINGS:
+            del trial  # the next is computed without this one in memory
     return there, trial, torch.where(_moves(direction), length, torch.zeros_like(length))
 
 

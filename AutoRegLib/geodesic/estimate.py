@@ -76,6 +76,7 @@ def estimate(
     done = torch.zeros(batch, dtype=torch.bool, device=velocity.device)
     longest = torch.ones_like(place.log_alpha)
     memory, slope = Memory(posterior.space, batch), _slope(posterior, point, place, estimate_alpha, stopping.gradient)
+    point = point.light()
     while len(energies) <= stopping.most and not bool(done.all()) and monitor.wish() != "finish":
         if monitor.wish() == "cancel":
             raise CancelledError("stopped during the registration")
@@ -92,7 +93,7 @@ def estimate(
         done = done | (~moved & fresh)  # not even steepest descent helps
         new = _slope(posterior, point, place, estimate_alpha, stopping.gradient)
         memory.add(place.minus(earlier), new.minus(slope), keep=moved)
-        slope = new
+        slope, point = new, point.light()  # or two trails would be held while the next step is tried
         energies.append(point.energy)
         alphas.append(place.alpha.double())
         quiet += (energies[-2] - energies[-1] < stopping.change * energies[-1].abs()) & moved

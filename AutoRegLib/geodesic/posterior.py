@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,6 +26,10 @@ class Point:
     geodesic: Geodesic
     by_displacement: Tensor
     by_crowding: Tensor
+
+    def light(self) -> Point:
+        """Where the gradient is known: without what it needed."""
+        return replace(self, geodesic=self.geodesic.light())
 
 
 @dataclass(frozen=True, eq=False)

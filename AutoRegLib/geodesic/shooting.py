@@ -13,7 +13,7 @@ Reference: docs/method.md, section 7; Zhang and Fletcher, IJCV 127 (2019); Wang 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -55,6 +55,10 @@ class Geodesic:
     def least_determinant(self) -> Tensor:
         """The least of them. Shape: (B,)."""
         return self.determinants().flatten(1).amin(1)
+
+    def light(self) -> Geodesic:
+        """Without what its gradient needs, which is most of its memory."""
+        return replace(self, spreads=(), flows=())
 
     def way_back(self) -> Tensor:
         """The displacement of the inverse map at the voxels: the geodesic shot backwards from its end."""
