@@ -94,12 +94,15 @@ def run_pair(
             done = register_volumes(bundle, fixed, moving, alignment=found[0], deliver="whole",
                                     **METHODS[name](step, predictors or {}))
         seconds = time.process_time() - began
-        own, other = volume(pair.fixed.labels, "labels"), volume(pair.moving.labels, "labels")
-        overlap = metrics.dice(own, resample(other, fixed.geometry, done.field.to_transform()), structures)
+        overlap = {}
+        if pair.fixed.labels and pair.moving.labels:  # not every training pair has them
+            own, other = volume(pair.fixed.labels, "labels"), volume(pair.moving.labels, "labels")
+            overlap = metrics.dice(own, resample(other, fixed.geometry, done.field.to_transform()), structures)
         determinants = jacobian_determinant(done.field).array
         facts = done.refinement
-        return {"dice": fmean(overlap.values()), "seconds": seconds, "folds": int((determinants <= 0).sum()),
-                "mended": done.unfolded, "least_determinant": float(determinants.min()),
+        return {"dice": fmean(overlap.values()) if overlap else None, "seconds": seconds,
+                "folds": int((determinants <= 0).sum()), "mended": done.unfolded,
+                "least_determinant": float(determinants.min()),
                 "alpha_voxels2": facts["alpha_mm2"] / step**2 if "alpha_mm2" in facts else None,
                 "iterations": sum(level["iterations"] for level in facts.get("levels", ()))}
 
@@ -160,7 +163,7 @@ def evaluate(what: str, side: int) -> Row:
     images = gaussian(torch.rand(1, 2, *shape), 2.0)
     moving, fixed = images[:, :1].contiguous(), images[:, 1:].contiguous()
     band = Band(shape, detail=1.0 if "plain maps" in what else 2.0)
-    matching, network = Matching(moving, fixed), RegularityPredictor(PredictorSettings(3)).eval()
+    matching = Matching(moving, fixed)
     posterior = Posterior(WholeGrid(shape, band.weight) if "whole grid" in what else band, matching)
     velocity, alpha = posterior.space.zeros(), torch.tensor([AUTO])
 
@@ -176,8 +179,9 @@ def evaluate(what: str, side: int) -> Row:
 
     matching.value_and_gradient(torch.zeros(1, 3, *shape))  # what all have in common is there before
     with torch.inference_mode():
-        network(moving[..., :8, :8, :8], fixed[..., :8, :8, :8])
+        RegularityPredictor(PredictorSettings(3, streams=(1,), fusion=(1,)))(*images[..., :8, :8, :8].split(1, dim=1))
     memory, seconds = memory_peak(), []
+    network = RegularityPredictor(PredictorSettings(3)).eval()
     for _ in range(1 if what.startswith("MAP") else _EVALUATIONS):
         began = time.process_time()
         work()
