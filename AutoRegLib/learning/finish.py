@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import Recipe, with_smoothness
 from AutoRegLib.fields.prediction import Prediction
-from AutoRegLib.learning.budget import heed
+from AutoRegLib.learning.budget import TIMERS, heed
 from AutoRegLib.learning.data import Batch, Dataset, choose_validation
 from AutoRegLib.learning.validation import surely_better, validate_prediction
 from AutoRegLib.networks.asking import ask
@@ -112,7 +112,8 @@ class Tries:
         self, pairs: Sequence[tuple[str, str]], ways: Sequence[Way], *, seconds: float | None, least: int = 2,
     ) -> int:
         """Try the ways on as many of the pairs as the time allows, ``least`` of them in any case; how many."""
-        done, start = 0, time.monotonic()
+        now = TIMERS[self.recipe.training.timer]
+        done, start = 0, now()
         for done, pair in enumerate(pairs, start=1):
             batch = self.dataset.batch([pair])
             for way in ways:
@@ -121,7 +122,7 @@ class Tries:
                 self.costs[way].append(time.process_time() - began)
                 self.scores[way].append(self.score(batch, answer))
             self.monitor.event("progress", done=done, total=len(pairs))
-            spent = seconds is not None and time.monotonic() - start > seconds
+            spent = seconds is not None and now() - start > seconds
             if (heed(self.monitor, keep=lambda: None) or spent) and done >= least:
                 break
         return done

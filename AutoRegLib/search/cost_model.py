@@ -15,6 +15,7 @@ from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.genotype import CELLS, EDGES_PER_CELL, OPERATORS, Genotype
 from AutoRegLib.core.recipe import Recipe, Stage
 from AutoRegLib.learning.data import Dataset, coarser
+from AutoRegLib.learning.trainee import Trainee
 from AutoRegLib.losses.objective import as_weights, registration_loss
 from AutoRegLib.networks.cells import Cell
 from AutoRegLib.networks.registry import build_network
@@ -166,7 +167,8 @@ def choice_shares(genotype: Genotype) -> dict[str, Tensor]:
 def step_cost(recipe: Recipe, dataset: Dataset, stage: Stage | None = None) -> tuple[float, int]:
     """Seconds and bytes of one step of training, or of one lower step of a search stage, tried out once.
 
-    Bytes: what the forward pass keeps for the backward pass, and four copies of the weights (gradient and Adam).
+    A step of training is timed whole, drawing the batch and all, after one that loads what all others share. Bytes:
+    what the forward pass keeps for the backward pass, and four copies of the weights (gradient and Adam).
     """
     searched = UPPERS[stage.upper].searched if stage else ()
     network = build_network(recipe, searched=searched, recompute=bool(stage and stage.recompute)).to(dataset.device)
@@ -185,7 +187,14 @@ def step_cost(recipe: Recipe, dataset: Dataset, stage: Stage | None = None) -> t
     began = _now(dataset.device)
     kept = saved_bytes(forward)
     loss[0].backward()  # type: ignore[no-untyped-call]
-    return _now(dataset.device) - began, kept + 16 * sum(p.numel() for p in network.parameters())
+    seconds = _now(dataset.device) - began
+    if stage is None:
+        trainee = Trainee(recipe, device=dataset.device)
+        for _ in range(2):
+            began = _now(dataset.device)
+            trainee.advance(dataset, progress=0.0)
+            seconds = _now(dataset.device) - began
+    return seconds, kept + 16 * sum(p.numel() for p in network.parameters())
 
 
 def estimate(recipe: Recipe, dataset: Dataset, stages: Sequence[Stage], *, minutes: float | None) -> dict[str, Any]:
