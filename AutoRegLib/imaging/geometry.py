@@ -15,6 +15,9 @@ from AutoRegLib.core.errors import InputError
 _FLOAT32 = float(np.finfo(np.float32).eps)
 _FLATTEST = 1e5  # times as long as wide a voxel may be; what is computed from its gradients is finite until then
 
+#: degrees between slices that count as parallel: lengths along one plane are then off by 1.5 % along the other
+MOST_TILT = 10.0
+
 
 @dataclass(frozen=True)
 class Geometry:

@@ -11,10 +11,9 @@ import SimpleITK as sitk
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.imaging.displacement import DisplacementField
-from AutoRegLib.imaging.geometry import Geometry, apply, lattice_points
+from AutoRegLib.imaging.geometry import MOST_TILT, Geometry, apply, lattice_points
 from AutoRegLib.imaging.volume import Volume
 
-_TILT = 10.0  # degrees: what is measured along one plane is then off by 1.5 % along the other
 _WITHIN = 0.499  # of the moving slice's thickness: so far from its middle it still has the voxels of the fixed plane
 
 
@@ -141,9 +140,10 @@ def slice_pair(fixed: Geometry, moving: Geometry) -> SlicePair | None:
     axes = [geometry.size.index(1) for geometry in (fixed, moving)]
     normals = [geometry.direction_matrix[:, axis] for geometry, axis in zip((fixed, moving), axes, strict=True)]
     tilt = math.degrees(math.acos(min(abs(float(normals[0] @ normals[1])), 1.0)))
-    if tilt > _TILT:
-        raise InputError("the planes of the two slices are not parallel", expected=f"at most {_TILT:g} degrees apart",
-                         got=f"{tilt:.0f} degrees", remedy="take slices of one orientation, or reformat one of them")
+    if tilt > MOST_TILT:
+        raise InputError("the planes of the two slices are not parallel",
+                         expected=f"at most {MOST_TILT:g} degrees apart", got=f"{tilt:.0f} degrees",
+                         remedy="take slices of one orientation, or reformat one of them")
     basis = _basis(fixed.direction_matrix, axes[0])
     own = fixed.centre - basis @ (basis.T @ fixed.centre)
     here = _slice(fixed, axes[0], basis, own)

@@ -8,12 +8,11 @@ from dataclasses import replace
 import numpy as np
 import SimpleITK as sitk
 
-from AutoRegLib.imaging.geometry import Geometry
+from AutoRegLib.imaging.geometry import MOST_TILT, Geometry
 from AutoRegLib.imaging.volume import Volume
 
 _SLICES = 5  # at most; on fewer than 4 voxels a level has no shape to follow
 _WIDE = 16  # voxels along both other axes, at least
-_TILT = 10.0  # degrees between both images' slices
 #: the parameters of ITK's transforms that may change while the last axis stands still, by stage
 STILL = {"rigid": (0.0, 0, 1, 1, 1, 0), "similarity": (0.0, 0, 1, 1, 1, 0, 1),
          "affine": (1.0, 1, 0, 1, 1, 0, 0, 0, 0, 1, 1, 0)}
@@ -25,7 +24,7 @@ def thin_axis(fixed: Geometry, moving: Geometry) -> int | None:
     if ours is None or theirs is None:
         return None
     across = float(abs(fixed.direction_matrix[:, ours] @ moving.direction_matrix[:, theirs]))
-    return ours if across >= math.cos(math.radians(_TILT)) else None
+    return ours if across >= math.cos(math.radians(MOST_TILT)) else None
 
 
 def _thin(geometry: Geometry) -> int | None:
