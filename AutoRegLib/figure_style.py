@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from AutoRegLib.core.records import write_whole
 
@@ -42,6 +43,22 @@ class Picture:
         """Lines, each (points, 2); ``style`` as of matplotlib's ``LineCollection``."""
         corner = np.array([self.left, self.top])
         self.axes.add_collection(LineCollection([corner + self.scale * line for line in lines], **style), autolim=False)
+
+
+class _Plain(LogFormatter):
+    """The marks that matplotlib would label, as plain numbers: its own are mathematics, which is not drawn here."""
+
+    def __call__(self, value: float, place: int | None = None) -> str:
+        return f"{value:g}" if super().__call__(value, place) else ""
+
+
+def logarithmic(panel: Axes, names: str) -> None:
+    """Make the axes "x", "y" or both, "xy", logarithmic, with plain numbers."""
+    for name in names:
+        getattr(panel, f"set_{name}scale")("log")
+        axis = getattr(panel, f"{name}axis")
+        axis.set_major_formatter(_Plain())
+        axis.set_minor_formatter(_Plain())
 
 
 class Sheet:

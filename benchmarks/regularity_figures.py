@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from AutoRegLib.figure_style import AFFINE, AFTER, CAUTION, FAINT, TEXT, Sheet
+from AutoRegLib.figure_style import AFFINE, AFTER, CAUTION, FAINT, TEXT, Sheet, logarithmic
 
 LEAST = 0.02  # what lies below is drawn there
 EVERY = 5  # iterations between two points of a curve
@@ -29,7 +29,8 @@ def scatter_figure(path: Path, panels: Mapping[str, Sequence[tuple[float, float]
         panel.plot([low, high], [low, high], color=FAINT, linewidth=1)
         panel.plot([true * 1.06 ** draw.uniform(-1, 1) for true, _ in points], [value for _, value in points], "o",
                    color=AFTER, markersize=3.5, alpha=0.7, markeredgewidth=0)
-        panel.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
+        logarithmic(panel, "xy")
+        panel.set(xlim=(low, high), ylim=(low, high))
         panel.set_xlabel("true α (voxels²)", color=TEXT, fontsize=8)
         if place == 0:
             panel.set_ylabel("estimated α", color=TEXT, fontsize=8)
@@ -48,11 +49,11 @@ def curves_figure(path: Path, found: Mapping[float, Mapping[str, Any]]) -> None:
                            alpha=0.6)
             panel.axhline(alpha, color=colour, linestyle="--", linewidth=1)
             panel.plot([], [], color=colour, label=f"true {alpha:g}")
-            panel.set_yscale("log")
+            logarithmic(panel, "y")
         for curve in row["energy"]:
             energy.plot([EVERY * number for number in range(len(curve))],
                         [value - curve[-1] + 1e-2 for value in curve], color=colour, linewidth=0.8, alpha=0.6)
-    energy.set_yscale("log")
+    logarithmic(energy, "y")
     energy.set_xlabel("iteration", color=TEXT, fontsize=8)
     for panel in panels:
         panel.legend(frameon=False, labelcolor=TEXT, fontsize=8)

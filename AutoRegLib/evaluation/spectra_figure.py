@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from AutoRegLib.evaluation.spectra import FLOOR, spectrum_rows
-from AutoRegLib.figure_style import FAINT, TEXT, Sheet
+from AutoRegLib.figure_style import FAINT, TEXT, Sheet, logarithmic
 
 _COLOURS = ("#6b7683", "#4fc3f7", "#ffb454", "#aed581", "#f48fb1")
 
@@ -29,8 +29,7 @@ def spectrum_figure(path: str | Path, spectra: Mapping[str, np.ndarray]) -> None
         if name == next(iter(spectra)):  # the range that counts as inside
             for edge in ("least", "most"):
                 panel.plot(across, [r[edge] for r in mine], color=colour, linewidth=0.9, linestyle=":")
-    panel.set_yscale("log")
-    panel.yaxis.set_major_formatter(lambda value, _: f"{value:g}")  # text is drawn as it stands, without mathematics
+    logarithmic(panel, "y")
     top = max(powers.max() for powers in spectra.values())
     panel.set_ylim(FLOOR * top, 3 * top)
     panel.grid(color="#2a313a", linewidth=0.6)

@@ -16,7 +16,7 @@ from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.core.records import write_text
 from AutoRegLib.core.scenario import Scenario
 from AutoRegLib.evaluation.field_colours import CLIP, colours
-from AutoRegLib.figure_style import AFFINE, BACKGROUND, FAINT, TEXT, Sheet
+from AutoRegLib.figure_style import AFFINE, BACKGROUND, FAINT, TEXT, Sheet, logarithmic
 from AutoRegLib.learning.data import prepare
 
 _COLOURS = ("#4fc3f7", "#ffb454", "#aed581", "#f48fb1")
@@ -51,7 +51,7 @@ def curves(stem: Path, lines: Mapping[str, Sequence[Mapping[str, Any]]], *, fiel
     for panel, title in ((upper, scored.title), (lower, positive.title)):
         _dress(panel, title)
         if numbers and min(place.values()) > 0 and max(place.values()) / min(place.values()) > 30:
-            panel.set_xscale("log")
+            logarithmic(panel, "x")
         elif not numbers:
             panel.set_xticks(range(len(values)), [str(v) for v in values])
     upper.tick_params(labelbottom=False)
