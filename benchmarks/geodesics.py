@@ -63,6 +63,7 @@ METHODS: dict[str, Callable[[float, Mapping[str, Predictor]], dict[str, Any]]] =
     "alpha told, learnt from MAP": lambda _, told: {"transformation": "lddmm", "regularity": told["map"]},
     "alpha told, learnt from the prior": lambda _, told: {"transformation": "lddmm", "regularity": told["prior"]},
 }
+FIXED = ("alpha 1.6", "alpha 16", "alpha 160")
 DRAWN = (1.6, 5.0, 16.0, 50.0, 160.0)  # squared voxels: of pairs that the prior makes of training images
 COSTS = ("band", "band, plain maps", "whole grid", "MAP, band", "MAP, band, plain maps", "MAP, whole grid",
          "prediction")
@@ -101,6 +102,7 @@ def run_pair(
         determinants = jacobian_determinant(done.field).array
         facts = done.refinement
         return {"dice": fmean(overlap.values()) if overlap else None, "seconds": seconds,
+                "structures": {str(label): value for label, value in overlap.items()},
                 "folds": int((determinants <= 0).sum()), "mended": done.unfolded,
                 "least_determinant": float(determinants.min()),
                 "alpha_voxels2": facts["alpha_mm2"] / step**2 if "alpha_mm2" in facts else None,
@@ -217,6 +219,29 @@ def means(rows: Sequence[Row]) -> list[Row]:
     return lines
 
 
+def by_structure(rows: Sequence[Row]) -> Row:
+    """What an alpha that varies in space could gain at most: Dice where each structure is taken at the fixed alpha that
+    served it best on the other pairs, beside one alpha for all structures chosen alike, and the best in hindsight.
+    """
+    table: dict[str, dict[str, dict[str, float]]] = {}
+    for row in rows:
+        if row["method"] in FIXED and "error" not in row:
+            table.setdefault(row["pair"], {})[row["method"]] = row["structures"]
+
+    def served(others: Sequence[str], structures: Sequence[str]) -> str:
+        return max(FIXED, key=lambda name: fmean(table[pair][name][label] for pair in others for label in structures))
+
+    found: dict[str, list[float]] = {"one alpha": [], "one by structure": [], "in hindsight": []}
+    for pair, own in table.items():
+        others, labels = [other for other in table if other != pair], list(own[FIXED[0]])
+        if not others:
+            continue
+        found["one alpha"].append(fmean(own[served(others, labels)].values()))
+        found["one by structure"].append(fmean(own[served(others, [label])][label] for label in labels))
+        found["in hindsight"].append(fmean(max(own[name][label] for name in FIXED) for label in labels))
+    return {name: fmean(values) for name, values in found.items() if values}
+
+
 def standard_error(values: Sequence[float]) -> float | None:
     return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
 
@@ -255,6 +280,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             own += run_pair(pair, sorted(scenario.structures), spacing, names, given.work, predictors)
         rows += [{"scenario": scenario.name, "spacing": spacing, **row} for row in own]
         text += f"\n## {scenario.name}, {spacing:g} mm\n\n{markdown(means(own))}"
+        if set(FIXED) <= set(names) and limit > 1:
+            text += f"\n{markdown([by_structure(own)])}"
     costs = [cached(given.work, f"{space}-{side}", partial(cost, space, side, given.work), resume=True,
                     names={"space": space, "side": side}) for side in given.costs for space in COSTS]
     if costs:
