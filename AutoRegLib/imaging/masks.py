@@ -60,6 +60,14 @@ def without_padding(volume: Volume, mask: np.ndarray | None = None) -> np.ndarra
     return mask if measured.all() or not measured.any() else measured if mask is None else mask.astype(bool) & measured
 
 
+def measured_share(fixed: Volume, moving: Volume, grid: Geometry, transform: object = None) -> float:
+    """The part of a grid at which both images were measured; 1 without padding. Direction: fixed to moving."""
+    parts = [mask_on(counting(without_padding(volume)), volume.geometry, grid, through)
+             for volume, through in ((fixed, None), (moving, transform))]
+    shares = [part.array for part in parts if part is not None]
+    return float(np.prod(shares, axis=0).mean()) or 1.0 if shares else 1.0
+
+
 def _filled(total: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """``total / weight`` where there is weight, elsewhere the same of blocks twice as large, interpolated."""
     known = weight > 0

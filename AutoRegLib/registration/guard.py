@@ -170,8 +170,8 @@ class Look:
 def believed(look: Look, alignment: Alignment) -> Alignment:
     """The alignment, or the last stage before it that the measures do not say is worse than those before.
 
-    Mutual information chose it and has no say. Images that hardly resemble each other are only shifted
-    (:mod:`AutoRegLib.registration.weak`).
+    Mutual information chose it and has no say; the simpler one of two stages stands where the other is no better.
+    Images that hardly resemble each other are only shifted (:mod:`AutoRegLib.registration.weak`).
     """
     stages = [*alignment.before, (alignment.kept, alignment.transform)]
     scores = [look.scores(transform) for _, transform in stages]
@@ -182,7 +182,7 @@ def believed(look: Look, alignment: Alignment) -> Alignment:
             "initial transform",))
     reason = ""
     for place in range(len(stages) - 1, 0, -1):
-        found = [harm(earlier, scores[place], without="information") for earlier in scores[:place]]
+        found = [harm(earlier, scores[place], without="information", noise=0.0) for earlier in scores[:place]]
         worse = next((text for text in found if text), "")
         if not worse:
             break
@@ -246,13 +246,15 @@ def better(look: Look, verdict: Verdict, other: Prediction, transform: Any, *, s
     return replace(verdict, share=1.0, reason="", scores=scores | {"result": found})
 
 
-def harm(before: Mapping[str, float], after: Mapping[str, float], *, without: str = "") -> str:
-    """Why a stage is worse than the one before, in words; empty where it is not. ``without``: a biased measure."""
+def harm(before: Mapping[str, float], after: Mapping[str, float], *, without: str = "", noise: float = _NOISE) -> str:
+    """Why a stage is worse than the one before, in words; empty where it is not. ``without``: a biased measure;
+    ``noise``: a fall that is none.
+    """
     changes = {name: change(value, after[name]) for name, value in before.items() if name != without}
-    if median(changes.values()) >= -_NOISE:
+    if median(changes.values()) >= -noise:
         return ""
     return "the images agree less after it: " + ", ".join(
-        f"{name} {before[name]:.3f} to {after[name]:.3f}" for name, value in changes.items() if value < -_NOISE)
+        f"{name} {before[name]:.3f} to {after[name]:.3f}" for name, value in changes.items() if value < -noise)
 
 
 def change(before: float, after: float) -> float:

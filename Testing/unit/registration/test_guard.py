@@ -76,6 +76,8 @@ def test_two_of_three_measures_decide_and_the_optimised_one_has_no_say() -> None
     assert not harm({**before, "information": 0.2, "edges": 0.2}, {**before, "structure": 0.2, "correlation": 0.2})
     assert harm(before, {**before, "structure": 0.2, "correlation": 0.2}, without="information")
     assert not harm(before, {**before, "structure": 0.2, "correlation": 0.2}, without="structure")
+    little = {name: 0.995 for name in before}
+    assert not harm(before, little) and harm(before, little, noise=0.0) and not harm(before, before, noise=0.0)
     assert "edges 1.000 to 0.500" in harm(before, {**before, "structure": 0.2, "edges": 0.5}, without="information")
 
 
