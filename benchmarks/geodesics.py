@@ -113,7 +113,7 @@ def run_pair(
                    names={"pair": key, "method": name}) for name in names]
 
 
-def learnt(scenario: Scenario, spacing: float, count: int, work: Path, *, minutes: float) -> dict[str, Predictor]:
+def learnt(scenario: Scenario, spacing: float, count: int, work: Path, *, epochs: int) -> dict[str, Predictor]:
     """The predictors, by what they learn from. They see grids twice as coarse."""
     folder, found = make_folder(work / f"predictors-{scenario.name.replace(' ', '-')}-{spacing:g}"), {}
     for teacher, table in (("map", taught), ("prior", drawn)):
@@ -121,8 +121,8 @@ def learnt(scenario: Scenario, spacing: float, count: int, work: Path, *, minute
             known = read_known_pairs(table(scenario, spacing, count, work, folder), spacing=2 * spacing,
                                      affine=teacher == "map")
             train_predictor(
-                known["train"], known["val"], output=folder / teacher, spacing=2 * spacing, minutes=minutes,
-                course=PredictorTraining(),
+                known["train"], known["val"], output=folder / teacher, spacing=2 * spacing,
+                course=PredictorTraining(epochs=epochs), resume=(folder / teacher / "checkpoint.pt").is_file(),
                 settings=PredictorSettings(scenario.spatial_dims, streams=(4, 8, 16, 16), fusion=(16, 16, 16)))
         found[teacher] = load_predictor(folder / teacher)
         print(f"  {scenario.name}, {teacher}: {dict(found[teacher].facts)}", flush=True)
@@ -256,7 +256,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", default="test", choices=("val", "test"))
     parser.add_argument("--taught", type=int, nargs="+", default=[0], metavar="N",
                         help="training pairs of the predictors: as --limit; 0: none")
-    parser.add_argument("--minutes", type=float, default=1.0, help="training of each predictor")
+    parser.add_argument("--epochs", type=int, nargs="+", default=[30], help="of each predictor: as --limit")
     parser.add_argument("--costs", type=int, nargs="*", default=[], metavar="SIDE")
     parser.add_argument("--child", nargs=2, metavar=("SPACE", "SIDE"), help=argparse.SUPPRESS)
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -270,11 +270,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     def each(values: Sequence[Any]) -> list[Any]:
         return list(values) if len(values) == len(given.scenario) else list(values) * len(given.scenario)
 
-    for path, limit, spacing, count in zip(given.scenario, each(given.limit), each(given.spacing), each(given.taught),
-                                           strict=True):
+    for path, limit, spacing, count, epochs in zip(
+            given.scenario, *(each(values) for values in (given.limit, given.spacing, given.taught, given.epochs)),
+            strict=True):
         scenario = read_scenario(path)
         own: list[Row] = []
-        predictors = learnt(scenario, spacing, count, given.work, minutes=given.minutes) if count else {}
+        predictors = learnt(scenario, spacing, count, given.work, epochs=epochs) if count else {}
         names = [name for name in given.methods if predictors or "told" not in name]
         for pair in scenario.pairs_of(given.split, limit=limit, seed=0):
             own += run_pair(pair, sorted(scenario.structures), spacing, names, given.work, predictors)
