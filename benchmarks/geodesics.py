@@ -1,12 +1,12 @@
 """Geodesic shooting beside refinement, at several regularities, and a band of frequencies beside the whole grid.
 
 ``python -m benchmarks.geodesics --scenario S.json ... --work DIR [--limit N ...] [--spacing MM ...]`` registers the
-first test pairs, drawn at random with seed 0, from the same affine alignment; ``--taught N ...`` has two networks of
-each data set learn first, on a grid twice as coarse: one the MAP's alpha of so many of its training pairs, one the true
-alpha of pairs that the prior makes of its training images. ``--costs SIDE ...`` measures the energy with its gradient,
-ten iterations of the MAP of velocity and alpha, and a network's answer on cubes of so many voxels, each in a process of
-its own. Rows that ``--work`` has are kept. Writes ``geodesics.csv`` and ``geodesics.md``. Seconds are those of the
-processor; memory is what was taken above what the process held.
+first test pairs, drawn at random with seed 0, from the same affine alignment; ``--taught N ...`` has networks of each
+data set learn first, on a grid twice as coarse: the MAP's alpha of so many of its training pairs, or (``--teachers``)
+the true alpha of pairs that the prior makes of its training images. ``--costs SIDE ...`` measures the energy with its
+gradient, ten iterations of the MAP of velocity and alpha, and a network's answer on cubes of so many voxels, each in a
+process of its own. Rows that ``--work`` has are kept. Writes ``geodesics.csv`` and ``geodesics.md``. Seconds are those
+of the processor; memory is what was taken above what the process held.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ METHODS: dict[str, Callable[[float, Mapping[str, Predictor]], dict[str, Any]]] =
     "alpha 1.6": lambda step, _: {"transformation": "lddmm", "regularity": AUTO / 10 * step**2},
     "alpha 160": lambda step, _: {"transformation": "lddmm", "regularity": AUTO * 10 * step**2},
     "alpha MAP": lambda _, __: {"transformation": "lddmm", "regularity": "map"},
-    "alpha told, learnt from MAP": lambda _, told: {"transformation": "lddmm", "regularity": told["map"]},
-    "alpha told, learnt from the prior": lambda _, told: {"transformation": "lddmm", "regularity": told["prior"]},
+    "alpha told, taught by map": lambda _, told: {"transformation": "lddmm", "regularity": told["map"]},
+    "alpha told, taught by prior": lambda _, told: {"transformation": "lddmm", "regularity": told["prior"]},
 }
 FIXED = ("alpha 1.6", "alpha 16", "alpha 160")
 DRAWN = (1.6, 5.0, 16.0, 50.0, 160.0)  # squared voxels: of pairs that the prior makes of training images
@@ -113,10 +113,14 @@ def run_pair(
                    names={"pair": key, "method": name}) for name in names]
 
 
-def learnt(scenario: Scenario, spacing: float, count: int, work: Path, *, epochs: int) -> dict[str, Predictor]:
+def learnt(
+    scenario: Scenario, spacing: float, count: int, work: Path, *, epochs: int, teachers: Sequence[str],
+) -> dict[str, Predictor]:
     """The predictors, by what they learn from. They see grids twice as coarse."""
     folder, found = make_folder(work / f"predictors-{scenario.name.replace(' ', '-')}-{spacing:g}"), {}
     for teacher, table in (("map", taught), ("prior", drawn)):
+        if teacher not in teachers:
+            continue
         if not (folder / teacher / "predictor.json").is_file():
             known = read_known_pairs(table(scenario, spacing, count, work, folder), spacing=2 * spacing,
                                      affine=teacher == "map")
@@ -257,6 +261,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", default="test", choices=("val", "test"))
     parser.add_argument("--taught", type=int, nargs="+", default=[0], metavar="N",
                         help="training pairs of the predictors: as --limit; 0: none")
+    parser.add_argument("--teachers", nargs="+", default=["map"], choices=("map", "prior"))
     parser.add_argument("--epochs", type=int, nargs="+", default=[30], help="of each predictor: as --limit")
     parser.add_argument("--costs", type=int, nargs="*", default=[], metavar="SIDE")
     parser.add_argument("--child", nargs=2, metavar=("SPACE", "SIDE"), help=argparse.SUPPRESS)
@@ -276,8 +281,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             strict=True):
         scenario = read_scenario(path)
         own: list[Row] = []
-        predictors = learnt(scenario, spacing, count, given.work, epochs=epochs) if count else {}
-        names = [name for name in given.methods if predictors or "told" not in name]
+        predictors = learnt(scenario, spacing, count, given.work, epochs=epochs,
+                            teachers=given.teachers) if count else {}
+        names = [name for name in given.methods if "told" not in name or name.split()[-1] in predictors]
         for pair in scenario.pairs_of(given.split, limit=limit, seed=0):
             own += run_pair(pair, sorted(scenario.structures), spacing, names, given.work, predictors)
         rows += [{"scenario": scenario.name, "spacing": spacing, **row} for row in own]
