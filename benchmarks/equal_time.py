@@ -21,7 +21,7 @@ import torch
 from AutoRegLib.bridge import labels_to_tensor, to_tensor
 from AutoRegLib.core.folds import folded
 from AutoRegLib.core.presets import with_more_moves
-from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.core.recipe import Recipe, with_window
 from AutoRegLib.core.scenario import Pair, Scenario, read_scenario
 from AutoRegLib.fields.jacobian import jacobian_determinant
 from AutoRegLib.fields.prediction import Prediction
@@ -56,6 +56,7 @@ VARIANTS: dict[str, Callable[[Recipe], Recipe]] = {
     "wider correlation": _network(correlation=(1, 2), passes=1),
     "two passes": _network(correlation=(0, 0), passes=2),
     "correlation, two passes": _network(correlation=(1, 1), passes=2),
+    "narrow windows": lambda recipe: with_window(recipe, 5),
     "labels": _labels,
     "more moves": lambda recipe: replace(recipe, training=with_more_moves(recipe.training)),
     "few moves": lambda recipe: replace(recipe, training=replace(recipe.training, augment=0.02, elastic=0.0)),

@@ -217,7 +217,7 @@ class Search:
     finalists: int = within(6, 1, 1000)  # trained side by side at the end, the start among them; 1: no trial
     final_steps: int = within(300, 0, 10**9)  # of each finalist in each round
     final_pairs: int = within(32, 1, 10**6)  # validation pairs that score the finalists
-    smoothness_pairs: int = within(12, 0, 10**6)  # labelled ones, refined to choose the start's smoothness; 0: none
+    smoothness_pairs: int = within(24, 0, 10**6)  # labelled, refined to choose smoothness and windows; 0: none
     smoothness_share: float = within(0.15, 0, 1)  # of the time budget
     finals_share: float = within(0.40, 0, 1)  # of the time budget
     second_order: bool = True
@@ -259,6 +259,13 @@ def bytes_by_voxel(recipe: Recipe) -> tuple[float, float]:
 def with_smoothness(recipe: Recipe, smoothness: float) -> Recipe:
     """The recipe with this weight of the smoothness."""
     return replace(recipe, loss_weights=replace(recipe.loss_weights, smoothness=smoothness))
+
+
+def with_window(recipe: Recipe, width: int) -> Recipe:
+    """The recipe with windows of this width at full scale, and at coarser ones no wider than they were or than it."""
+    _, half, quarter = recipe.objective.windows
+    windows = (width, min(width, half), min(width, quarter))
+    return replace(recipe, objective=replace(recipe.objective, windows=windows))
 
 
 def with_own_loss(recipe: Recipe) -> Recipe:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from AutoRegLib.core.jobs import Monitor
-from AutoRegLib.core.recipe import Recipe, with_smoothness
+from AutoRegLib.core.recipe import Recipe, with_smoothness, with_window
 from AutoRegLib.fields.prediction import Prediction
 from AutoRegLib.learning.budget import TIMERS, heed
 from AutoRegLib.learning.data import Batch, Dataset, choose_validation
@@ -30,13 +30,14 @@ Choice = TypeVar("Choice")
 
 
 class Way(NamedTuple):
-    """One way to an answer: how often the network is asked, how its answer is refined, and at which share of the
-    recipe's smoothness.
+    """One way to an answer: how often the network is asked, how its answer is refined, at which share of the recipe's
+    smoothness, and by windows of which width at most (voxels; 0: the recipe's).
     """
 
     asks: int = 1
     refine: Iterations = 0
     smoothness: float = 1.0
+    window: int = 0
 
     def __str__(self) -> str:
         asked = "" if self.asks == 1 else f", asked {self.asks} times"
@@ -93,7 +94,7 @@ def choose_finish(
         "finish": way.refine,
         **({} if way.asks == 1 else {"asks": way.asks}),
         **({} if way.smoothness == 1.0 else {
-            "finish_smoothness": at_share(recipe, way.smoothness).loss_weights.smoothness}),
+            "finish_smoothness": at_way(recipe, way).loss_weights.smoothness}),
         "finishes": {str(tried): {"score": fmean(scores), "seconds": fmean(tries.costs[tried])}
                      for tried, scores in tries.scores.items()} | {"pairs": count},
     }
@@ -133,9 +134,10 @@ class Tries:
             return validate_prediction(self.scoring, self.dataset, batch, replace(answer, velocity=None))["score"]
 
 
-def at_share(recipe: Recipe, share: float) -> Recipe:
-    """The recipe at this share of its smoothness."""
-    return with_smoothness(recipe, share * recipe.loss_weights.smoothness)
+def at_way(recipe: Recipe, way: Way) -> Recipe:
+    """The recipe whose loss the way refines by."""
+    recipe = with_smoothness(recipe, way.smoothness * recipe.loss_weights.smoothness)
+    return recipe if way.window == 0 else with_window(recipe, way.window)
 
 
 def finished(recipe: Recipe, network: nn.Module, batch: Batch, way: Way) -> Prediction:
@@ -144,7 +146,7 @@ def finished(recipe: Recipe, network: nn.Module, batch: Batch, way: Way) -> Pred
         answer = ask(network, batch.moving, batch.fixed, times=way.asks, squarings=recipe.network.squarings)
     if way.refine == 0:
         return answer
-    return refine_prediction(answer, batch.moving, batch.fixed, recipe=at_share(recipe, way.smoothness),
+    return refine_prediction(answer, batch.moving, batch.fixed, recipe=at_way(recipe, way),
                              iterations=way.refine, finish=True).prediction
 
 

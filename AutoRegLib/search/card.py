@@ -9,7 +9,7 @@ from typing import Any
 from AutoRegLib.core.genotype import CELLS, Genotype
 from AutoRegLib.core.measures import validation_measure
 from AutoRegLib.core.recipe import Recipe, network_differences
-from AutoRegLib.search.smoothness import STAGE as SMOOTHNESS
+from AutoRegLib.search.refined_loss import STAGE as REFINED_LOSS
 from AutoRegLib.search.successive_halving import FOUND
 from AutoRegLib.search.successive_halving import STAGE as FINALS
 
@@ -39,7 +39,7 @@ def search_card(
             for name, value in asdict(start.loss_weights).items()
         ),
         "",
-        *_smoothness(history),
+        *_refined_loss(history),
         *_speed(facts),
     ]
     return "\n".join(lines) + "\n"
@@ -118,14 +118,14 @@ def _speed(facts: Mapping[str, Any]) -> list[str]:
                             f"(default {passes['start']:.3g} s) on this device."]
 
 
-def _smoothness(history: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What refining the validation pairs came to at each smoothness tried."""
-    rows = sorted((row for row in history if row["stage"] == SMOOTHNESS), key=lambda row: row["tried_smoothness"])
+def _refined_loss(history: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What refining the validation pairs came to with each loss tried."""
+    rows = [row for row in history if row["stage"] == REFINED_LOSS]
     if not rows:
         return []
     return [
-        f"Before any training {rows[0]['step']} validation pairs were refined at each of these weights of the "
-        "smoothness; the next was taken only where it was better by more than twice the standard error:", "",
-        "| smoothness | score |", "| --- | --- |",
-        *(f"| {row['tried_smoothness']:.4g} | {row['score']:.4f} |" for row in rows), "",
+        f"Before any training {rows[0]['step']} validation pairs were refined with each of these losses; the next was "
+        "taken only where it was better by more than twice the standard error:", "",
+        "| smoothness | windows (voxels) | score |", "| --- | --- | --- |",
+        *(f"| {row['tried_smoothness']:.4g} | {row['tried_window']} | {row['score']:.4f} |" for row in rows), "",
     ]

@@ -20,7 +20,7 @@ from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.genotype import Genotype
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.networks import NETWORKS
-from AutoRegLib.core.recipe import Recipe, Stage, with_smoothness, write_recipe
+from AutoRegLib.core.recipe import Recipe, Stage, write_recipe
 from AutoRegLib.core.records import from_plain, make_folder, to_plain, write_json, write_text
 from AutoRegLib.core.result_set import together
 from AutoRegLib.core.scenario import Scenario
@@ -42,7 +42,7 @@ from AutoRegLib.search.cost_model import (
     step_cost,
 )
 from AutoRegLib.search.figures import search_figures
-from AutoRegLib.search.smoothness import choose_smoothness
+from AutoRegLib.search.refined_loss import choose_loss
 from AutoRegLib.search.stage import run_stage
 from AutoRegLib.search.state import SearchState
 from AutoRegLib.search.successive_halving import STAGE as FINALS
@@ -65,7 +65,7 @@ def search(
     device: str = "cpu",
     monitor: Monitor | None = None,
 ) -> Recipe:
-    """Choose the start's smoothness, run the recipe's stages, then its finals.
+    """Choose the start's smoothness and windows, run the recipe's stages, then its finals.
 
     Writes ``recipe.json``, ``genotype.json``, ``history.csv``, ``provenance.json``, ``card.md``, ``figures/``.
     The budget is each stage's steps, or ``minutes`` in all (data preparation included), shared by
@@ -96,14 +96,14 @@ def search(
     stages, shares = [stage for stage, _ in kept], [share for _, share in kept]
     if recipe.search.finalists > 1 and FINALS not in state.skipped:
         shares = [*shares, recipe.search.finals_share]
-    if state.smoothness is None:
-        state.smoothness = recipe.loss_weights.smoothness
+    if state.start is None:
         if "lambda" in uppers and recipe.search.smoothness_pairs:
-            replace(state, used=clock.used, smoothness=None).save(path, identity=mark)  # what a cancelled one resumes
-            state.smoothness = choose_smoothness(
+            replace(state, used=clock.used).save(path, identity=mark)  # what a cancelled one resumes
+            recipe = choose_loss(
                 recipe, dataset, history=state.history, monitor=monitor,
                 seconds=None if minutes is None else recipe.search.smoothness_share * 60.0 * minutes)
-    recipe = with_smoothness(recipe, state.smoothness)
+        state.start = to_plain(recipe)
+    recipe = from_plain(Recipe, state.start, where="checkpoint")
 
     def begin(name: str) -> None:
         """Announce the part that runs now, and give it its share of what is left of the time."""
@@ -153,7 +153,7 @@ def finalists(
 ) -> list[tuple[str, Recipe]]:
     """Who enters the finals, the start first: as many as the time allows, each within the limit on seconds.
 
-    ``given``: the start at the smoothness that it had before another was chosen, which is its last rival.
+    ``given``: the start with the loss that it had before another was chosen, which is its last rival.
     """
     found = within_limit(found, shares, costs)
     work = count_candidates(recipe) if shares else None
@@ -163,7 +163,7 @@ def finalists(
         most = affordable(recipe.search.finalists, seconds=state.seconds, step=step_cost(recipe, dataset)[0])
     start = within_limit(recipe, {}, costs)  # as it would have to be to keep the limit on seconds
     proposed = propose_candidates(start, found, uppers=uppers, shares=shares, work=work)
-    rivals = unlike([*proposed, ("start at its former smoothness", within_limit(given, {}, costs))])
+    rivals = unlike([*proposed, ("start with its former loss", within_limit(given, {}, costs))])
     return fast_enough(rivals, recipe, costs)[:most]
 
 

@@ -16,8 +16,8 @@ class SearchState:
 
     ``found``: the upper variable that each finished stage ended at. ``trained``: the weights that the stages before
     left, each name's last. ``used``: seconds of the whole search. ``seconds``: budget of the running part (None: its
-    steps). ``inside``: the running part's own state, None where it has not begun. ``costs``: of the candidates, as
-    plain values. ``smoothness``: of the start, as refining chose it. ``skipped``: names of the stages that the time
+    steps). ``inside``: the running part's own state, None where it has not begun. As plain values, ``costs``: of the
+    candidates, ``start``: the recipe with the loss that refining chose. ``skipped``: names of the stages that the time
     is too short for; ``budget``: seconds of the whole search without theirs.
     """
 
@@ -29,7 +29,7 @@ class SearchState:
     seconds: float | None = None
     inside: dict[str, Any] | None = None
     costs: Any = None
-    smoothness: float | None = None
+    start: Any = None
     skipped: list[str] = field(default_factory=list)
     budget: float | None = None
 
