@@ -218,7 +218,7 @@ class Search:
     final_steps: int = within(300, 0, 10**9)  # of each finalist in each round
     final_pairs: int = within(32, 1, 10**6)  # validation pairs that score the finalists
     smoothness_pairs: int = within(24, 0, 10**6)  # labelled, refined to choose smoothness and windows; 0: none
-    smoothness_share: float = within(0.15, 0, 1)  # of the time budget
+    smoothness_share: float = within(0.3, 0, 1)  # of the time budget, at most
     finals_share: float = within(0.40, 0, 1)  # of the time budget
     second_order: bool = True
     epsilon: Literal["normalised", "rate"] = "normalised"  # 0.01/||g|| (DARTS) or the learning rate (paper)
