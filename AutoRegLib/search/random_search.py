@@ -14,7 +14,7 @@ from typing import Any
 from AutoRegLib.bundle import table_text
 from AutoRegLib.core.genotype import CELLS, Genotype
 from AutoRegLib.core.jobs import Monitor
-from AutoRegLib.core.recipe import WEIGHTS, LossWeights, Recipe, write_recipe
+from AutoRegLib.core.recipe import WEIGHTS, LossWeights, Recipe, with_window, write_recipe
 from AutoRegLib.core.records import make_folder, write_json, write_text
 from AutoRegLib.core.scenario import Scenario
 from AutoRegLib.learning.budget import Clock
@@ -23,6 +23,7 @@ from AutoRegLib.learning.data import prepare
 from AutoRegLib.learning.determinism import identity, provenance
 from AutoRegLib.learning.validation import validate_pairs
 from AutoRegLib.networks.registry import build_network
+from AutoRegLib.search.refined_loss import windows_around
 from AutoRegLib.search.search import runnable_stages
 from AutoRegLib.search.successive_halving import STAGE, by_hand, run_finals, scoring_recipe, unlike
 from AutoRegLib.search.upper_variables import searched_kinds, searched_weights
@@ -111,10 +112,10 @@ def draw_candidates(recipe: Recipe, uppers: set[str], *, count: int) -> list[tup
         genotype, weights = Genotype.random(rng), random_weights(recipe, rng)
         weights = weights.on_one_similarity() if number % 2 == 0 else weights
         kept = {cell: start.cell(cell) for cell in CELLS if cell.split("_")[0] not in uppers}
-        drawn.append((f"random {number}", replace(
-            recipe, genotype=replace(genotype, **kept),  # type: ignore[arg-type]
-            loss_weights=weights if "lambda" in uppers else recipe.loss_weights,
-        )))
+        candidate = replace(recipe, genotype=replace(genotype, **kept))  # type: ignore[arg-type]
+        if "lambda" in uppers:
+            candidate = with_window(replace(candidate, loss_weights=weights), rng.choice(windows_around(recipe)))
+        drawn.append((f"random {number}", candidate))
     return unlike(drawn)[:count]
 
 

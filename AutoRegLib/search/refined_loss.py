@@ -59,6 +59,11 @@ def choose_loss(
     return at_way(recipe, taken)
 
 
+def windows_around(recipe: Recipe) -> list[int]:
+    """The width of the recipe's windows, and all that are tried instead."""
+    return [recipe.objective.windows[0], *(width for ladder in _widths(recipe) for width in ladder)]
+
+
 def _widths(recipe: Recipe) -> list[list[int]]:
     """Narrower and wider windows than the recipe's; none where its loss has no windows."""
     if recipe.loss_weights.similarity_mix == 0.0 or recipe.objective.data_term not in ("lncc", "local_nmi"):

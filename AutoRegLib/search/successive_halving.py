@@ -86,10 +86,10 @@ def by_hand(start: Recipe, uppers: Collection[str]) -> list[tuple[str, Recipe]]:
 
 
 def unlike(candidates: Sequence[tuple[str, Recipe]]) -> list[tuple[str, Recipe]]:
-    """Those that no earlier one equals in network, operators and the loss weights that its network's loss contains."""
+    """Those that no earlier one equals in network, operators, objective and the loss weights that its loss contains."""
     kept: dict[Any, tuple[str, Recipe]] = {}
     for name, recipe in candidates:
-        kept.setdefault((recipe.network, recipe.genotype, contained_weights(recipe)), (name, recipe))
+        kept.setdefault((recipe.network, recipe.genotype, recipe.objective, contained_weights(recipe)), (name, recipe))
     return list(kept.values())
 
 

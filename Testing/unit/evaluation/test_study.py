@@ -129,9 +129,12 @@ def test_random_candidates_differ_in_what_is_searched_only() -> None:
     byhand = by_hand(start, {"feature", "deformation", "lambda"})
     assert whole[: len(byhand)] == byhand, "what a search's finals get without searching"
     for _, recipe in whole[len(byhand):]:
-        assert replace(recipe, genotype=start.genotype, loss_weights=start.loss_weights) == start
+        assert replace(recipe, genotype=start.genotype, loss_weights=start.loss_weights,
+                       objective=start.objective) == start
+        assert replace(recipe.objective, windows=start.objective.windows) == start.objective
         for name in ("smoothness", "half_scale", "quarter_scale"):
             assert 1 / FACTOR <= getattr(recipe.loss_weights, name) / getattr(start.loss_weights, name) <= FACTOR
+    assert len({recipe.objective.windows for _, recipe in whole}) > 1, "a search's start chooses windows too"
     for _, recipe in draw_candidates(start, {"deformation"}, count=4)[1:]:
         assert recipe.loss_weights == start.loss_weights and recipe.genotype is not None
         assert recipe.genotype.feature_half == recipe.genotype.feature_quarter == ("conv3",) * 3

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from AutoRegLib.core.genotype import CELLS, OPERATORS, Genotype
-from AutoRegLib.core.recipe import LossWeights, Recipe, contained_weights, with_own_loss
+from AutoRegLib.core.recipe import LossWeights, Recipe, contained_weights, with_own_loss, with_window
 from AutoRegLib.losses.objective import as_weights, whole_weight
 from AutoRegLib.search.cost_model import count_candidates
 from AutoRegLib.search.successive_halving import (
@@ -23,6 +23,7 @@ from AutoRegLib.search.successive_halving import (
     affordable,
     by_hand,
     propose_candidates,
+    unlike,
 )
 from AutoRegLib.search.upper_variables import UPPERS, searched_weights
 
@@ -56,6 +57,7 @@ def test_candidates_are_the_start_the_whole_leaner_ones_and_the_surest_parts() -
     again = propose_candidates(settled, settled, uppers=EVERY)
     assert [name for name, _ in again] == ["start", RICHER, *topologies], "no recipe twice"
     assert by_hand(settled, EVERY)[1][1].loss_weights == LossWeights(), "a plain start can still win it all back"
+    assert len(unlike([("start", START), ("narrow", with_window(START, 5)), ("again", START)])) == 2
 
 
 def test_finalists_change_what_is_searched_only() -> None:
