@@ -1,9 +1,12 @@
 """Ends jobs by SIGKILL at random moments, looks at every file that is left, and lets them go on.
 
-``python -m benchmarks.kill_anywhere --work DIR --kills 200 [--seed 0]``: jobs of search, train, register, evaluate and
-study on tiny data, in turn. Half of the kills fall at a random time, the other half right before a random access to a
+``python -m benchmarks.kill_anywhere --work DIR --kills 200 [--seed 0] [--verbs ...]``: jobs on tiny data, in turn, of
+search, train, register, evaluate and study, or of the verbs named (``--verbs later``: all others). Half of the kills
+fall at a random time, the other half right before a random access to a
 file that changes it. A job is killed up to five times, then runs to its end, which must equal that of a job that was
-left alone: the same files, arrays and numbers, seconds aside. Prints a line a job and what was wrong; writes
+left alone: the same files, arrays and numbers, seconds aside (of the demo, which has minutes instead of steps, the same
+files). ``purge`` is no job: killed, it may have removed nothing else, and run again, it leaves nothing of what it lists.
+Prints a line a job and what was wrong; writes
 ``kill_anywhere.json`` into ``--work``. ``--resume`` goes on with the count. POSIX only.
 """
 
@@ -16,9 +19,10 @@ import random
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,13 +30,16 @@ from typing import Any
 from benchmarks.artefacts import broken, fingerprint
 
 VERBS = ("search", "train", "register", "evaluate", "study")
+LATER = ("batch", "sweep", "synthesise", "augment", "fuse", "lddmm register", "lddmm sample", "lddmm fit",
+         "lddmm train-predictor", "lddmm predict", "purge", "demo")
+BY_MINUTES = ("demo",)  # ends elsewhere each time
 MOST_KILLS = 5  # of one job
 PATIENCE = 120.0  # seconds that a run may take
 #: accesses to files that change something, as Python audits them
 CHANGES = ("os.rename", "os.remove", "os.link", "os.mkdir", "os.truncate")
 
 
-def prepare(folder: Path) -> dict[str, dict[str, Any]]:
+def prepare(folder: Path, verbs: Sequence[str] = VERBS) -> dict[str, dict[str, Any]]:
     """Tiny data, a recipe and a model; the arguments of each verb. Runs in a process of its own."""
     from AutoRegLib.core.recipe import read_recipe
     from AutoRegLib.core.scenario import read_scenario
@@ -52,6 +59,35 @@ def prepare(folder: Path) -> dict[str, dict[str, Any]]:
                      "inverse": True},
         "evaluate": {"model": str(folder / "model"), "scenario": str(scenario), "split": "test", "refine": 0},
         "study": {"scenario": str(scenario), "rows": ["manual-small", "manual-large"], "limit": 1, **QUICK},
+    } | (later(folder, scenario) if set(verbs) & set(LATER) else {})
+
+
+def later(folder: Path, scenario: Path) -> dict[str, dict[str, Any]]:
+    """The arguments of the verbs of :data:`LATER`, from the same data and model."""
+    cases = json.loads(scenario.read_text())["cases"]
+    fixed, moving, other = (str(folder / case["image"]) for case in cases[-3:])
+    table = folder / "table.csv"
+    table.write_text(f"fixed,moving\n{fixed},{moving}\n{moving},{fixed}\n{fixed},{other}\n")
+    pair = {"fixed": fixed, "moving": moving}
+    sampled, predictor = folder / "sampled", folder / "predictor"
+    samples: dict[str, Any] = {"alphas": [1.0, 10.0], "pairs": 2, "size": [16, 16]}
+    learning: dict[str, Any] = {"table": str(sampled / "pairs.csv"), "affine": False, "epochs": 3}
+    run_verb("lddmm sample", {"output": str(sampled), **samples})
+    run_verb("lddmm train-predictor", {"output": str(predictor), **learning})
+    first = (sampled / "pairs.csv").read_text().splitlines()
+    drawn = dict(zip(first[0].split(","), first[1].split(","), strict=True))
+    return {
+        "batch": {"table": str(table), "model": str(folder / "model"), "refine": 1, "inverse": True},
+        "sweep": {"recipe": str(folder / "found"), "scenario": str(scenario), "limit": 1,
+                  "over": ["loss_weights.smoothness", "0.5", "1"]},
+        "synthesise": {"source": str(scenario), "sigma": [2.0], "pairs": [2, 1, 1]},
+        "augment": {"model": str(folder / "model"), "scenario": str(scenario), "count": 3, "fields": "random"},
+        "fuse": pair, "lddmm register": {**pair, "refine": 2},
+        "lddmm sample": samples, "lddmm fit": {"table": str(sampled / "pairs.csv"), "affine": False},
+        "lddmm train-predictor": learning,
+        "lddmm predict": {"predictor": str(predictor), "affine": False,
+                          **{role: str(sampled / drawn[role]) for role in ("fixed", "moving")}},
+        "demo": {"minutes": 0.02}, "purge": {},
     }
 
 
@@ -84,6 +120,9 @@ def make_small() -> None:
                            finalists=2, final_steps=1, check_every=1, stable_checks=1000))
 
     presets.preset_recipe = small  # type: ignore[assignment]
+    from AutoRegLib.app import demo
+
+    demo.SPLITS = (("train", 2), ("val", 2), ("test", 2))
     train.choose_finish = lambda *_, **__: {}  # type: ignore[attr-defined]
     for module in (train, stage, successive_halving):
         module.CHECKPOINT_SECONDS = 0.0  # type: ignore[attr-defined]
@@ -105,10 +144,28 @@ def load() -> None:
     torch.set_num_threads(1)
 
 
+def plain(verb: str) -> str:
+    """The verb as a part of a file's name."""
+    return verb.replace(" ", "-")
+
+
 def job(folder: Path, verb: str, arguments: dict[str, Any]) -> Path:
-    """A new job folder."""
+    """A new job folder; of ``purge`` what it looks through, and results that it must leave."""
     from AutoRegLib.core.jobs import JobRequest, write_request
 
+    if verb == "purge":
+        for place in ("cache/alignments/{}.json", "tmp/autoreg-peer-{}/image.nii", "jobs/{}/in/image.nii.gz",
+                      "jobs/{}/out/kept.json"):
+            for number in range(4):
+                file = folder / place.format(f"abcd123{number}")
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text("{}")
+        for one in (folder / "jobs").iterdir():
+            write_request(one, JobRequest("register", {"output": "out"}))
+            (one / "ui.json").write_text('{"state": "done"}')
+        for path in (folder / "tmp").iterdir():
+            os.utime(path, (0, 0))
+        return folder
     write_request(folder, JobRequest(verb, {**arguments, "device": "cpu", "threads": 1}))
     return folder
 
@@ -155,7 +212,12 @@ def run_once(folder: Path, *, doomed: int | None = None, count: Path | None = No
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(seen)
-    code = main(["run", str(folder)])
+    if (folder / "job.json").is_file():
+        code = main(["run", str(folder)])
+    else:
+        tempfile.tempdir = str(folder / "tmp")
+        os.environ["AUTOREG_CACHE"] = str(folder / "cache")
+        code = main(["purge", "--jobs", str(folder / "jobs"), "--yes", "--quiet"])
     if count is not None:
         count.write_text(str(changes))
     return code
@@ -163,17 +225,20 @@ def run_once(folder: Path, *, doomed: int | None = None, count: Path | None = No
 
 def reference(work: Path, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """What the verb leaves when it is left alone; its seconds and changes of files."""
-    folder = job(work / f"whole-{verb}", verb, arguments)
-    code, seconds = in_child(lambda: run_once(folder, count=work / f"{verb}.count"))
+    folder = job(work / f"whole-{plain(verb)}", verb, arguments)
+    code, seconds = in_child(lambda: run_once(folder, count=work / f"{plain(verb)}.count"))
     if code != 0:
         raise SystemExit(f"{verb} alone: exit {code}, see {folder / 'log.txt'}")
-    return {"found": looked_at(folder, work), "seconds": seconds, "changes": int((work / f"{verb}.count").read_text())}
+    found = looked_at(folder, work)
+    return {"found": dict.fromkeys(found, "") if verb in BY_MINUTES else found, "seconds": seconds,
+            "changes": int((work / f"{plain(verb)}.count").read_text())}
 
 
 def looked_at(folder: Path, work: Path) -> dict[str, str]:
     """The fingerprint of the results, taken in a process of its own: no image library runs in the one that forks."""
     def look() -> int:
-        (work / "seen.json").write_text(json.dumps(fingerprint(folder / "out")))
+        results = folder / "out" if (folder / "job.json").is_file() else folder
+        (work / "seen.json").write_text(json.dumps(fingerprint(results)))
         return 0
 
     in_child(look)
@@ -198,7 +263,7 @@ def difference(expected: dict[str, str], found: dict[str, str]) -> str:
 def try_job(work: Path, number: int, verb: str, known: dict[str, Any], arguments: dict[str, Any],
             rng: random.Random) -> tuple[int, list[str]]:
     """Kill one job up to ``MOST_KILLS`` times, then let it end: how often it was killed, and what was wrong."""
-    folder = job(work / f"job-{number:04d}-{verb}", verb, arguments)
+    folder = job(work / f"job-{number:04d}-{plain(verb)}", verb, arguments)
     kills, wrong = 0, []
     for _ in range(rng.randint(1, MOST_KILLS)):
         if rng.random() < 0.5:
@@ -216,6 +281,7 @@ def try_job(work: Path, number: int, verb: str, known: dict[str, Any], arguments
         return kills, [*wrong, f"exit {code} when it went on"]
     wrong += damaged(folder, work)
     found = looked_at(folder, work)
+    found = dict.fromkeys(found, "") if verb in BY_MINUTES else found
     if found != known["found"]:
         wrong.append(f"another end: {difference(known['found'], found)}")
     wrong += [f"left behind: {path.name}" for path in folder.rglob(".*")]
@@ -228,9 +294,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--verbs", nargs="+", choices=VERBS, default=VERBS)
+    parser.add_argument("--verbs", nargs="+", choices=(*VERBS, *LATER, "later"), default=VERBS)
     parser.add_argument("--resume", action="store_true")
     given = parser.parse_args()
+    verbs = LATER if given.verbs == ["later"] else tuple(given.verbs)
     load()
     work = given.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
@@ -241,7 +308,7 @@ def main() -> None:
     else:
         def first() -> int:
             shutil.rmtree(work / "data", ignore_errors=True)
-            (work / "arguments.json").write_text(json.dumps(prepare(work / "data")))
+            (work / "arguments.json").write_text(json.dumps(prepare(work / "data", verbs)))
             return 0
 
         if in_child(first)[0] != 0:
@@ -250,13 +317,14 @@ def main() -> None:
                  "arguments": json.loads((work / "arguments.json").read_text())}
     while sum(state["kills"].values()) < given.kills:
         number = state["jobs"]
-        verb = given.verbs[number % len(given.verbs)]
+        verb = verbs[number % len(verbs)]
         if verb not in state["alone"]:
-            shutil.rmtree(work / f"whole-{verb}", ignore_errors=True)
+            shutil.rmtree(work / f"whole-{plain(verb)}", ignore_errors=True)
             known = state["alone"][verb] = reference(work, verb, state["arguments"][verb])
             told.write_text(json.dumps(state))
             print(f"{verb} alone: {known['seconds']:.1f} s, {known['changes']} changes of files", flush=True)
-        shutil.rmtree(work / f"job-{number:04d}-{verb}", ignore_errors=True)  # of a run that was stopped
+        # of a run that was stopped
+        shutil.rmtree(work / f"job-{number:04d}-{plain(verb)}", ignore_errors=True)
         kills, wrong = try_job(work, number, verb, state["alone"][verb], state["arguments"][verb],
                                random.Random(f"{given.seed}/{number}"))
         state["jobs"] += 1

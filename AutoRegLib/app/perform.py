@@ -22,7 +22,7 @@ from AutoRegLib.core.bundle_folder import locate_bundle, read_bundle
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.jobs import JobRequest, Monitor
 from AutoRegLib.core.leftovers import sweep_temporary
-from AutoRegLib.core.memory import keep_freed_memory
+from AutoRegLib.core.memory import keep_freed_memory, return_freed_memory
 from AutoRegLib.core.networks import NETWORKS
 from AutoRegLib.core.options import Refine
 from AutoRegLib.core.pair_table import PairLine, read_pair_table
@@ -60,8 +60,7 @@ def perform(request: JobRequest, *, monitor: Monitor | None = None) -> dict[str,
     arguments = from_plain(VERBS[request.verb].arguments, request.arguments, where=f"arguments of '{request.verb}'")
     check_arguments(arguments)
     sweep_temporary()
-    if getattr(arguments, "memory", None) is None:
-        keep_freed_memory()
+    (keep_freed_memory if getattr(arguments, "memory", None) is None else return_freed_memory)()
     use_threads(arguments.threads)
     device = decide_device(arguments.device)
     try:

@@ -42,7 +42,7 @@ def _study(arguments: StudyArguments, device: str, monitor: Monitor) -> dict[str
     options: dict[str, Any] = {
         "output": output, "rows": arguments.rows, "minutes": arguments.minutes, "seeds": arguments.seeds,
         "limit": arguments.limit, "start": start, "peers": peers, "peer_limit": arguments.peer_limit,
-        "resume": arguments.resume, "device": device, "monitor": monitor,
+        "resume": arguments.resume, "share": arguments.share, "device": device, "monitor": monitor,
     }
     if len(scenarios) == 1:
         return study(recipes[0], scenarios[0], **options)

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
+_limited = False  # this process is to stay below a limit
 
 
 def keep_freed_memory() -> None:
@@ -15,10 +16,30 @@ def keep_freed_memory() -> None:
     By default glibc fetches every array above 32 MiB anew from the system, which clears it page by page: a quarter of
     the processor time of a full-size registration. Other systems and C libraries are left as they are.
     """
-    adjust = _of_glibc("mallopt")
+    global _limited
+    _limited, adjust = False, _of_glibc("mallopt")
     if adjust is not None:
         adjust(_MMAP_THRESHOLD, 2**30)
         adjust(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def return_freed_memory() -> None:
+    """Let the C library give every array back at once when it is freed.
+
+    By default glibc keeps what was freed of arrays up to 32 MiB in a heap that only shrinks at its end: a process that
+    is to stay below a limit then holds up to half as much again as it uses.
+    """
+    global _limited
+    _limited, adjust = True, _of_glibc("mallopt")
+    if adjust is not None:
+        adjust(_MMAP_THRESHOLD, 2**23)
+        adjust(_TRIM_THRESHOLD, 2**23)
+
+
+def tidy() -> None:
+    """Between two steps: hand back what a heap of small arrays has kept, where :func:`return_freed_memory` asked so."""
+    if _limited:
+        give_freed_memory_back()
 
 
 def give_freed_memory_back() -> None:

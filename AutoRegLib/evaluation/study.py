@@ -16,6 +16,7 @@ from AutoRegLib.core.jobs import Monitor, Wish
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.core.records import make_folder, read_json, write_json, write_text
 from AutoRegLib.core.scenario import Scenario
+from AutoRegLib.core.sharing import without_paths
 from AutoRegLib.core.study_rows import ROWS, Row, choose_rows
 from AutoRegLib.evaluation.kept_settings import keep_or_check
 from AutoRegLib.evaluation.peers import Peer
@@ -54,8 +55,8 @@ class RunMonitor(Monitor):
 def study(
     recipe: Recipe, scenario: Scenario, *, output: str | Path, rows: Sequence[str] = ("all",),
     minutes: float | None = None, seeds: int = 1, limit: int | None = 100, start: ModelBundle | None = None,
-    peers: Mapping[str, Peer] | None = None, peer_limit: int | None = None, resume: bool = False, device: str = "cpu",
-    monitor: Monitor | None = None,
+    peers: Mapping[str, Peer] | None = None, peer_limit: int | None = None, resume: bool = False, share: bool = False,
+    device: str = "cpu", monitor: Monitor | None = None,
 ) -> dict[str, Any]:
     """Run the rows (see :func:`choose_rows`) from ``recipe`` and write what :func:`write_report` does.
 
@@ -66,7 +67,7 @@ def study(
     from one; ``peers``: other programs (:func:`AutoRegLib.evaluation.peers.read_peers`), slow ones for the first
     ``peer_limit`` of the pairs alone. Each run has a folder
     ``<row>/<seed>`` in ``output``; with ``resume`` finished ones are kept, unfinished and failed ones go on, and rows
-    and seeds may be added.
+    and seeds may be added. ``share``: what is told of a run that failed names files only.
 
     Raises InputError (rows, scenario, other settings than those resumed), DiskError, CancelledError (state kept),
     and what the first run raised if every run failed.
@@ -83,6 +84,7 @@ def study(
     todo = [run for run in runs if finished_result(output, *run) is None]
     inner = RunMonitor(monitor)
     setup = Setup(recipe, scenario, output, minutes, limit, device, start, peers, peer_limit)
+    private = [*_files_of(scenario), str(output)] if share else None
     stopped: CancelledError | None = None
     problems: list[AutoRegError] = []
     try:
@@ -95,7 +97,7 @@ def study(
             except CancelledError:
                 raise
             except Exception as problem:
-                problems.append(note_failure(output, row, seed, problem, monitor))
+                problems.append(note_failure(output, row, seed, problem, monitor, private=private))
             write_report(output, read_results(output), recipe=recipe, scenario=scenario, minutes=minutes)
     except CancelledError as problem:
         stopped = problem
@@ -133,15 +135,26 @@ def keep_settings(
     }, schema=SCHEMA, resume=resume, more={"scenario": scenario.name, "device": device, "recipe": recipe})
 
 
-def note_failure(output: Path, row: Row, seed: int, problem: Exception, monitor: Monitor) -> AutoRegError:
+def _files_of(scenario: Scenario) -> list[str]:
+    return [path for case in scenario.cases for path in (case.image, case.labels, case.landmarks, case.mask) if path]
+
+
+def note_failure(
+    output: Path, row: Row, seed: int, problem: Exception, monitor: Monitor, *,
+    private: Sequence[str] | None = None,
+) -> AutoRegError:
     """The failure as the run's result, its traceback beside it, and a warning; returns it freed of what it holds.
+
+    ``private``: paths that may hold blanks, of which only the names are written, as of all others; None: written whole.
 
     Raises DiskError.
     """
     folder = make_folder(run_folder(output, row, seed))
     reason = explain(problem)
-    write_text(folder / "error.log", "".join(traceback.format_exception(problem)))
-    failed = {"row": row.name, "seed": seed, "status": "failed", "error": str(reason)}
+    told = {"error": str(reason), "traceback": "".join(traceback.format_exception(problem))}
+    told = told if private is None else without_paths(told, private)
+    write_text(folder / "error.log", told["traceback"])
+    failed = {"row": row.name, "seed": seed, "status": "failed", "error": told["error"]}
     write_json(folder / "result.json", failed, schema=RESULT)
     monitor.event("warning", code="row-failed", text=f"row '{row.name}', seed {seed}, failed: {reason}")
     # frames keep tensors alive: a row that ran out of memory would take the next ones with it

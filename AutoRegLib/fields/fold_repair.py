@@ -5,6 +5,7 @@ The flow of a smooth velocity does not fold; what is sampled from it and interpo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -16,6 +17,7 @@ from AutoRegLib.fields.prediction import integrate_within
 from AutoRegLib.fields.smooth import gaussian
 from AutoRegLib.fields.velocity import compose
 
+_AT_ONCE = 1 << 19  # voxels of a large grid that are looked at together
 _SMALLEST = 0.02  # determinants below this are mended: the field is sampled again on the fixed grid
 _REPAIRS = 24
 _ROUNDS = 4  # of each width: mending further around than it has to be costs overlap (docs/results.md, asked again)
@@ -60,10 +62,21 @@ def nearly_folded(displacement: Tensor) -> Tensor:
     """Where the map folds or nearly does, whichever lattice it is sampled on.
 
     Central differences skip the voxel between; on the fixed image's lattice, at whose border the differences are
-    one-sided, such a place folds all the same. So no step along an axis may turn back either.
+    one-sided, such a place folds all the same. So no step along an axis may turn back either. A large grid is looked at
+    in slabs: all derivatives at once are six times the field.
 
     Shape: (B, d, *spatial) to (B, 1, *spatial).
     """
+    size = displacement.shape[2]
+    rows, found = max(1, _AT_ONCE * size // math.prod(displacement.shape[2:])), []
+    for first in range(0, size, rows):
+        before = int(first > 0)  # a row more on either side: no inner row is taken for the border
+        slab = displacement.narrow(2, first - before, min(rows + 1, size - first) + before)
+        found.append(_nearly_folded(slab).narrow(2, before, min(rows, size - first)))
+    return torch.cat(found, 2)
+
+
+def _nearly_folded(displacement: Tensor) -> Tensor:
     folded = ~(jacobian_determinant(displacement)[:, None] >= _SMALLEST)
     for axis in range(2, displacement.ndim):
         size, own = displacement.shape[axis], displacement[:, axis - 2 : axis - 1]

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.records import write_whole
-from AutoRegLib.imaging import nifti, transforms
+from AutoRegLib.imaging import nifti, opening, transforms
 from AutoRegLib.imaging.displacement import DisplacementField, before_linear, chain
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.opening import brief, read_header, read_image, read_scalars
@@ -65,6 +65,12 @@ def read_geometry(path: str | Path, *, flat: bool = True) -> Geometry:
     Unit/Direction: mm LPS. Raises: InputError when the file is missing or is no image.
     """
     return read_header(_existing(path, "an image"), flat=flat)
+
+
+def voxel_bytes(path: str | Path) -> int:
+    """How many bytes a voxel takes in memory once :func:`read_volume` has it, from the header alone. Raises InputError.
+    """
+    return opening.voxel_bytes(_existing(path, "an image"))
 
 
 def write_volume(volume: Volume, path: str | Path) -> None:

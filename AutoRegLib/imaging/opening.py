@@ -58,12 +58,18 @@ def read_image(path: Path) -> sitk.Image:
 
 def read_header(path: Path, *, flat: bool = True) -> Geometry:
     """The geometry of an image from its header alone. Raises: InputError."""
+    return squeezed_geometry(_header(path), path, flat=flat)
+
+
+def voxel_bytes(path: Path) -> int:
+    """How many bytes a voxel takes once it is read, from the header alone. Raises: InputError."""
+    return np.dtype(_TYPES.get(_header(path).GetPixelID(), np.float64)).itemsize
+
+
+def _header(path: Path) -> sitk.ImageFileReader:
     stored = _described(path)
-    if stored is not None:
-        with headers.alone(stored) as name:
-            return squeezed_geometry(_information(path, name), path, flat=flat)
-    with _opened(path, voxels=False) as name:
-        return squeezed_geometry(_information(path, name), path, flat=flat)
+    with headers.alone(stored) if stored is not None else _opened(path, voxels=False) as name:
+        return _information(path, name)
 
 
 def _described(path: Path) -> Stored | None:

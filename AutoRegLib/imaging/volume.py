@@ -125,6 +125,11 @@ def _smooth_for(image: sitk.Image, own: Geometry, target: Geometry) -> sitk.Imag
     return sitk.DiscreteGaussian(image, variance.tolist(), maximumKernelWidth=64, useImageSpacing=True)
 
 
+def label_values(labels: np.ndarray) -> list[int]:
+    """The values that occur, in order, found row by row: large label maps are not sorted as a whole."""
+    return sorted(set().union(*(np.unique(row).tolist() for row in labels)))
+
+
 def looks_like_ct(volume: Volume) -> bool:
     """Whether the values may be Hounsfield units: only CT can be told from its numbers, it has air far below zero."""
     return float(volume.array.min()) < _CT_AIR

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,8 @@ from matplotlib.colors import LinearSegmentedColormap, ListedColormap, LogNorm, 
 
 from AutoRegLib.figure_style import FOLD, Picture
 from AutoRegLib.imaging.displacement import DisplacementField
-from AutoRegLib.imaging.geometry import lattice_points
-from AutoRegLib.imaging.preprocess import intensity_scaling, scale_intensity
-from AutoRegLib.imaging.volume import Volume
+from AutoRegLib.imaging.preprocess import intensity_scaling
+from AutoRegLib.imaging.volume import Volume, label_values
 from AutoRegLib.registration.inverse import fit_affine
 from AutoRegLib.registration.pair import PairInputs
 from AutoRegLib.registration.report import ResultVolumes
@@ -39,28 +38,43 @@ class Pictures:
 
     def __init__(self, pair: PairInputs, field: DisplacementField, volumes: ResultVolumes) -> None:
         self.pair, self.volumes, self.field = pair, volumes, field
-        fixed_window = intensity_scaling(pair.fixed)
-        self.fixed = scale_intensity(pair.fixed, fixed_window).array
         # The moving image keeps one window, so that a change in the panel is a change in place.
         window = intensity_scaling(pair.moving)
-        self.before, self.warped = (scale_intensity(v, window).array for v in (volumes.before, volumes.warped))
+        self.windows = {"fixed": intensity_scaling(pair.fixed), "before": window, "after": window}
+        self.images = {"fixed": pair.fixed, "before": volumes.before, "after": volumes.warped}
         self.views = Views(pair.fixed.geometry, self._matter())
         matrix, offset = fit_affine(field)
         own = field.geometry.index_to_physical
         there = own.copy()  # what the affine part alone makes of an index
         there[:-1] = matrix @ own[:-1]
         there[:-1, -1] += offset
-        self.bend = np.linalg.norm(field.vectors - lattice_points(field.geometry.size, there - own), axis=-1)
-        largest = float(np.percentile(self.bend[_sparse(field.geometry.shape)], 99))
+        self.affine = there - own
+        sparse = _sparse(field.geometry.shape)
+        largest = float(np.percentile(self._bend(lambda array: array[sparse]), 99))
         self.distance = Normalize(0, max(float(f"{largest:.2g}"), 1e-3))  # mm
-        values = [] if pair.fixed_labels is None else np.unique(pair.fixed_labels.array).tolist()
-        self.structures = [int(v) for v in values if v != 0]
+        values = [] if pair.fixed_labels is None else label_values(pair.fixed_labels.array)
+        self.structures = [value for value in values if value != 0]
 
     def _matter(self) -> np.ndarray:
         """The voxels the slices should pass through."""
         if self.pair.fixed_labels is not None and self.pair.fixed_labels.array.any():
             return self.pair.fixed_labels.array
-        return self.pair.mask if self.pair.mask is not None else self.fixed > 0.2
+        window = self.windows["fixed"]
+        bright = 0.8 * window.low + 0.2 * window.high
+        return self.pair.mask if self.pair.mask is not None else self.pair.fixed.array > bright
+
+    def bend(self, plane: Plane) -> np.ndarray:
+        """How far the field moves the points of a slice beyond its affine part. Unit: mm."""
+        return self._bend(lambda array: self.views.cut(array, plane))
+
+    def _bend(self, cut: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        shape = self.field.geometry.shape
+        *steps, offset = self.affine[:-1].T
+        rest = cut(self.field.vectors) - offset
+        for axis, step in enumerate(reversed(steps)):
+            along = np.arange(shape[axis]).reshape([-1 if a == axis else 1 for a in range(len(shape))])
+            rest -= cut(np.broadcast_to(along, shape))[..., None] * step
+        return np.asarray(np.linalg.norm(rest, axis=-1))
 
     def draw(self, picture: Picture, kind: str, plane: Plane) -> None:
         """One panel, in mm, the first row at the top. ``kind``: one of ``TITLES``."""
@@ -68,19 +82,21 @@ class Pictures:
         def cut(array: np.ndarray) -> np.ndarray:
             return self.views.cut(array, plane)
 
+        def gray(role: str) -> np.ndarray:
+            return self.windows[role].applied(cut(self.images[role].array))
+
         if kind == "fixed":
-            picture.image(cut(self.fixed), **_GRAY)
+            picture.image(gray("fixed"), **_GRAY)
             self._outline(picture, self.pair.fixed_labels, plane)
         elif kind in ("before", "after"):
-            picture.image(cut(self.before if kind == "before" else self.warped), **_GRAY)
+            picture.image(gray(kind), **_GRAY)
             self._outline(picture, self.volumes.labels_before if kind == "before" else self.volumes.warped_labels,
                           plane)
             self._outline(picture, self.pair.fixed_labels, plane, dashed=True)
         elif kind.startswith("difference"):
-            other = self.before if kind == "difference before" else self.warped
-            picture.image(cut(self.fixed) - cut(other), cmap=DIFFERENCE, norm=DIFFERENT)
+            picture.image(gray("fixed") - gray(kind.split()[1]), cmap=DIFFERENCE, norm=DIFFERENT)
         elif kind == "deformation":
-            picture.image(cut(self.bend), cmap=DISTANCE, norm=self.distance)
+            picture.image(self.bend(plane), cmap=DISTANCE, norm=self.distance)
             self._grid(picture, plane)
         else:
             determinant = cut(self.volumes.jacobian.array)

@@ -111,7 +111,7 @@ class Look:
     def _source(self) -> tuple[Volume, Volume]:
         """The moving image and where it has data, on coarse voxels of its own axes."""
         image = self._light(self.moving)
-        mask = np.ones(self.moving.array.shape) if self.moving_mask is None else self.moving_mask
+        mask = np.ones(self.moving.array.shape, bool) if self.moving_mask is None else self.moving_mask
         seen = self._light(Volume(mask.astype(np.float32), self.moving.geometry, "intensity"))
         return to_grid(image, image.geometry, modality=self.modalities[1]), seen
 

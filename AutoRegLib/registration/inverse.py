@@ -19,8 +19,10 @@ def fit_affine(field: DisplacementField, *, samples: int = 50000) -> tuple[np.nd
     """
     step = max(1, round((field.vectors[..., 0].size / samples) ** (1 / field.geometry.dims)))
     every = (slice(None, None, step),) * field.geometry.dims
-    points = coordinates(field.geometry)[every].reshape(-1, field.geometry.dims).astype(np.float64)
-    moved = points + field.vectors[every].reshape(points.shape)
+    vectors, own = field.vectors[every], field.geometry.index_to_physical
+    sparse = lattice_points(vectors.shape[-2::-1], own @ np.diag([*[float(step)] * field.geometry.dims, 1.0]))
+    points = sparse.reshape(-1, field.geometry.dims).astype(np.float64)
+    moved = points + vectors.reshape(points.shape)
     centre = points.mean(axis=0)  # about the centre the problem is well conditioned far from the origin
     design = np.concatenate((points - centre, np.ones((len(points), 1))), axis=1)
     solution = np.linalg.lstsq(design, moved, rcond=None)[0]

@@ -15,7 +15,7 @@ from AutoRegLib.core.memory import give_freed_memory_back
 from AutoRegLib.imaging.displacement import DisplacementField, compose_on
 from AutoRegLib.imaging.geometry import Geometry, apply, lattice_points, within
 from AutoRegLib.imaging.surface_distance import surface_distances, thread_count
-from AutoRegLib.imaging.volume import Volume
+from AutoRegLib.imaging.volume import Volume, label_values
 
 _AT_ONCE = 1 << 20  # voxels of large images that are looked at together
 LNCC_WINDOW = 9  # voxels; docs/method.md, section 1.3, full resolution
@@ -23,8 +23,8 @@ LNCC_WINDOW = 9  # voxels; docs/method.md, section 1.3, full resolution
 
 def structures_of(*labels: Volume) -> tuple[int, ...]:
     """The label values that occur in every one of the volumes, without the background 0."""
-    common = set.intersection(*(set(np.unique(volume.array).tolist()) for volume in labels))
-    return tuple(int(value) for value in sorted(common - {0}))
+    common = set.intersection(*(set(label_values(volume.array)) for volume in labels))
+    return tuple(sorted(common - {0}))
 
 
 def dice(first: Volume, second: Volume, structures: Sequence[int]) -> dict[int, float]:
@@ -48,7 +48,9 @@ def dice(first: Volume, second: Volume, structures: Sequence[int]) -> dict[int, 
 def _voxels(labels: np.ndarray) -> dict[int, int]:
     """How many voxels carry each label."""
     if labels.size and labels.min() >= 0 and labels.max() < 2**16:  # counting is far quicker than sorting
-        counts = np.bincount(labels.ravel())
+        flat, counts = labels.ravel(), np.zeros(int(labels.max()) + 1, np.int64)
+        for first in range(0, flat.size, _AT_ONCE):
+            counts += np.bincount(flat[first : first + _AT_ONCE], minlength=len(counts))
         return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
     values, found = np.unique(labels, return_counts=True)
     return dict(zip(values.tolist(), found.tolist(), strict=True))
@@ -125,21 +127,35 @@ def fold_measures(jacobian: Volume, *, mask: np.ndarray | None = None) -> dict[s
     Shape: determinants (z, y, x), mask the same. Unit: 1.
     Reference: docs/method.md, section 6.
     """
-    determinant = jacobian.array.astype(np.float64)
     result: dict[str, float | int] = {}
-    regions = {"": determinant.ravel()}
+    regions = {"": jacobian.array.ravel()}
     if mask is not None and mask.any():
-        regions["_in_mask"] = determinant[mask.astype(bool)]
+        regions["_in_mask"] = jacobian.array[mask.astype(bool)]
     for suffix, values in regions.items():
         folding = folded(values)
         result["folds" + suffix] = int(np.count_nonzero(folding))
         result["fold_fraction" + suffix] = float(folding.mean())
         result["positive_jacobian" + suffix] = 1.0 - float(folding.mean())
-        if not np.isnan(values).all():
-            result["jacobian_min" + suffix] = float(np.nanmin(values))
+        least = float(np.fmin.reduce(values, axis=None))  # not a number only where all are not
+        if not np.isnan(least):
+            result["jacobian_min" + suffix] = least
         if not folding.all():
-            result["log_jacobian_std" + suffix] = float(np.log(values[~folding]).std())
+            result["log_jacobian_std" + suffix] = _log_deviation(values)
     return result
+
+
+def _log_deviation(determinants: np.ndarray) -> float:
+    """Standard deviation of the logarithms of the determinants that do not fold, part by part of a large image."""
+    count, mean, squares = 0, 0.0, 0.0
+    for first in range(0, determinants.size, _AT_ONCE):
+        part = determinants[first : first + _AT_ONCE]
+        logs = np.log(part[~folded(part)].astype(np.float64))
+        if logs.size:  # Chan's rule for joining two variances
+            own, shift = float(logs.mean()), float(logs.mean()) - mean
+            squares += float(((logs - own) ** 2).sum()) + shift**2 * count * logs.size / (count + logs.size)
+            count += logs.size
+            mean += shift * logs.size / count
+    return float(np.sqrt(squares / count))
 
 
 def inverse_consistency(

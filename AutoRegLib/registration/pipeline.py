@@ -17,6 +17,7 @@ from AutoRegLib.bridge import to_tensor
 from AutoRegLib.bundle import ModelBundle
 from AutoRegLib.core.errors import CancelledError, InputError, OutOfMemoryProblem
 from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.core.memory import tidy
 from AutoRegLib.core.options import Affine, Deliver, Regularity, Similarity, Transformation
 from AutoRegLib.core.recipe import Recipe, with_smoothness
 from AutoRegLib.fields.fold_repair import nearly_folded, repair_folds
@@ -92,6 +93,7 @@ class Clock:
             monitor.event("stage", name=step, index=STAGES.index(step), count=len(STAGES))
         began = self.timer()
         yield
+        tidy()
         self.seconds[step] = self.seconds.get(step, 0.0) + self.timer() - began
 
 

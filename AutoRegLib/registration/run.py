@@ -111,6 +111,7 @@ def register(
                         write_composite, pair.written_field(found.field), linear, stage / name)
                 if most is None:
                     report, volumes = assemble(model, pair, found, device=device)
+            found = replace(found, orientation=None, inverse_chain=())  # measured: large images need the room
             with clock("write", monitor):
                 images = {"warped.nii.gz": volumes.warped, "jacobian.nii.gz": volumes.jacobian}
                 if found.alignment.level != "none":  # the affine alone; an initial transform follows it

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from AutoRegLib.imaging.geometry import Geometry
+from AutoRegLib.imaging.volume import label_values
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,7 @@ class Views:
         self.planes = VOLUME_PLANES if dims == 3 else PICTURE_PLANES
         self.centre = tuple(n // 2 for n in self.size)
         if matter is not None and matter.any():
-            values = np.unique(matter)
-            numbered = np.where(matter != 0, np.searchsorted(values[values != 0], matter) + 1, 0)
-            oriented = self._turn(numbered)
+            oriented = self._turn(_numbered(matter))
             self.centre = tuple(_fullest(oriented, dims - 1 - axis) for axis in range(dims))
 
     def _turn(self, array: np.ndarray) -> np.ndarray:
@@ -94,6 +93,15 @@ class Views:
         components = self.cut(vectors, plane) @ self.axes
         sign = -1.0 if plane.upward else 1.0
         return across[None, :] + components[..., plane.across], down[:, None] + sign * components[..., plane.down]
+
+
+def _numbered(labels: np.ndarray) -> np.ndarray:
+    """The structures numbered from 1 in the order of their values, background 0, in as few bytes as hold them."""
+    values = np.array([value for value in label_values(labels) if value != 0])
+    numbered = np.empty(labels.shape, np.min_scalar_type(len(values)))
+    for row, found in zip(labels, numbered, strict=True):
+        found[...] = np.where(row != 0, np.searchsorted(values, row) + 1, 0)
+    return numbered
 
 
 def _fullest(labels: np.ndarray, axis: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import os
 import stat
@@ -9,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +27,13 @@ from AutoRegLib.app.cli import main
 from AutoRegLib.app.perform import perform
 from AutoRegLib.core import leftovers, places
 from AutoRegLib.core.bundle_folder import FILES
+from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.jobs import JobRequest, write_request
 from AutoRegLib.core.locks import process_mark
 from AutoRegLib.core.recipe import Network, Preprocessing, Recipe, Training
 from AutoRegLib.core.scenario import read_scenario, write_scenario
 from AutoRegLib.core.sharing import without_paths
+from AutoRegLib.evaluation import study_run
 from AutoRegLib.imaging.files import read_volume, write_volume
 from AutoRegLib.learning.train import train
 from AutoRegSlicerLib.jobs.record import Record, new_folder, write_record
@@ -44,9 +49,15 @@ def test_a_job_folder_is_the_users_alone(tmp_path: Path) -> None:
 
 def texts(folder: Path) -> dict[str, str]:
     """Every file of a folder as text, unpacked where it is packed."""
-    return {str(path.relative_to(folder)): subprocess.run(["gzip", "-cdf", path], capture_output=True, check=True
-                                                          ).stdout.decode("latin-1")
+    return {str(path.relative_to(folder)): unpacked(path.read_bytes()).decode("latin-1")
             for path in folder.rglob("*") if path.is_file()}
+
+
+def unpacked(content: bytes) -> bytes:
+    if content.startswith(b"PK\x03\x04"):  # arrays and checkpoints
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return content + b"".join(archive.read(name) for name in archive.namelist())
+    return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
 
 
 def private_pair(folder: Path) -> dict[str, str]:
@@ -108,6 +119,30 @@ def test_batch_and_evaluation_to_be_passed_on(tmp_path: Path) -> None:
     assert "fixed.nii,moving.nii" in (tmp_path / "batch" / "summary.csv").read_text()
     assert "no such file: gone.nii" in (tmp_path / "batch" / "summary.csv").read_text()
     assert (tmp_path / "evaluated" / "pairs.csv").read_text().splitlines()[1].startswith("case1,case2,")
+
+
+def test_a_study_to_be_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / SECRET
+    path = make_scenario(place / "data")
+    path.write_text(path.read_text().replace('"s0"', f'"{SECRET}"').replace('"s5"', f'"{SECRET} b"'))
+    cases = read_scenario(path)
+    learn = study_run.train
+
+    def fragile(recipe: Recipe, *args: Any, **options: Any) -> Any:
+        if "manual-large" in str(options["output"]):
+            raise InputError(f"no such file: {cases.cases[0].image}", expected="an image", remedy="look for it")
+        return learn(recipe, *args, **options)
+
+    monkeypatch.setattr(study_run, "train", fragile)
+    found = perform(JobRequest("study", {
+        "scenario": str(path), "rows": ["manual-small", "manual-large"], "preset": "quick", "minutes": 0.005,
+        "limit": 1, "share": True, "output": str(tmp_path / "study")}))
+    assert (found["runs"], found["failed"]) == (1, 1)
+    said = texts(tmp_path / "study")
+    assert {"study.md", "study.html", "manual-large/0/error.log", "manual-small/0/evaluation/pairs.csv"} <= set(said)
+    assert [file for file, text in said.items() if SECRET in text or str(tmp_path) in text] == []
+    image = Path(cases.cases[0].image).name
+    assert f"no such file: {image}" in said["study.md"] and f"no such file: {image}" in said["manual-large/0/error.log"]
 
 
 def test_models_hold_no_paths(tmp_path: Path) -> None:

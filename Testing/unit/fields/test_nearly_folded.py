@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
 from AutoRegLib.bundle import ModelBundle
 from AutoRegLib.core.recipe import Preprocessing, Recipe
+from AutoRegLib.fields import fold_repair
 from AutoRegLib.fields.fold_repair import nearly_folded
 from AutoRegLib.fields.jacobian import jacobian_determinant
 from AutoRegLib.fields.prediction import Prediction, integrate
@@ -24,6 +27,18 @@ def sharp(strength: float) -> Tensor:
     bump = torch.randn((1, 3, *(SIDE // 2,) * 3), generator=torch.Generator().manual_seed(0))
     bump[:, :, :4], bump[:, :, -4:] = 0.0, 0.0
     return strength * bump
+
+
+@pytest.mark.parametrize("shape", [(9, 5, 6), (11, 7)])
+@pytest.mark.parametrize("rows", [1, 2, 4])
+def test_slabs_of_a_large_grid_fold_where_the_whole_does(
+    shape: tuple[int, ...], rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    displacement = 0.6 * torch.randn((2, len(shape), *shape), generator=torch.Generator().manual_seed(1))
+    whole = nearly_folded(displacement)
+    assert 0.1 < float(whole.float().mean()) < 0.9
+    monkeypatch.setattr(fold_repair, "_AT_ONCE", rows * math.prod(shape[1:]))
+    assert torch.equal(nearly_folded(displacement), whole)
 
 
 def test_nearly_folding_answers_are_smoothed() -> None:

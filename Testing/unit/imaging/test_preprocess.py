@@ -51,6 +51,16 @@ def test_a_few_wild_voxels_do_not_move_the_window() -> None:
     assert 120 < scaling.high < 140
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.uint16, np.float32, np.float64])
+def test_percentiles_of_any_type_are_those_of_64_bits(dtype: type) -> None:
+    lowest, highest = (-120, 120) if dtype == np.int8 else (0, 60000) if dtype == np.uint16 else (-32000, 32000)
+    values = np.random.default_rng(0).uniform(lowest, highest, 10100).astype(dtype)
+    before, inner = values.copy(), values[values > values.min()].astype(np.float64)
+    scaling = intensity_scaling(image(values))
+    assert [scaling.low, scaling.high] == pytest.approx(np.percentile(inner, (0.5, 99.5)).tolist(), abs=1e-9)
+    assert np.array_equal(values, before)
+
+
 def test_ct_has_one_window_for_all() -> None:
     values = np.random.default_rng(0).normal(40, 10, size=10100)
     assert intensity_scaling(image(values), modality="ct") == IntensityScaling(-1000.0, 1000.0)

@@ -13,10 +13,10 @@ from matplotlib.colors import to_rgb
 
 from AutoRegLib.figure_style import Sheet
 from AutoRegLib.imaging.displacement import DisplacementField
-from AutoRegLib.imaging.geometry import Geometry
+from AutoRegLib.imaging.geometry import Geometry, lattice_points
 from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.registration.figure import compose
-from AutoRegLib.registration.figure_panels import CHANGE, VOLUME_CHANGE
+from AutoRegLib.registration.figure_panels import CHANGE, VOLUME_CHANGE, Pictures
 from AutoRegLib.registration.pair import PairInputs
 from AutoRegLib.registration.report import ResultVolumes
 
@@ -96,3 +96,20 @@ def test_no_change_of_volume_is_white_and_both_ways_are_colored() -> None:
 def test_the_model_is_named_as_a_name() -> None:
     assert any(text.endswith("model “model”") for text in words(draw()))
     assert any(text.endswith("no trained model") for text in words(draw(model="none")))
+
+
+@pytest.mark.parametrize("direction", [(1, 0, 0, 0, 1, 0, 0, 0, 1), (0, 0, -1, 1, 0, 0, 0, -1, 0)])
+def test_the_bend_of_a_slice_is_what_the_affine_part_leaves(direction: tuple[float, ...]) -> None:
+    grid = Geometry((9, 8, 7), (1.0, 2.0, 3.0), (5.0, -4.0, 3.0), tuple(map(float, direction)))
+    points = lattice_points(grid.size, grid.index_to_physical)
+    bent = np.sin(points / 3) + points @ np.array([[0.1, 0.0, 0.02], [0.0, -0.1, 0.0], [0.0, 0.03, 0.2]]) + 1
+    field = DisplacementField(bent.astype(np.float32), grid)
+    image = Volume(points[..., 0].copy(), grid, "intensity")
+    shown = Pictures(PairInputs(image, image), field, ResultVolumes(image, image, image))
+    design = np.concatenate((points.reshape(-1, 3), np.ones((points[..., 0].size, 1))), axis=1)
+    rest = bent.reshape(-1, 3) - design @ np.linalg.lstsq(design, bent.reshape(-1, 3), rcond=None)[0]
+    whole = np.linalg.norm(rest, axis=1).reshape(grid.shape)
+    assert whole.max() > 0.3
+    for plane in shown.views.planes:
+        assert np.abs(shown.bend(plane) - shown.views.cut(whole, plane)).max() < 1e-4
+    assert shown.distance.vmax == pytest.approx(np.percentile(whole, 99), rel=0.05)

@@ -107,6 +107,23 @@ def test_fold_measures_by_hand() -> None:
     assert "folds_in_mask" not in metrics.fold_measures(values)
 
 
+def test_parts_of_a_large_image_are_measured_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    geometry = grid((9, 8, 7))
+    values = rng.normal(0.7, 0.6, geometry.shape).astype(np.float32)
+    values[0, 0, 0] = np.nan
+    first, second = (Volume(rng.integers(0, 5, geometry.shape).astype(np.int16), geometry, "labels") for _ in range(2))
+    monkeypatch.setattr(metrics, "_AT_ONCE", 10)
+    found = metrics.fold_measures(Volume(values, geometry, "intensity"))
+    positive = values[values > 0].astype(np.float64)
+    assert found["folds"] == values.size - positive.size > 50
+    assert found["jacobian_min"] == float(np.nanmin(values))
+    assert found["log_jacobian_std"] == pytest.approx(float(np.log(positive).std()), abs=1e-12)
+    for structure, overlap in metrics.dice(first, second, (1, 2, 3, 4)).items():
+        a, b = (volume.array == structure for volume in (first, second))
+        assert overlap == pytest.approx(2 * (a & b).sum() / (a.sum() + b.sum()), abs=1e-12)
+
+
 def test_a_reflected_field_folds_everywhere() -> None:
     geometry = grid((8, 7, 6), (1.0, 2.0, 1.5), OBLIQUE)
     points = metrics.coordinates(geometry)
