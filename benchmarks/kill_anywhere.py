@@ -2,11 +2,10 @@
 
 ``python -m benchmarks.kill_anywhere --work DIR --kills 200 [--seed 0] [--verbs ...]``: jobs on tiny data, in turn, of
 search, train, register, evaluate and study, or of the verbs named (``--verbs later``: all others). Half of the kills
-fall at a random time, the other half right before a random access to a
-file that changes it. A job is killed up to five times, then runs to its end, which must equal that of a job that was
-left alone: the same files, arrays and numbers, seconds aside (of the demo, which has minutes instead of steps, the same
-files). ``purge`` is no job: killed, it may have removed nothing else, and run again, it leaves nothing of what it lists.
-Prints a line a job and what was wrong; writes
+fall at a random time, the other half right before a random access to a file that changes it. A job is killed up to five
+times, then runs to its end, which must equal that of a job that was left alone: the same files, arrays and numbers,
+seconds aside; of the demo, which has minutes instead of steps, the same files. ``purge`` is no job: killed, it may have
+removed nothing else, and run again, it leaves nothing of what it lists. Prints a line a job and what was wrong; writes
 ``kill_anywhere.json`` into ``--work``. ``--resume`` goes on with the count. POSIX only.
 """
 

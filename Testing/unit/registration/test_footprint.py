@@ -80,8 +80,12 @@ def test_less_memory_is_a_coarser_grid_and_too_little_is_refused(tmp_path: Path)
         return working_voxels_within(limit, fixed, moving, model=None, options=options)
 
     assert most(0.8) < most(1.2) < most(4)
-    assert most(1.2, replace(plain, inverse=True)) < most(1.2)
-    assert most(1.2, replace(plain, transform_format=("nrrd", "composite.h5"))) < most(1.2)
+    assert most(0.82, replace(plain, inverse=True)) < most(0.82)
+    assert most(0.8, replace(plain, transform_format=("nrrd", "composite.h5"))) < most(0.8)
+    assert most(1.2, replace(plain, refine="auto")) < most(1.2) == most(
+        1.2, replace(plain, refine="auto", similarity="lncc"))
+    with_labels = replace(plain, fixed_labels=fixed, moving_labels=moving)
+    assert most(0.75, with_labels) < most(0.75)
     with pytest.raises(InputError, match="need more memory") as caught:
         most(0.5)
     needed = float(str(caught.value.expected).split()[1])
