@@ -167,7 +167,7 @@ def _learn(
 
 
 def _register(arguments: RegisterArguments, device: str, monitor: Monitor) -> dict[str, Any]:
-    if arguments.shot and arguments.model == "auto":
+    if (arguments.shot or arguments.loss is not None) and arguments.model == "auto":
         arguments = replace(arguments, model="none")
     if arguments.model != "auto":
         return _register_by(named_model(arguments.model, device), arguments, device, monitor)
@@ -248,9 +248,9 @@ def _batch(arguments: BatchArguments, device: str, monitor: Monitor) -> dict[str
         monitor=monitor,
     )
     names = ("affine", "refine", "similarity", "smoothness", "preserve_volume", "deliver", "inverse", "seed",
-             "compress", "transformation", "alpha", "predictor", "memory")
+             "compress", "transformation", "alpha", "predictor", "loss", "memory")
     same = {name: getattr(arguments, name) for name in names}
-    told = {name: value for name, value in same.items() if name != "memory" or value is not None}
+    told = {name: value for name, value in same.items() if name not in ("loss", "memory") or value is not None}
     settings = {**told, "refine": _iterations(arguments.refine, model, shot=arguments.shot),
                 "model": arguments.model}
 
@@ -308,6 +308,7 @@ def _evaluate(arguments: EvaluateArguments, device: str, monitor: Monitor) -> di
         limit=arguments.limit,
         refine=_iterations(arguments.refine, model, shot=arguments.shot),
         similarity=arguments.similarity,
+        loss=None if arguments.loss is None else read_recipe(arguments.loss),
         transformation=arguments.transformation,
         regularity=arguments.alpha if predictor is None else load_predictor(predictor, device=device),
         device=device,

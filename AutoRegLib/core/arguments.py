@@ -52,7 +52,7 @@ def check_arguments(arguments: Common) -> None:
             if len(files) not in (0, 2):
                 raise InputError(f"{what} not of both images", expected="a file of each", remedy="give both or neither")
     if isinstance(arguments, Moved):
-        arguments.check_predictor()
+        arguments.check_moved()
 
 
 def located(verb: str, arguments: dict[str, Any], base: Path) -> dict[str, Any]:

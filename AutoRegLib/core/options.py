@@ -163,6 +163,8 @@ class Moved(Common):
     alpha: Regularity = option(
         "regularity of lddmm in mm squared; auto (the default): what --predictor tells, without one 16 voxels squared; "
         "map: estimated with the velocity", "auto", metavar="A", above=0)
+    loss: str | None = option("recipe of a search: refine by the loss found for its images, without a model", None,
+                              metavar="RECIPE", file=True)
     predictor: str | None = option("folder of 'lddmm train-predictor', which tells the regularity of lddmm", None,
                                    metavar="PREDICTOR", file=True)
 
@@ -171,8 +173,14 @@ class Moved(Common):
         """Whether a geodesic is shot."""
         return self.transformation == "lddmm"
 
-    def check_predictor(self) -> None:
-        """Raises InputError for a predictor that has nothing to tell."""
+    def check_moved(self) -> None:
+        """Raises InputError for a predictor or a loss that has nothing to tell."""
+        model, similarity = (getattr(self, name, "auto") for name in ("model", "similarity"))
+        if self.loss is not None and (self.shot or model not in ("none", "auto") or similarity != "auto"):
+            raise InputError("the loss of a recipe takes the place of a model and of --similarity",
+                             expected="--model none, no --similarity, no lddmm",
+                             got=f"model {model}, similarity {similarity}, {self.transformation}",
+                             remedy="leave --loss out, or the others")
         if self.predictor is not None and not (self.shot and self.alpha == "auto"):
             raise InputError("a predictor tells the regularity of geodesic shooting", expected="lddmm with alpha auto",
                              got=f"{self.transformation}, alpha {self.alpha}",

@@ -332,10 +332,13 @@ def network_differences(ours: Recipe, other: Recipe) -> list[str]:
 
 def read_recipe(path: str | Path) -> Recipe:
     """The recipe in a JSON file (or in ``recipe.json`` of a folder). Raises InputError."""
-    path = Path(path)
-    if path.is_dir():
-        path = path / "recipe.json"
+    path = recipe_file(path)
     return from_plain(Recipe, read_json(path, schema=SCHEMA), where=str(path))
+
+
+def recipe_file(path: str | Path) -> Path:
+    """The file itself, or that of a search's or a model's folder."""
+    return Path(path) / "recipe.json" if Path(path).is_dir() else Path(path)
 
 
 def write_recipe(path: str | Path, recipe: Recipe) -> None:

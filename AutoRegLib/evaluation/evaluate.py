@@ -16,7 +16,7 @@ from AutoRegLib.core.errors import CancelledError, InputError
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.measures import MEASURES, over_pairs
 from AutoRegLib.core.options import Deliver, Regularity, Similarity, Transformation
-from AutoRegLib.core.recipe import Timer
+from AutoRegLib.core.recipe import Recipe, Timer
 from AutoRegLib.core.records import make_folder, write_json, write_text
 from AutoRegLib.core.result_set import together
 from AutoRegLib.core.scenario import Case, Pair, Scenario, Split
@@ -25,7 +25,7 @@ from AutoRegLib.imaging.align import Alignment
 from AutoRegLib.imaging.files import read_volume
 from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.learning.budget import TIMERS
-from AutoRegLib.registration.no_network import NAME, no_network
+from AutoRegLib.registration.no_network import NAME, OWN, no_network
 from AutoRegLib.registration.pair import PairInputs, read_labels, read_landmarks
 from AutoRegLib.registration.pipeline import Registration, register_volumes
 from AutoRegLib.registration.report import assemble
@@ -40,13 +40,14 @@ Alignments = dict[tuple[str, str], tuple[Alignment, float]]
 def evaluate(
     bundle: ModelBundle | None, scenario: Scenario, *, output: str | Path, split: Split = "test",
     limit: int | None = 100, refine: int | Literal["auto", "full"] = 0, similarity: Similarity = "auto",
-    transformation: Transformation = "svf", regularity: Regularity | Predictor = "auto",
+    loss: Recipe | None = None, transformation: Transformation = "svf", regularity: Regularity | Predictor = "auto",
     alignments: Alignments | None = None, registrar: Registrar | None = None, name: str = "", timer: Timer = "wall",
     device: str = "cpu", seed: int = 0, monitor: Monitor | None = None,
 ) -> dict[str, Any]:
     """Write ``metrics.csv`` (a row per pair and structure), ``pairs.csv``, ``summary.json``, ``figures/``.
 
-    ``bundle`` None: no network. ``refine`` to ``regularity``: as in ``register_volumes``.
+    ``bundle`` None: no network, and ``loss``, a recipe, the loss of which it has. ``refine`` to ``regularity``: as in
+    ``register_volumes``.
     ``limit``: at most so many pairs, drawn by ``seed``. A pair without labels has one row without a structure.
     ``seconds`` of a pair is the registration alone: alignment, network, refinement, composition.
     ``alignments``: of an earlier evaluation on these pairs by a model with the same preprocessing; their time counts
@@ -68,7 +69,7 @@ def evaluate(
     pairs = scenario.pairs_of(split, limit=limit, seed=seed)
     name = name or (bundle.path.name if bundle is not None else NAME)
     registrar = registrar or pair_registrar(
-        bundle, refine=refine, similarity=similarity, transformation=transformation, regularity=regularity,
+        bundle, refine=refine, similarity=similarity, loss=loss, transformation=transformation, regularity=regularity,
         timer=timer, device=device, seed=seed)
     output = make_folder(output)
     read = lru_cache(maxsize=_CACHED_CASES)(_read_case)
@@ -149,15 +150,16 @@ def _by_structure(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def pair_registrar(
     bundle: ModelBundle | None, *, refine: int | Literal["auto", "full"] = 0, similarity: Similarity = "auto",
-    transformation: Transformation = "svf", regularity: Regularity | Predictor = "auto",
+    loss: Recipe | None = None, transformation: Transformation = "svf", regularity: Regularity | Predictor = "auto",
     timer: Timer = "wall", device: str = "cpu", seed: int = 0,
 ) -> Registrar:
     """What registers a pair by a model, or without one."""
     def register(inputs: PairInputs, pair: Pair, alignment: Alignment | None) -> Registration:
-        model = bundle or no_network(inputs.fixed.geometry, inputs.moving.geometry)
+        model = bundle or no_network(inputs.fixed.geometry, inputs.moving.geometry, loss=loss)
         deliver: Deliver = "auto" if bundle is None else "whole"  # a model is measured as it is
         return register_volumes(model, inputs.fixed, inputs.moving, modality=pair.fixed.modality or None,
-                                moving_modality=pair.moving.modality or None, refine=refine, similarity=similarity,
+                                moving_modality=pair.moving.modality or None, refine=refine,
+                                similarity=similarity if loss is None else OWN,
                                 transformation=transformation, regularity=regularity, deliver=deliver,
                                 alignment=alignment, seed=seed, device=device, timer=TIMERS[timer])
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.options import Affine, Deliver, Regularity, Similarity, Transformation
+from AutoRegLib.core.recipe import recipe_file
 from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.imaging.files import file_sha256, read_points, read_transform, read_volume
 from AutoRegLib.imaging.single_slice import SlicePair, slice_pair
@@ -33,6 +34,7 @@ class RegisterOptions:
     affine: Affine = "auto"
     refine: int | Literal["auto", "full"] = 0  # most iterations at the finest level
     similarity: Similarity = "auto"  # without a network only
+    loss: str | Path | None = None  # a recipe whose loss is taken; without a network only
     smoothness: float = 0.0  # of the refinement, mm
     preserve_volume: float = 0.0  # weight in the refinement
     deliver: Deliver = "auto"  # or "whole": what was found, even where it harms
@@ -88,6 +90,7 @@ def read_pair(fixed: str | Path, moving: str | Path, options: RegisterOptions) -
         "moving_mask": options.moving_mask,
         "fixed_landmarks": options.fixed_landmarks, "moving_landmarks": options.moving_landmarks,
         "initial_transform": options.initial_transform,
+        "loss": None if options.loss is None else recipe_file(options.loss),
         **dict(zip(("fixed_guides", "moving_guides"), options.guide_landmarks or (), strict=False)),
     }
     files = {role: str(path) for role, path in named.items() if path is not None}

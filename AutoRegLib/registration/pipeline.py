@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ from AutoRegLib.registration.guard import SHIFTED, Look, Verdict, believed, bett
 from AutoRegLib.registration.guides import Landmarks, guided, nearer, on_grid
 from AutoRegLib.registration.initial import check_extents, ends_within, mask_through, through
 from AutoRegLib.registration.inverse import affine_guess, refine_inverse
-from AutoRegLib.registration.no_network import NAME
+from AutoRegLib.registration.no_network import NAME, OWN
 from AutoRegLib.registration.prediction_fields import fields_of, undone
 from AutoRegLib.registration.refine import Iterations, check_iterations, refine_prediction
 from AutoRegLib.registration.similarity import hopeless, with_similarity
@@ -102,7 +102,7 @@ def register_volumes(
     initial: Any = None, fixed_mask: np.ndarray | None = None, moving_mask: np.ndarray | None = None,
     guides: Landmarks | None = None, modality: str | None = None, moving_modality: str | None = None,
     refine: Iterations = 0,
-    similarity: Similarity = "auto", transformation: Transformation = "svf",
+    similarity: Similarity | Literal["own"] = "auto", transformation: Transformation = "svf",
     regularity: Regularity | Predictor = "auto", smoothness: float = 0.0, preserve_volume: float = 0.0,
     deliver: Deliver = "auto", inverse: bool = False, alignment: Alignment | None = None,
     seed: int = 0, device: str = "cpu", monitor: Monitor | None = None, timer: Callable[[], float] = time.perf_counter,
@@ -115,7 +115,8 @@ def register_volumes(
     one unless it has its own; the recipe's when None. ``refine``: most
     iterations of the finest level that optimise this pair, from the network's answer where there is one, or "auto", or
     "full": all levels from that answer on; the model stays as it is.
-    ``similarity``: what a registration without a network compares images by; "auto" looks at them.
+    ``similarity``: what a registration without a network compares images by; "auto" looks at them, "own" takes the
+    recipe's loss as it is.
     ``transformation``: "lddmm" shoots a geodesic of this ``regularity`` (see
     :func:`AutoRegLib.registration.geodesic_pair.shoot_pair`), which a refinement may follow.
     ``guides``: points that should come together; they correct the alignment and pull in the refinement, softly.
@@ -222,10 +223,10 @@ def working_geometry(recipe: Recipe, fixed: Geometry) -> Geometry:
     return working_grid(fixed, spacing=spacing, multiple=4)
 
 
-def _check(recipe: Recipe, fixed: Volume, moving: Volume, *, refine: Iterations, similarity: Similarity,
+def _check(recipe: Recipe, fixed: Volume, moving: Volume, *, refine: Iterations, similarity: str,
            transformation: Transformation) -> None:
     check_iterations(refine)
-    if similarity not in get_args(Similarity):
+    if similarity not in (*get_args(Similarity), OWN):
         raise InputError("unknown similarity", expected="auto, lncc, mind, mse or nmi", got=similarity)
     if similarity != "auto" and recipe.network.name != NAME:
         raise InputError("a model compares images by the loss it was trained with",
@@ -260,7 +261,7 @@ def _predict(model: ModelBundle, moving: Volume, fixed: Volume, *, device: str) 
 
 def _refine(
     recipe: Recipe, prediction: Prediction, moving: Volume, fixed: Volume, *,
-    masks: tuple[Volume | None, Volume | None], iterations: Iterations, similarity: Similarity,
+    masks: tuple[Volume | None, Volume | None], iterations: Iterations, similarity: Similarity | Literal["own"],
     regularity: Regularity | Predictor | None, smoothness: float, volume_weight: float, monitor: Monitor,
     across: int | None, guides: Guides | None, measured: float = 1.0, unlike: bool = False,
 ) -> tuple[Prediction, dict[str, Any]]:
@@ -306,7 +307,8 @@ def _other_way(
     told: dict[str, Any], **options: Any,
 ) -> tuple[Prediction, dict[str, Any]]:
     """The inverse of the fixed image refined onto the moving one, as the other way was ``told`` to be compared."""
-    found, done = _refine(recipe, nothing, fixed, moving, masks=(masks[1], masks[0]), similarity=told["similarity"],
+    same = OWN if told["similarity_chosen_by"] == "recipe" else told["similarity"]
+    found, done = _refine(recipe, nothing, fixed, moving, masks=(masks[1], masks[0]), similarity=same,
                           regularity=None, across=None, guides=None, **options)
     velocity, displacement, _ = repair_folds(-cast(Tensor, found.velocity), fixed.array.shape,
                                              squarings=recipe.network.squarings)

@@ -15,6 +15,7 @@ from AutoRegLib.bundle import ModelBundle
 from AutoRegLib.core.drawing import attempted
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.jobs import Monitor
+from AutoRegLib.core.recipe import read_recipe
 from AutoRegLib.core.records import make_folder, write_json
 from AutoRegLib.core.result_set import together
 from AutoRegLib.core.sharing import without_paths
@@ -37,7 +38,7 @@ from AutoRegLib.imaging.volume import resample
 from AutoRegLib.registration.footprint import coarser, working_voxels_within
 from AutoRegLib.registration.guides import numbered
 from AutoRegLib.registration.metrics import inside
-from AutoRegLib.registration.no_network import no_network
+from AutoRegLib.registration.no_network import OWN, no_network
 from AutoRegLib.registration.pair import PairInputs, RegisterOptions, read_pair
 from AutoRegLib.registration.pipeline import Clock, Registration, register_volumes
 from AutoRegLib.registration.report import ResultVolumes, assemble
@@ -77,15 +78,16 @@ def register(
             raise InputError("a field of one slice as .nii.gz", expected="nrrd, h5, tfm or composite.h5",
                              got="nii.gz, of which ITK and Slicer drop the third axis",
                              remedy="leave --transform-format nii.gz out")
-        asked = model = model or no_network(pair.fixed.geometry, pair.moving.geometry)
+        loss = None if options.loss is None else read_recipe(options.loss)
+        asked = model = model or no_network(pair.fixed.geometry, pair.moving.geometry, loss=loss)
         model = model if most is None else coarser(model, pair.fixed.geometry, most)
         regularity = options.alpha if options.predictor is None else load_predictor(options.predictor, device=device)
     found = register_volumes(
         model, pair.fixed, pair.moving, affine=options.affine, initial=pair.initial, fixed_mask=pair.mask,
-        moving_mask=pair.moving_mask, guides=pair.guides, refine=options.refine, similarity=options.similarity,
-        deliver=options.deliver, smoothness=options.smoothness, preserve_volume=options.preserve_volume,
-        transformation=options.transformation, regularity=regularity, inverse=options.inverse, seed=options.seed,
-        device=device, monitor=monitor,
+        moving_mask=pair.moving_mask, guides=pair.guides, refine=options.refine,
+        similarity=options.similarity if loss is None else OWN, deliver=options.deliver, smoothness=options.smoothness,
+        preserve_volume=options.preserve_volume, transformation=options.transformation, regularity=regularity,
+        inverse=options.inverse, seed=options.seed, device=device, monitor=monitor,
     )
     clock.seconds.update(found.seconds)
     formats = [suffix for suffix in ("nrrd", *options.transform_format) if suffix != _COMPOSITE]

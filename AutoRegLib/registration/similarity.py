@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from AutoRegLib.fields.smooth import gaussian
 from AutoRegLib.fields.warp import warp
 from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.kernels.box import box_sum
-from AutoRegLib.registration.no_network import NAME, with_loss
+from AutoRegLib.registration.no_network import NAME, OWN, with_loss
 from AutoRegLib.registration.refine import refine_prediction
 
 # deep inside, two persons of one contrast: correlation 0.28 to 0.97, of which a straight line is 0.80 and more; of one
@@ -38,25 +38,28 @@ _BETTER = 0.97  # of what MIND leaves: a wrong local correlation ruins the pair,
 
 
 def with_similarity(
-    recipe: Recipe, fixed: Volume, moving: Volume, similarity: Similarity, *, inside: np.ndarray | None = None,
-    unlike: bool = False,
+    recipe: Recipe, fixed: Volume, moving: Volume, similarity: Similarity | Literal["own"], *,
+    inside: np.ndarray | None = None, unlike: bool = False,
 ) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe of no network with the loss for this pair (a trained model keeps its own), and what it compares by.
+    """The recipe of no network with the loss for this pair, and what it compares by; a trained model keeps its own,
+    and so does a recipe by :data:`OWN`.
 
     Images whose brightness agrees inside tissue, along a line, are of one kind: local correlation. For others short
     registrations decide (:func:`left_over`); where they do not speak for local correlation it is MIND. ``unlike``: the
     alignment found that they hardly resemble each other; it is MIND, and refining is hopeless.
 
     The second value has the report's keys ``similarity`` (lncc, mind, mse, nmi; of a model also local_nmi, and two as
-    lncc+mind), ``similarity_chosen_by`` (images, request, model) and ``similarity_reason``, a sentence; after trials
-    also ``warp_left``, what each leaves of the known warp: where that is all of it and more (:func:`hopeless`), no
-    similarity sees how this pair fits.
+    lncc+mind), ``similarity_chosen_by`` (images, request, model, recipe) and ``similarity_reason``, a sentence; after
+    trials also ``warp_left``, what each leaves of the known warp: where that is all of it and more (:func:`hopeless`),
+    no similarity sees how this pair fits.
     Shape: both images on one grid, affinely aligned; ``inside`` (bool): the voxels that count, None all.
     """
-    if recipe.network.name != NAME:
+    if recipe.network.name != NAME or similarity == OWN:
         mix, term = recipe.loss_weights.similarity_mix, recipe.objective.data_term
+        chooser, reason = ("recipe", "the loss found for such images") if similarity == OWN else (
+            "model", "the loss the model was trained with")
         return recipe, {"similarity": term if mix == 1 else "mind" if mix == 0 else f"{term}+mind",
-                        "similarity_chosen_by": "model", "similarity_reason": "the loss the model was trained with"}
+                        "similarity_chosen_by": chooser, "similarity_reason": reason}
     chooser, reason = "request", "asked for"
     left: dict[str, float] = {}
     unlike = unlike and similarity == "auto"

@@ -128,4 +128,5 @@ def _refined_loss(history: Sequence[Mapping[str, Any]]) -> list[str]:
         "taken only where it was better by more than twice the standard error:", "",
         "| smoothness | windows (voxels) | score |", "| --- | --- | --- |",
         *(f"| {row['tried_smoothness']:.4g} | {row['tried_window']} | {row['score']:.4f} |" for row in rows), "",
+        "Registration without a network refines by this loss too: `--model none --loss` and this folder.", "",
     ]
