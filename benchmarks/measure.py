@@ -96,7 +96,8 @@ def run_process(
 def memory_peak() -> Callable[[], int]:
     """From here on, how far the memory of this process rose above what it holds now: ask what is returned.
 
-    What was freed is given back to the system before, and the system's count of the peak begins anew. Unit: bytes.
+    What was freed is given back to the system before, and the system's count of the peak begins anew. glibc keeps
+    freed blocks and so counts up to a half more than is needed, unless told otherwise. Unit: bytes.
     """
     def held(name: str) -> int:
         lines = Path("/proc/self/status").read_text().splitlines()
