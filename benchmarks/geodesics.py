@@ -166,6 +166,8 @@ def drawn(scenario: Scenario, spacing: float, count: int, _: Path, folder: Path)
 
 def evaluate(what: str, side: int, asked: str) -> Row:
     """One of ``COSTS`` in this process: processor seconds, or memory above what was there before."""
+    if asked == "memory":
+        ctypes.CDLL(None).mallopt(_GIVEN_BACK, 1 << 16)
     torch.manual_seed(0)
     shape = (side,) * 3
     images = gaussian(torch.rand(1, 2, *shape), 2.0)
@@ -188,8 +190,6 @@ def evaluate(what: str, side: int, asked: str) -> Row:
     matching.value_and_gradient(torch.zeros(1, 3, *shape))  # what all have in common is there before
     with torch.inference_mode():
         RegularityPredictor(PredictorSettings(3, streams=(1,), fusion=(1,)))(*images[..., :8, :8, :8].split(1, dim=1))
-    if asked == "memory":
-        ctypes.CDLL(None).mallopt(_GIVEN_BACK, 1 << 16)
     memory, seconds = memory_peak(), []
     network = RegularityPredictor(PredictorSettings(3)).eval()
     for _ in range(1 if asked == "memory" or what.startswith("MAP") else _EVALUATIONS):
