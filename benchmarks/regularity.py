@@ -238,7 +238,8 @@ def prediction(arguments: argparse.Namespace) -> None:
                      "error": fmean(abs(one - other) for one, other in zip(answers, wanted, strict=True)),
                      **{key: value for key, value in errors.items() if key != "commit"}, "prediction s": seconds})
     scatter_figure(RESULTS / "regularity_prediction.png", {"two-stream network, held-out pairs": [
-        (float(one), float(value)) for one, value in zip(test.regularities, told, strict=True)]})
+        (float(one), float(value)) for one, value in zip(test.regularities, told, strict=True)]},
+        across="true α" if arguments.teacher == "true" else "α by MAP of velocity and α")
     facts, size = predictor.facts, sum(values.numel() for values in predictor.network.parameters())
     spread = float((test.regularities - test.regularities.mean()).square().mean())
     save("regularity_prediction", rows, title="Regularities told by the network", summary=(

@@ -16,8 +16,8 @@ EVERY = 5  # iterations between two points of a curve
 _COLOURS = (AFTER, CAUTION, AFFINE)
 
 
-def scatter_figure(path: Path, panels: Mapping[str, Sequence[tuple[float, float]]]) -> None:
-    """One panel per way of estimating: each pair's alpha against the truth, on logarithmic axes."""
+def scatter_figure(path: Path, panels: Mapping[str, Sequence[tuple[float, float]]], *, across: str = "true α") -> None:
+    """One panel per way of estimating: each pair's alpha against the truth (``across``), on logarithmic axes."""
     width = 3.2
     sheet = Sheet(0.7 + (width + 0.35) * len(panels), 4.1)
     panels = {title: [(true, max(value, LEAST)) for true, value in points] for title, points in panels.items()}
@@ -31,7 +31,7 @@ def scatter_figure(path: Path, panels: Mapping[str, Sequence[tuple[float, float]
                    color=AFTER, markersize=3.5, alpha=0.7, markeredgewidth=0)
         logarithmic(panel, "xy")
         panel.set(xlim=(low, high), ylim=(low, high))
-        panel.set_xlabel("true α (voxels²)", color=TEXT, fontsize=8)
+        panel.set_xlabel(f"{across} (voxels²)", color=TEXT, fontsize=8)
         if place == 0:
             panel.set_ylabel("estimated α", color=TEXT, fontsize=8)
     sheet.save(path)
