@@ -6,6 +6,7 @@ finds the logic and the test by their names here.
 
 import logging
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ from AutoRegSlicerLib.selftest import AutoRegSlicerTest
 
 __all__ = ["AutoRegSlicer", "AutoRegSlicerLogic", "AutoRegSlicerTest", "AutoRegSlicerWidget"]
 
-POLL_MILLISECONDS = 500
+POLL_MILLISECONDS, LONGEST_MILLISECONDS = 500, 30_000
+PAUSES = 9  # times what a look at the jobs took, before the next one
 #: place and form; the places but the last are tabs, in their order
 FORMS = (
     ("registerTab", "RegisterPanel"), ("registerTab", "PairsPanel"), ("trainTab", "TrainPanel"),
@@ -147,9 +149,9 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         qtbits.on(self.ui.workflowTabWidget, "currentChanged", self.fitTabs)
         self.fitTabs()
 
-        self._timer = qt.QTimer()
+        self._timer, self._pause = qt.QTimer(), POLL_MILLISECONDS
         self._timer.setInterval(POLL_MILLISECONDS)
-        qtbits.on(self._timer, "timeout", self.session.poll)
+        qtbits.on(self._timer, "timeout", self.lookAtJobs)
 
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartSaveEvent, lambda *_: self.session.leave("saving"))
@@ -194,6 +196,15 @@ class AutoRegSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._timer.start()
         self.session.comeBack("module")
         self.session.poll()
+
+    def lookAtJobs(self) -> None:
+        """The timer's turn; where disks answer slowly it comes so seldom that the window is free most of the time."""
+        began = time.monotonic()
+        self.session.poll()
+        pause = max(POLL_MILLISECONDS, min(round(PAUSES * 1000 * (time.monotonic() - began)), LONGEST_MILLISECONDS))
+        if pause != self._pause:
+            self._pause = pause
+            self._timer.setInterval(pause)
 
     def exit(self) -> None:
         """Another module is shown: the scene and the views are as the user had them; jobs are still looked after."""

@@ -94,4 +94,6 @@ def _lasting(value: Any) -> Any:
         return {key: _lasting(item) for key, item in value.items() if not any(word in key for word in VOLATILE)}
     if isinstance(value, (list, tuple)):
         return [_lasting(item) for item in value]
+    if isinstance(value, str) and value.startswith("/"):  # where the job lies
+        return Path(value).name
     return None if isinstance(value, float) and math.isnan(value) else value

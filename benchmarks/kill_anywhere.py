@@ -153,12 +153,15 @@ def job(folder: Path, verb: str, arguments: dict[str, Any]) -> Path:
     from AutoRegLib.core.jobs import JobRequest, write_request
 
     if verb == "purge":
-        for place in ("cache/alignments/{}.json", "tmp/autoreg-peer-{}/image.nii", "jobs/{}/in/image.nii.gz",
+        for place in ("cache/alignments/{}.json", "tmp/autoreg-peer-{}/image.nii.gz", "jobs/{}/in/image.nii.gz",
                       "jobs/{}/out/kept.json"):
             for number in range(4):
                 file = folder / place.format(f"abcd123{number}")
                 file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text("{}")
+                if file.suffix == ".json":
+                    file.write_text("{}")
+                else:
+                    shutil.copy(folder.parent / "data" / "image0.nii.gz", file)
         for one in (folder / "jobs").iterdir():
             write_request(one, JobRequest("register", {"output": "out"}))
             (one / "ui.json").write_text('{"state": "done"}')

@@ -33,6 +33,8 @@ def claim_output(
     locks.take(path / LOCK, what=f"the work in {path}")
     _held.append(path / LOCK)
     sweep(path)
+    for lock in path.glob(f"*/{LOCK}"):  # a batch's pairs have folders of their own
+        locks.clear(lock)
     found = [name for name in results if (path / name).exists()]
     if found and not resume:
         if not overwrite:

@@ -7,6 +7,7 @@ their header alone, which says how many values there are and how long the file m
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import stat
 import struct
@@ -142,21 +143,28 @@ def locate_bundle(name: str | Path) -> Path:
 def read_bundle(folder: str | Path, *, shipped: bool = False) -> Bundle:
     """One model folder. Raises InputError when a file is missing or damaged."""
     folder = Path(folder)
-    check_complete(folder)
+    stats = check_complete(folder)
     recipe = read_recipe(folder / "recipe.json")
     metrics, provenance = read_facts(folder / "metrics.json"), read_facts(folder / "provenance.json")
-    stats = [(folder / name).stat() for name in FILES]
     return Bundle(folder.name, folder, recipe, count_weights(folder / WEIGHTS), metrics, provenance, shipped,
                   max(s.st_mtime for s in stats), sum(s.st_size for s in stats))
 
 
-def check_complete(folder: Path) -> None:
-    """Raises InputError when one of a model's files is missing."""
-    missing = [name for name in FILES if not (folder / name).is_file()]
+def check_complete(folder: Path) -> list[os.stat_result]:
+    """What the system tells of each of a model's files. Raises InputError when one is missing."""
+    found, missing = [], []
+    for name in FILES:
+        try:
+            found.append((folder / name).stat())
+        except (OSError, ValueError):
+            missing.append(name)
+        else:
+            missing += [] if stat.S_ISREG(found[-1].st_mode) else [name]
     if missing:
         raise InputError(f"the model folder {folder} is incomplete", expected=", ".join(FILES),
                          got=f"no {', '.join(missing)}",
                          remedy="copy the whole folder again or train the model again")
+    return found
 
 
 def count_weights(path: Path) -> int:

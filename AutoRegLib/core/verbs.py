@@ -124,9 +124,9 @@ class RegisterArguments(Moved):
     preserve_volume: float = preserve_volume_option()
     deliver: Deliver = deliver_option()
     inverse: bool = option("also write inverse_transform.nrrd", False)
-    transform_format: tuple[Literal["nrrd", "nii.gz", "h5", "tfm", "composite.h5"], ...] = option(
-        "nrrd is always written; also nii.gz, h5, tfm, and composite.h5: the field, then the affine, which goes on "
-        "beyond the field", ("nrrd",), metavar="FORMAT")
+    transform_format: tuple[Literal["nrrd", "nii.gz", "h5", "tfm", "composite.h5", "npy"], ...] = option(
+        "nrrd is always written; also nii.gz, h5, tfm, composite.h5: the field, then the affine, which goes on beyond "
+        "the field, and npy: coordinates for scipy.ndimage.map_coordinates", ("nrrd",), metavar="FORMAT")
     compress: bool = compress_option()
     memory: float | None = memory_option()
     share: bool = share_option()
@@ -202,8 +202,8 @@ class Verb:
 
 _LEARNING: tuple[Level, ...] = ((None, 1.0), (1, 1.0), (1, 0.5), (1, 0.25))
 _REGISTERED = ("transform.nrrd", "transform.nii.gz", "transform.h5", "transform.tfm", "transform.composite.h5",
-               "affine.tfm", "warped.nii.gz", "warped_labels.nii.gz", "jacobian.nii.gz", "inverse_transform.nrrd",
-               "initial_velocity.nrrd", "report.json", "report.png")
+               "transform.npy", "inverse_transform.npy", "affine.tfm", "warped.nii.gz", "warped_labels.nii.gz",
+               "jacobian.nii.gz", "inverse_transform.nrrd", "initial_velocity.nrrd", "report.json", "report.png")
 VERBS: dict[str, Verb] = {
     "demo": Verb(
         DemoArguments, "the whole job on real brain images: search, train, register, evaluate, report",

@@ -169,6 +169,21 @@ def write_displacement(field: DisplacementField, path: str | Path, *, compress: 
                    lambda name: np.allclose(read_displacement(name).vectors, field.vectors, atol=1e-3))
 
 
+def write_coordinates(field: DisplacementField, moving: Geometry, path: str | Path) -> None:
+    """Write where each voxel of a field lies in the moving image as SciPy's ``map_coordinates`` takes it, ``.npy``.
+
+    Shape: (d, z, y, x) float32, components in the order of the axes. Unit/Direction: voxels of ``moving``, fixed to
+    moving. Raises: DiskError.
+    """
+    places = np.ascontiguousarray(np.moveaxis(field.landing(moving)[..., ::-1], -1, 0))
+
+    def write(name: str) -> None:
+        with open(name, "wb") as stream:
+            np.save(stream, places)
+
+    write_whole(path, write)
+
+
 def file_sha256(path: str | Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal. Raises InputError."""
     with _existing(path, "a file").open("rb") as stream:

@@ -24,7 +24,7 @@ INVERSE = 150  # more by voxel of the moving image
 REFINED, DESCRIBED, KEPT = 400, 560, 115
 GUIDED = 30  # by voxel of the fixed image for each mask and for an initial transform
 #: more by voxel of the fixed image for each further format of the field
-FORMATS = {"nrrd": 0, "nii.gz": 40, "h5": 60, "tfm": 60, "composite.h5": 120}
+FORMATS = {"nrrd": 0, "nii.gz": 40, "h5": 60, "tfm": 60, "composite.h5": 120, "npy": 40}
 _LEAST = {2: 64**2, 3: 48**3}  # voxels of a working grid that is worth it
 
 

@@ -14,6 +14,7 @@ from AutoRegLib.core.options import Affine, Deliver, Regularity, Similarity, Tra
 from AutoRegLib.core.recipe import recipe_file
 from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.imaging.files import file_sha256, read_points, read_transform, read_volume
+from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.single_slice import SlicePair, slice_pair
 from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.registration.guides import Landmarks, check_inside, check_linear
@@ -68,6 +69,11 @@ class PairInputs:
     def written_field(self, field: DisplacementField, *, inverse: bool = False) -> DisplacementField:
         """A field found for these images as one of the files they came from."""
         return field if self.slices is None else self.slices.field(field, inverse=inverse)
+
+    def file_geometry(self, role: Literal["fixed", "moving"]) -> Geometry:
+        """The lattice of the file that an image came from."""
+        found = self if self.slices is None else self.slices
+        return (found.fixed if role == "fixed" else found.moving).geometry
 
     def written_linear(self, transform: Any) -> Any:
         """A linear map between these images as one between the files they came from."""

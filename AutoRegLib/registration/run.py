@@ -28,6 +28,7 @@ from AutoRegLib.imaging.files import (
     read_transform,
     read_volume,
     write_composite,
+    write_coordinates,
     write_displacement,
     write_linear,
     write_points,
@@ -47,7 +48,7 @@ __all__ = ["RegisterOptions", "Registration", "apply_transform", "register", "re
 
 #: every file a registration may leave; what this run does not make must not stay from an earlier one
 OUTPUTS = VERBS["register"].results
-_COMPOSITE = "composite.h5"
+_COMPOSITE, _COORDINATES = "composite.h5", "npy"
 
 
 def register(
@@ -90,7 +91,7 @@ def register(
         inverse=options.inverse, seed=options.seed, device=device, monitor=monitor,
     )
     clock.seconds.update(found.seconds)
-    formats = [suffix for suffix in ("nrrd", *options.transform_format) if suffix != _COMPOSITE]
+    formats = [suffix for suffix in ("nrrd", *options.transform_format) if suffix not in (_COMPOSITE, _COORDINATES)]
     fields = {f"transform.{suffix}": pair.written_field(found.field) for suffix in formats}
     if found.inverse is not None:
         fields["inverse_transform.nrrd"] = pair.written_field(found.inverse, inverse=True)
@@ -111,6 +112,12 @@ def register(
                     linear = pair.written_linear(affine_of(found.alignment.transform, *initial))
                     writing[name] = writers.submit(
                         write_composite, pair.written_field(found.field), linear, stage / name)
+                if _COORDINATES in options.transform_format:
+                    for stem, end in (("transform", "moving"), ("inverse_transform", "fixed")):
+                        field, name = fields.get(f"{stem}.nrrd"), f"{stem}.{_COORDINATES}"
+                        if field is not None:
+                            writing[name] = writers.submit(
+                                write_coordinates, field, pair.file_geometry(end), stage / name)
                 if most is None:
                     report, volumes = assemble(model, pair, found, device=device)
             found = replace(found, orientation=None, inverse_chain=())  # measured: large images need the room

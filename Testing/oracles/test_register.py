@@ -19,6 +19,7 @@ from pipeline.synthetic import (
     known_model,
     two_blobs,
 )
+from scipy import ndimage
 
 from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.imaging.files import write_displacement, write_points, write_volume
@@ -45,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         moving_labels=base / "moving_labels.nii.gz", fixed_labels=base / "fixed_labels.nii.gz",
         fixed_landmarks=base / "fixed.csv", moving_landmarks=base / "moving.csv",
         fixed_mask=base / "fixed_labels.nii.gz", inverse=True, deliver="whole",
-        transform_format=("nii.gz", "h5", "tfm", "composite.h5"),
+        transform_format=("nii.gz", "h5", "tfm", "composite.h5", "npy"),
     )
     register(known_model(3, 0.8, spacing=(2.0, 2.0, 2.0)), base / "fixed.nii.gz", base / "moving.nii.gz",
              output=base / "out", options=options)
@@ -70,6 +71,17 @@ def test_the_written_transform_makes_the_written_image(folder: Path) -> None:
     ours = array(folder / "out/warped.nii.gz")
     assert np.abs(ours - warped).max() < 1e-3 * np.ptp(warped)
     assert np.abs(ours - sitk.GetArrayFromImage(sitk.Resample(moving, fixed))).max() > 0.1 * np.ptp(warped)
+
+
+def test_scipy_makes_the_written_image_and_finds_the_way_back(folder: Path) -> None:
+    places, back = (np.load(folder / f"out/{name}.npy") for name in ("transform", "inverse_transform"))
+    ours, moving = array(folder / "out/warped.nii.gz"), array(folder / "moving.nii.gz")
+    inner = np.all([(p > 0.01) & (p < n - 1.01) for p, n in zip(places, moving.shape, strict=True)], axis=0)
+    scipy = ndimage.map_coordinates(moving, places, order=1)
+    assert inner.mean() > 0.3 and np.abs(scipy - ours)[inner].max() < 1e-3 * np.ptp(ours)
+    loop = np.stack([ndimage.map_coordinates(part, places, order=1) for part in back])
+    apart = np.linalg.norm((loop - np.indices(places.shape[1:]))[:, inner], axis=0)
+    assert np.percentile(apart, 95) < 0.1
 
 
 def test_the_written_transform_makes_the_written_labels(folder: Path) -> None:

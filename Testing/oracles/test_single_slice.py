@@ -76,7 +76,7 @@ def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         base / "fixed.nii.gz", base / "moving.nii.gz", base / "out", **ANY, affine="rigid", inverse=True,
         fixed_labels=base / "fixed_labels.nii.gz", moving_labels=base / "moving_labels.nii.gz",
         fixed_landmarks=base / "fixed.csv", moving_landmarks=base / "moving.csv",
-        transform_format=("nrrd", "h5", "tfm", "composite.h5", *(() if axis == 2 else ("nii.gz",))))
+        transform_format=("nrrd", "h5", "tfm", "composite.h5", "npy", *(() if axis == 2 else ("nii.gz",))))
     return base, axis, report
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 import types
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -179,3 +180,20 @@ def test_slicers_own_reload_brings_a_new_widget(
             widget.cleanup()
         finally:
             sys.modules.update(before)
+
+
+def test_a_disk_that_answers_slowly_is_asked_so_seldom_that_the_window_is_free(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, spent, pauses = [0.0], [0.004, 1.6, 1.6, 60.0, 0.004], []
+
+    def poll() -> None:
+        now[0] += spent.pop(0)
+
+    monkeypatch.setattr(sys.modules[type(desk.widget).__module__], "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(desk.session, "poll", poll)
+    desk.widget._timer.stop()
+    monkeypatch.setattr(desk.widget, "_timer", SimpleNamespace(setInterval=pauses.append, stop=lambda: None))
+    while spent:
+        desk.widget.lookAtJobs()
+    assert pauses == [14_400, 30_000, 500]

@@ -141,3 +141,16 @@ def test_a_lock_that_was_taken_meanwhile_is_not_even_moved(tmp_path: Path, monke
     lock.write_text(json.dumps(dead))
     locks._remove(lock, dead)
     assert not lock.exists()
+
+
+def test_locks_of_a_killed_batch_go_from_its_pairs_and_living_ones_stay(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    mark = process_mark(gone.pid)
+    gone.wait()
+    for name, holder in (("dead", mark), ("living", process_mark(os.getppid()))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / LOCK).write_text(json.dumps(holder))
+    claim_output(tmp_path, (), overwrite=False, monitor=Monitor())
+    assert [path.parent.name for path in sorted(tmp_path.glob(f"*/{LOCK}"))] == ["living"]
+    release_outputs()
+    assert not (tmp_path / LOCK).exists()

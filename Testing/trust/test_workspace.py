@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import SimpleITK as sitk
 from lattices import OBLIQUE, smooth_image
 
+from AutoRegLib.core.bundle_folder import list_bundles
 from AutoRegLib.core.jobs import JobRequest, write_request
 from AutoRegLib.imaging import align, alignment_cache
 from AutoRegLib.imaging.align import Alignment
@@ -21,6 +23,7 @@ from AutoRegLib.imaging.files import write_volume
 from AutoRegSlicerLib.jobs import job as one_job
 from AutoRegSlicerLib.jobs import record
 from AutoRegSlicerLib.jobs.jobs import Jobs, JobState
+from benchmarks.slow_folder import make_models, slow
 
 
 def finished(jobs: Path, number: int) -> None:
@@ -47,6 +50,32 @@ def test_three_hundred_finished_jobs_are_listed_and_cost_a_poll_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(builtins, "open", looked)
         assert jobs.poll() == []
+
+
+def test_what_is_done_is_read_once_and_forgotten_with_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        finished(tmp_path / "jobs", number)
+    jobs = Jobs(tmp_path, sys.executable)
+    jobs.attachExisting()
+    first = jobs.history()
+    assert [status.title for status in first] == [f"job {number}" for number in reversed(range(20))]
+    with slow(tmp_path, 0.0) as asked:
+        assert jobs.history() == first
+    assert 0 < len(asked) < 5, "each job was asked for again"
+    shutil.rmtree(first[3].folder)
+    finished(tmp_path / "jobs", 20)
+    assert [status.title for status in jobs.history()] == ["job 20", *(s.title for s in first if s is not first[3])]
+
+
+def test_models_are_asked_for_a_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOREG_MODELS", str(tmp_path))
+    make_models(tmp_path, 3)
+    with slow(tmp_path, 0.0) as asked:
+        models, problems = list_bundles()
+    assert len(models) == 3 and not problems
+    assert len(asked) < 25 * len(models) + 3
 
 
 def test_a_poll_goes_through_the_jobs_no_oftener_when_there_are_more(

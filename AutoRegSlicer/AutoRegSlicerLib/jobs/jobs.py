@@ -47,6 +47,7 @@ class Jobs:
         self.folder = make_folder(Path(workspace) / "jobs")
         self.maximumQueued = maximumQueued
         self._jobs: dict[str, Job] = {}
+        self._done: dict[str, JobStatus] = {}  # what is done stays so: read once, for disks that answer slowly
         self.setInterpreter(interpreter, environment)
 
     def setInterpreter(self, interpreter: str | Path | None, environment: Mapping[str, str] | None = None) -> None:
@@ -155,11 +156,12 @@ class Jobs:
 
         What another application started and still looks after stays its own.
         """
-        for folder in record.job_folders(self.folder):
-            if folder.name in self._jobs:
+        for folder in record.job_folders(self.folder, known=self._jobs.keys() | self._done.keys()):
+            if folder.name in self._jobs or folder.name in self._done:
                 continue
             with contextlib.suppress(AutoRegError):  # a folder that cannot be read is not ours to clear
                 job = Job(folder)
+                self._remember(job)
                 if job.state in (JobState.Done, JobState.Cancelled, JobState.Failed):
                     continue
                 if _of_another(job):
@@ -171,11 +173,17 @@ class Jobs:
         return self._statuses()
 
     def history(self) -> list[JobStatus]:
-        """Every job in the workspace, newest first, finished ones too; those that ended come without curves."""
+        """Every job in the workspace, newest first, finished ones too; those that ended come without curves.
+
+        One that is done is read once.
+        """
         found = []
-        for folder in reversed(record.job_folders(self.folder)):
+        for folder in reversed(record.job_folders(self.folder, known=self._jobs.keys() | self._done.keys())):
             with contextlib.suppress(AutoRegError):
-                found.append((self._jobs.get(folder.name) or Job(folder)).status(with_log=False))
+                job = self._jobs.get(folder.name)
+                if job is None and folder.name not in self._done:
+                    self._remember(job := Job(folder))
+                found.append(self._done[folder.name] if job is None else job.status(with_log=False))
         return found
 
     def running(self) -> list[JobStatus]:
@@ -250,6 +258,10 @@ class Jobs:
             job.attach()
             self._jobs = dict(sorted(self._jobs.items()))
         return self._jobs[path.name]
+
+    def _remember(self, job: Job) -> None:
+        if job.state is JobState.Done:
+            self._done[job.folder.name] = job.status(with_log=False)
 
     def _statuses(self) -> list[JobStatus]:
         return [job.status() for job in self._jobs.values()]

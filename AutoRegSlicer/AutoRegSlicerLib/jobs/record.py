@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import time
+from collections.abc import Container
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -87,11 +88,12 @@ def worker_state(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def job_folders(jobs: Path) -> list[Path]:
-    """The folders that hold a job, oldest first (their names begin with the time)."""
+def job_folders(jobs: Path, *, known: Container[str] = ()) -> list[Path]:
+    """The folders that hold a job, oldest first (their names begin with the time). ``known``: names of some that do."""
     if not jobs.is_dir():
         return []
-    return sorted(p for p in jobs.iterdir() if (p / "ui.json").is_file() or (p / "job.json").is_file())
+    return sorted(p for p in jobs.iterdir()
+                  if p.name in known or (p / "ui.json").is_file() or (p / "job.json").is_file())
 
 
 def folder_bytes(folder: Path) -> int:
