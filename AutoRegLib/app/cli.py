@@ -114,15 +114,17 @@ def run_models(options: argparse.Namespace) -> int:
         for text in problems:
             warn(f"warning: {text}")
     elif options.action == "info":
-        from AutoRegLib.bundle import load_bundle
+        from AutoRegLib.bundle import load_bundle, origin
 
-        result = read_bundle(load_bundle(options.model).path).facts()  # loaded: its weights fit its recipe
+        path = load_bundle(options.model).path  # loaded: its weights fit its recipe
+        result = read_bundle(path).facts() | {"weights_sha256": origin(path)["weights_sha256"]}
         lines = result_lines("models", result)
     elif options.action == "import":
-        from AutoRegLib.bundle import import_bundle
+        from AutoRegLib.bundle import import_bundle, origin
 
         path = import_bundle(options.archive)
-        result, lines = {"name": path.name, "path": str(path)}, [f"imported: use it with --model {path.name}"]
+        result = {"name": path.name, "path": str(path), "weights_sha256": origin(path)["weights_sha256"]}
+        lines = [f"imported: use it with --model {path.name}", f"SHA-256 of its weights: {result['weights_sha256']}"]
     elif options.action == "delete":
         path = delete(options.model)
         result, lines = {"name": path.name, "path": str(path)}, [f"deleted: {path}"]

@@ -70,8 +70,8 @@ class PairInputs:
         """A field found for these images as one of the files they came from."""
         return field if self.slices is None else self.slices.field(field, inverse=inverse)
 
-    def file_geometry(self, role: Literal["fixed", "moving"]) -> Geometry:
-        """The lattice of the file that an image came from."""
+    def file_geometry(self, role: str) -> Geometry:
+        """The lattice of the file that an image came from: the fixed or the moving one."""
         found = self if self.slices is None else self.slices
         return (found.fixed if role == "fixed" else found.moving).geometry
 

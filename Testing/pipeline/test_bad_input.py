@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -291,6 +292,10 @@ def test_models_travel(world: World, capsys: pytest.CaptureFixture[str], monkeyp
     archive = world.folder / "small.zip"
     assert main(["models", "export", str(world.model), str(archive)]) == 0
     assert main(["models", "import", str(archive)]) == 0
+    known = hashlib.sha256((world.model / "weights.safetensors").read_bytes()).hexdigest()
+    assert known in capsys.readouterr().out
+    assert main(["models", "info", "small", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["weights_sha256"] == known
     assert main(["models", "list", "--json"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "small" in [model["name"] for model in json.loads(lines[-1])["models"]]
