@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ import scenes
 import slicer
 import vtk
 from standins.fixtures import why
+
+from AutoRegLib.core.recipe import LossWeights, Recipe, write_recipe
 
 
 def change(desk: Any, **values: Any) -> None:
@@ -261,6 +265,34 @@ def test_without_a_model_the_pair_alone_is_optimized(full_desk: Any) -> None:
     ui.modelComboBox.setCurrentIndex(0)
     desk.settle()
     assert p.model == "tiny" and ui.compatibilityLabel.text().startswith("Trained on")
+
+
+def test_the_loss_of_the_last_search_refines_the_pair(
+    full_desk: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from AutoRegSlicerLib.panels.trials import Found
+
+    desk, p, ui, panel = full_desk, full_desk.parameters, full_desk.ui, full_desk.widget.registerPanel
+    change(desk, model="found-loss")  # as in a scene of another computer
+    assert "No search has found a loss here" in why(ui.applyButton) and ui.modelComboBox.currentIndex() == -1
+    write_recipe(tmp_path / "recipe.json", Recipe(loss_weights=LossWeights(similarity_mix=1.0, smoothness=0.5)))
+    monkeypatch.setattr(panel, "follow", lambda statuses: None)
+    panel.found = Found(tmp_path, "autoreg", tmp_path / "recipe.json", tmp_path / "scenario.json")
+    change(desk, model="tiny")
+    ui.modelComboBox.setCurrentIndex(ui.modelComboBox.count() - 3)
+    desk.settle()
+    assert ui.modelComboBox.currentText() == "No model: the loss of the last search" and p.model == "found-loss"
+    assert "last search" in ui.compatibilityLabel.text() and why(ui.applyButton) == ""
+    assert "search found" in why(ui.similarityComboBox) and panel.inputs().similarity == "auto"
+    ui.applyButton.click()
+    desk.wait(lambda: desk.state() in ("Done", "Failed"))
+    desk.settle()
+    assert desk.state() == "Done", desk.session.statuses[-1].error
+    assert "Compared by local correlation, with the loss that a search found." in ui.registerMessageLabel.text()
+    report = json.loads((panel.own / "out" / "report.json").read_text())
+    assert report["inputs"]["loss"]["path"] == str(tmp_path / "recipe.json")
+    change(desk, model="none")
+    assert panel.inputs().loss is None and ui.modelComboBox.currentText().startswith("No model: optimize")
 
 
 def test_cancel_from_the_same_button(full_desk: Any) -> None:

@@ -225,6 +225,7 @@ def test_one_click_searches_to_done_and_what_it_found_is_trained_and_used(data: 
     assert json.loads(slicer.app.clipboard().text())["schema"].startswith("autoreg-recipe/")
 
     assert not ui.trainingCollapsibleButton.property("collapsed")
+    assert ui.modelComboBox.findText("No model: the loss of the last search") >= 0
     assert ui.trainingRecipeComboBox.currentText().startswith("Last search")
     assert "Enter a name" in why(ui.startTrainingButton)
     ui.modelNameLineEdit.setText("my/model")

@@ -161,8 +161,10 @@ def remedyButtons() -> dict[str, tuple[str, str]]:
     }
 
 
-def similarityWords(*, model: bool) -> tuple[list[str], str]:
+def similarityWords(*, model: bool, found: bool) -> tuple[list[str], str]:
     """Why the similarity cannot be chosen, and what the choices mean."""
-    return [_("A model compares images by the loss it was trained with.")] if model else [], _(
+    reasons = [_("A model compares images by the loss it was trained with.")] if model else [
+        _("The loss that the search found says what is compared.")] if found else []
+    return reasons, _(
         "Automatic looks at the aligned images. Local correlation: the same kind of image. MIND: different "
         "contrasts or modalities, such as T1 with T2 or CT with MR.")

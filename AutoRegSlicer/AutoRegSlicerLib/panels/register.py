@@ -16,8 +16,9 @@ from AutoRegSlicerLib.panels.frames import FrameJobs
 from AutoRegSlicerLib.panels.preset_choice import PresetChoice
 from AutoRegSlicerLib.panels.session import Session
 from AutoRegSlicerLib.panels.summary import compatibility, summarize
+from AutoRegSlicerLib.panels.trials import Found, read_found
 from AutoRegSlicerLib.registration.sequences import FrameByFrame, frameInputs, frameOutputs, frames
-from AutoRegSlicerLib.scene.values import GEODESIC, NO_MODEL
+from AutoRegSlicerLib.scene.values import FOUND_LOSS, GEODESIC, NO_MODEL
 
 #: outputs by the name of their results: parameter that holds the node, parameter that asks for it
 OUTPUTS = {
@@ -40,7 +41,9 @@ class RegisterPanel:
         self.own: Path | None = None  # the job this panel started
         self.frames: FrameJobs | None = None  # the sequence that is, or was last, registered
         self.requests: dict[Path, tuple[Any, Any]] = {}  # inputs and outputs of jobs of this scene
-        self.listed: list[Bundle] = []
+        self.listed: list[Bundle] = []  # models that are offered
+        self.offered: list[str] = []  # them and what needs none, by name
+        self.found: Found | None = None  # the last search that found a loss
         self.action = ""
         self.summary, self.summarized = "", ()
         self.presets = PresetChoice(session)
@@ -59,10 +62,16 @@ class RegisterPanel:
         name = self.session.parameters.model if self.session.parameters else ""
         return next((bundle for bundle in self.listed if bundle.name == name), None)
 
+    def _missing(self) -> bool:
+        """Whether what is chosen is not here, as in a scene of another computer."""
+        name = self.session.parameters.model
+        return self.model() is None and name not in _WITHOUT and not (name == FOUND_LOSS and self.found is not None)
+
     def inputs(self) -> logic.RegistrationInputs:
         """What would be registered now."""
         p, bundle = self.session.parameters, self.model()
         existing = p.initialAlignment is InitialAlignment.Existing
+        loss = str(self.found.recipe) if self.found is not None and p.model == FOUND_LOSS else None
         inputs = logic.RegistrationInputs(
             p.fixedVolume, p.movingVolume, str(bundle.folder) if bundle else NO_MODEL,
             fixedSegmentation=p.fixedSegmentation, movingSegmentation=p.movingSegmentation,
@@ -72,7 +81,8 @@ class RegisterPanel:
             affine="auto" if p.initialAlignment is InitialAlignment.Affine else "none",
             refine=refinement(p.refinementSteps, model=bundle is not None, geodesic=p.model == GEODESIC),
             transformation="lddmm" if p.model == GEODESIC else "svf",
-            similarity="auto" if bundle else p.similarity.value, inverse=p.createInverse, device=p.device.value,
+            similarity="auto" if bundle or loss else p.similarity.value, loss=loss,
+            inverse=p.createInverse, device=p.device.value,
         )
         if p.movingSequence is None:
             return inputs
@@ -106,7 +116,8 @@ class RegisterPanel:
             getattr(ui, selector).setEnabled(getattr(p, create))
         suffix = choices.refinementWords(p.refinementSteps or p.model == GEODESIC, model=self.model() is not None)
         qtbits.write(ui.refinementStepsSpinBox, "suffix", suffix)
-        qtbits.offer(ui.similarityComboBox, *choices.similarityWords(model=self.model() is not None))
+        qtbits.offer(ui.similarityComboBox, *choices.similarityWords(
+            model=self.model() is not None, found=p.model == FOUND_LOSS))
         existing = p.initialAlignment is InitialAlignment.Existing
         qtbits.offer(ui.initialTransformSelector, [] if existing else [
             _("Choose “Existing transform” above to start from a transform.")], _("The transform to start from."))
@@ -156,7 +167,9 @@ class RegisterPanel:
     def _ownReasons(self) -> list[str]:
         """What the scene's check cannot know: models and their dimension, the chosen transform."""
         p, bundle = self.session.parameters, self.model()
-        if bundle is None and p.model not in _WITHOUT:
+        if p.model == FOUND_LOSS and self._missing():
+            return [_("No search has found a loss here: run Auto-search, or choose another way to register.")]
+        if self._missing():
             return [_("The model “{name}” is not on this computer: choose another one, or import it in Models.").format(
                 name=p.model)]
         if bundle is not None and bundle.recipe.spatial_dims != 3:
@@ -168,42 +181,45 @@ class RegisterPanel:
         return []
 
     def _listModels(self) -> None:
-        """Suitable models first, then none at all; the first model is chosen until the user chooses.
+        """Suitable models first, then what needs none; the first model is chosen until the user chooses.
 
         A choice that is not on this computer, as in a scene of another one, stays: nothing else is taken in silence.
         """
         p = self.session.parameters
         listed = sorted(self.session.models, key=lambda bundle: bundle.recipe.spatial_dims != 3)
-        if [b.folder for b in listed] != [b.folder for b in self.listed] or not listed:
-            self.listed = listed
-            qtbits.fill(self.ui.modelComboBox, [
-                *(b.name for b in listed), _("Geodesic (LDDMM): this pair alone"),
-                _("No model: optimize this pair alone")])
+        without = {
+            **({FOUND_LOSS: _("No model: the loss of the last search")} if self.found is not None else {}),
+            GEODESIC: _("Geodesic (LDDMM): this pair alone"), NO_MODEL: _("No model: optimize this pair alone")}
+        offered = [*(bundle.name for bundle in listed), *without]
+        if [b.folder for b in listed] != [b.folder for b in self.listed] or offered != self.offered:
+            self.listed, self.offered = listed, offered
+            qtbits.fill(self.ui.modelComboBox, [*(b.name for b in listed), *without.values()])
         if listed and not p.model:
             p.model = listed[0].name
-        bundle = self.model()
-        missing = bundle is None and p.model not in _WITHOUT
+        bundle, missing = self.model(), self._missing()
         with qtbits.quiet(self.ui.modelComboBox):
-            self.ui.modelComboBox.setCurrentIndex(
-                self.listed.index(bundle) if bundle else -1 if missing else
-                len(listed) if p.model == GEODESIC else len(listed) + 1)
+            self.ui.modelComboBox.setCurrentIndex(-1 if missing else offered.index(p.model or NO_MODEL))
         qtbits.offer(self.ui.modelComboBox, [], _(
             "The trained model. A model works on images like those it was trained on; without one this pair alone is "
             "optimized, which needs no training and takes longer."))
         qtbits.offer(self.ui.modelInfoButton, [] if bundle else [_("No model is chosen.")],
                      _("Show the card of this model: data, accuracy, limits."))
-        qtbits.show(self.ui.compatibilityLabel, compatibility(bundle) if bundle else "" if missing else _(
-            "Geodesic shooting: one smooth, invertible path between the images. Needs no training; a brain takes a "
-            "minute or two.") if p.model == GEODESIC else _(
-            "Needs no training; a brain takes a minute or two. A model, made in “Search and train”, takes seconds."))
+        words = {
+            FOUND_LOSS: _("Refines this pair by the smoothness and the windows that your last search found. Needs no "
+                          "training; a brain takes a minute or two."),
+            GEODESIC: _("Geodesic shooting: one smooth, invertible path between the images. Needs no training; a brain "
+                        "takes a minute or two.")}
+        usual = _("Needs no training; a brain takes a minute or two. A model, made in “Search and train”, takes "
+                  "seconds.")
+        qtbits.show(self.ui.compatibilityLabel,
+                    compatibility(bundle) if bundle else "" if missing else words.get(p.model, usual))
 
     # ---- buttons
 
     def chooseModel(self) -> None:
         index = int(qtbits.read(self.ui.modelComboBox, "currentIndex"))
-        names = [*(bundle.name for bundle in self.listed), GEODESIC, NO_MODEL]
-        if self.session.parameters is not None and 0 <= index < len(names):
-            self.session.parameters.model = names[index]
+        if self.session.parameters is not None and 0 <= index < len(self.offered):
+            self.session.parameters.model = self.offered[index]
             self.session.changed()
 
     def showModel(self) -> None:
@@ -288,7 +304,9 @@ class RegisterPanel:
         self.session.changed()
 
     def follow(self, statuses: list[JobStatus]) -> None:
-        """A frame may be over and the next one wait for its turn."""
+        """A frame may be over and the next one wait for its turn; a search may have found a loss."""
+        found = (read_found(status) for status in reversed(statuses) if status.verb == "search")
+        self.found = next((one for one in found if one is not None), None)
         if self.frames is not None:
             self.frames.follow()
             self.own = self.frames.folder

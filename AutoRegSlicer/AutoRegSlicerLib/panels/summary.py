@@ -52,6 +52,8 @@ def fitted(fit: dict[str, Any]) -> list[str]:
 def comparedBy(refinement: dict[str, Any]) -> list[str]:
     """What the refinement compared images by, and who chose it; empty without one, or with a model's own loss."""
     name = {"lncc": _("local correlation"), "mind": "MIND"}.get(refinement.get("similarity", ""))
-    reason = {"images": _("Compared by {name}, chosen by how alike the images are."),
-              "request": _("Compared by {name}, as asked.")}.get(refinement.get("similarity_chosen_by", ""))
+    reasons = {"images": _("Compared by {name}, chosen by how alike the images are."),
+               "request": _("Compared by {name}, as asked."),
+               "recipe": _("Compared by {name}, with the loss that a search found.")}
+    reason = reasons.get(refinement.get("similarity_chosen_by", ""))
     return [reason.format(name=name)] if name and reason else []

@@ -69,7 +69,7 @@ def exportRegistrationSteps(
     return JobRequest("register", {
         "model": str(inputs.model), **files, "affine": inputs.affine, "refine": inputs.refine,
         "similarity": inputs.similarity, "transformation": inputs.transformation, "deliver": inputs.deliver,
-        "inverse": inverse, "device": inputs.device,
+        "inverse": inverse, "device": inputs.device, **({} if inputs.loss is None else {"loss": inputs.loss}),
         "output": "out", "compress": False,  # reading a compressed field holds up the window twice as long
     })
 
@@ -110,7 +110,7 @@ def writeNote(
         "names": {"fixed": inputs.fixedVolume.GetName(), "moving": inputs.movingVolume.GetName()},
         "options": {"model": str(inputs.model), "affine": inputs.affine, "refine": inputs.refine,
                     "similarity": inputs.similarity, "transformation": inputs.transformation,
-                    "inverse": inputs.inverse, "device": inputs.device},
+                    "inverse": inputs.inverse, "device": inputs.device, "loss": inputs.loss},
     }
     if outputs is not None:
         wanted = {f.name: getattr(outputs, f.name) for f in fields(outputs) if f.name.startswith("create")}

@@ -14,6 +14,8 @@ Node = Any  # a vtkMRMLNode; the type is not named, so that values load without 
 NO_MODEL = "none"
 #: stands for a model too: the pair alone, by geodesic shooting
 GEODESIC = "lddmm"
+#: stands for a model too: the pair alone, by the loss that the last search found
+FOUND_LOSS = "found-loss"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +45,7 @@ class RegistrationInputs:
     refine: int | str | None = 0  # most iterations of the finest level, auto, full; None: as the model was validated
     similarity: str = "auto"  # without a model: auto, lncc or mind
     transformation: str = "svf"  # without a model: svf or lddmm
+    loss: str | None = None  # without a model: the recipe of a search, by the loss of which the pair is refined
     deliver: str = "auto"  # or whole: what was found, even where measures say that it harms
     inverse: bool = False
     device: str = "auto"
