@@ -38,6 +38,7 @@ _RESEMBLE = "the images hardly resemble each other, so that no measure can be tr
 _VOXELS = {2: 128**2, 3: 28**3}  # that are judged: finer ones are what a deformation fits to noise
 _DARK = 0.02  # of the brightness: background, which mirrored images share
 _MIRRORED = {2: 192**2, 3: 48**3}  # what tells a slab of a head from a mirrored one is finer
+_UNMOVED = ("headers", "centres")  # alignments that need nothing to speak for them
 _NOISE = 0.01  # of a measure: resampling once more moves it so much
 _SHARES = (0.5, 0.25)  # of a velocity, tried before all of it is given up
 _LITTLE, _FAR = 0.03, 0.03  # gained by the agreement of edges; of the field of view: what is doubtful
@@ -170,7 +171,7 @@ class Look:
 def believed(look: Look, alignment: Alignment) -> Alignment:
     """The alignment, or the last stage before it that the measures do not say is worse than those before.
 
-    Mutual information chose it and has no say; the simpler one of two stages stands where the other is no better.
+    Mutual information chose it and has no say. Against the images as they lay even a fall within noise is one.
     Images that hardly resemble each other are only shifted (:mod:`AutoRegLib.registration.weak`).
     """
     stages = [*alignment.before, (alignment.kept, alignment.transform)]
@@ -182,7 +183,8 @@ def believed(look: Look, alignment: Alignment) -> Alignment:
             "initial transform",))
     reason = ""
     for place in range(len(stages) - 1, 0, -1):
-        found = [harm(earlier, scores[place], without="information", noise=0.0) for earlier in scores[:place]]
+        found = [harm(score, scores[place], without="information", noise=0.0 if name in _UNMOVED else _NOISE)
+                 for (name, _), score in zip(stages[:place], scores, strict=False)]
         worse = next((text for text in found if text), "")
         if not worse:
             break
