@@ -47,8 +47,8 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=200)
     parser.add_argument("--limit", type=float, nargs="+", default=[1.5, 2.5])
     parser.add_argument("--work", type=Path, default=Path("memory"))
-    parser.add_argument("options", nargs="*", help="of register, after --")
-    given = parser.parse_args()
+    given, options = parser.parse_known_args()
+    options = [one for one in options if one != "--"]
     work = given.work / str(given.side)
     work.mkdir(parents=True, exist_ok=True)
     files, labelled = {}, [case for case in read_scenario(given.scenario).cases if case.labels]
@@ -57,7 +57,7 @@ def main() -> None:
             files[role + kind] = work / f"{role}{kind}.nii"
             if path is not None and not files[role + kind].exists():
                 resampled(path, given.side, files[role + kind], labels=bool(kind))
-    options = given.options if "--model" in given.options else ["--model", "none", *given.options]
+    options = options if "--model" in options else ["--model", "none", *options]
 
     def command(limit: float) -> list[str]:
         labels = [text for role in ("fixed", "moving") for text in (f"--{role}-labels", str(files[f"{role}_labels"]))]

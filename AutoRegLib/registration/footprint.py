@@ -21,7 +21,7 @@ COMPOSED, DELIVERED = 28, 48
 RESAMPLED = 8  # by voxel of the moving image
 INVERSE = 150  # more by voxel of the moving image
 #: by voxel of the working grid: while a pair is refined, both ways in doubt (by descriptors at full resolution); after
-REFINED, DESCRIBED, KEPT = 400, 560, 115
+REFINED, DESCRIBED, KEPT = 300, 530, 115
 GUIDED = 30  # by voxel of the fixed image for each mask and for an initial transform
 #: more by voxel of the fixed image for each further format of the field
 FORMATS = {"nrrd": 0, "nii.gz": 40, "h5": 60, "tfm": 60, "composite.h5": 120, "npy": 40}
