@@ -19,20 +19,17 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
-from unittest.mock import patch
 
 import torch
 
 from AutoRegLib.core.records import make_folder
 from AutoRegLib.core.scenario import Pair, Scenario, read_scenario
 from AutoRegLib.fields.smooth import gaussian
-from AutoRegLib.geodesic import posterior as posterior_module
 from AutoRegLib.geodesic.band import Band
 from AutoRegLib.geodesic.estimate import Stopping, estimate
 from AutoRegLib.geodesic.matching import Matching
@@ -57,7 +54,6 @@ METHODS: dict[str, Callable[[float, Mapping[str, Predictor]], dict[str, Any]]] =
     "affine": lambda _, __: {},
     "refinement": lambda _, __: {"refine": "auto"},
     "alpha 16": lambda _, __: {"transformation": "lddmm"},
-    "alpha 16, small determinants free": lambda _, __: {"transformation": "lddmm"},
     "alpha 1.6": lambda step, _: {"transformation": "lddmm", "regularity": AUTO / 10 * step**2},
     "alpha 160": lambda step, _: {"transformation": "lddmm", "regularity": AUTO * 10 * step**2},
     "alpha MAP": lambda _, __: {"transformation": "lddmm", "regularity": "map"},
@@ -93,9 +89,8 @@ def run_pair(
         if not found:
             found.append(affine_align(fixed, moving, seed=0))
         began = time.process_time()
-        with patch.object(posterior_module, "_CROWDING", 0.0) if "free" in name else nullcontext():
-            done = register_volumes(bundle, fixed, moving, alignment=found[0], deliver="whole",
-                                    **METHODS[name](step, predictors or {}))
+        done = register_volumes(bundle, fixed, moving, alignment=found[0], deliver="whole",
+                                **METHODS[name](step, predictors or {}))
         seconds = time.process_time() - began
         overlap = {}
         if pair.fixed.labels and pair.moving.labels:  # not every training pair has them

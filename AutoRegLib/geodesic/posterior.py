@@ -9,23 +9,21 @@ from torch import Tensor
 
 from AutoRegLib.geodesic.matching import Matching
 from AutoRegLib.geodesic.metric import Metric, Space
-from AutoRegLib.geodesic.shooting import STEPS, Geodesic, determinants, pull_back_gradient, shoot
+from AutoRegLib.geodesic.shooting import STEPS, Geodesic, pull_back_gradient, shoot
 
 _LEAST = 0.01  # of the determinant: what is sampled between the points of the lattice stays above 0
-_MARGIN, _CROWDING = 0.2, 10.0  # determinants below the first cost; how much, beside the mismatch of a voxel
 
 
 @dataclass(frozen=True, eq=False)
 class Point:
     """The energy somewhere, and all that its gradient needs. Shape: ``energy``, ``matching`` (B,), float64;
-    ``by_displacement`` at the voxels, ``by_crowding`` by the coordinates of the motion.
+    ``by_displacement`` at the voxels.
     """
 
     energy: Tensor
     matching: Tensor
     geodesic: Geodesic
     by_displacement: Tensor
-    by_crowding: Tensor
 
     def light(self) -> Point:
         """Where the gradient is known: without what it needed."""
@@ -44,8 +42,7 @@ class Posterior:
     probable velocity at an alpha stays what it is, and alpha alone is judged by another prior.
 
     Geodesics do not fold, but too few steps of a long one may: there the energy is infinite, so that no descent ends in
-    a map that is none. A descent that ran into this wall would stay there; small determinants therefore cost, with the
-    mean square of what they lack.
+    a map that is none.
 
     Shape: velocities (B, d, *coordinates of the space), alpha (B,).
     Reference: docs/method.md, section 7; Wang and Zhang (2021), Eq. 3 to 9.
@@ -63,23 +60,16 @@ class Posterior:
         geodesic = shoot(velocity, metric, steps=self.steps, keep=gradient, stationary=self.stationary)
         moved = geodesic.on_grid(self.matching.factor)
         value, by_displacement = self.matching.value_and_gradient(moved, gradient=gradient)
-        with torch.enable_grad():
-            displacement = geodesic.displacement.detach().requires_grad_(gradient)
-            sizes = determinants(self.space.motion, displacement)
-            crowding = self._crowding(sizes)
-        energy = value + metric.prior(velocity, self.amplitude).double() + crowding.detach()
-        by_crowding = torch.zeros_like(displacement, requires_grad=False)
-        if gradient and bool((crowding > 0).any()):
-            by_crowding = torch.autograd.grad(crowding.sum(), displacement)[0] * self.space.motion.dual
-        least = sizes.detach().flatten(1).amin(1)
-        return Point(torch.where(least > _LEAST, energy, torch.inf), value, geodesic, by_displacement, by_crowding)
+        energy = value + metric.prior(velocity, self.amplitude).double()
+        least = geodesic.determinants().flatten(1).amin(1)
+        return Point(torch.where(least > _LEAST, energy, torch.inf), value, geodesic, by_displacement)
 
     def gradient(self, point: Point) -> tuple[Tensor, Tensor]:
         """By the velocity (dual to the inner product of the space) and by alpha: the adjoint of the shooting."""
         geodesic = point.geodesic
         velocity, metric = geodesic.velocities[0], geodesic.metric
         incoming = self.space.motion.onto_grid_transposed(point.by_displacement, self.matching.factor)
-        by_velocity, by_alpha = pull_back_gradient(geodesic, incoming + point.by_crowding)
+        by_velocity, by_alpha = pull_back_gradient(geodesic, incoming)
         return by_velocity + metric.lower(velocity), by_alpha + metric.prior_slope(velocity, self.amplitude)
 
     def by_autograd(self, velocity: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,12 +79,6 @@ class Posterior:
             metric = Metric(self.space, alpha)
             geodesic = shoot(velocity, metric, steps=self.steps, stationary=self.stationary)
             moved = geodesic.on_grid(self.matching.factor) / self.matching.factor
-            energy = self.matching.value(moved) + metric.prior(velocity, self.amplitude) + self._crowding(
-                geodesic.determinants())
+            energy = self.matching.value(moved) + metric.prior(velocity, self.amplitude)
             by_velocity, by_alpha = torch.autograd.grad(energy.sum(), (velocity, alpha))
         return energy.detach(), by_velocity, by_alpha
-
-    def _crowding(self, sizes: Tensor) -> Tensor:
-        """What small determinants cost. Shape: (B, *lattice) to (B,), float64."""
-        lacking = (_MARGIN - sizes).clamp_min(0).square().flatten(1).mean(1)
-        return _CROWDING * self.matching.scale * lacking.double()

@@ -16,7 +16,6 @@ from AutoRegLib.geodesic.matching import Matching
 from AutoRegLib.geodesic.metric import Metric
 from AutoRegLib.geodesic.posterior import Posterior
 from AutoRegLib.geodesic.shooting import shoot
-from AutoRegLib.geodesic.whole_grid import WholeGrid
 
 
 def textured(*shape: int, batch: int = 1, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
@@ -49,28 +48,6 @@ def test_gradients_against_differences_and_autograd(shape: tuple[int, ...], meas
     more, less = (posterior.at(velocity, alpha + shift).energy for shift in (step, -step))
     difference = (more - less) / (2 * step)
     assert float((difference / by_alpha - 1).abs().max()) < 1e-4
-
-
-@pytest.mark.parametrize("whole", [False, True], ids=["band", "whole"])
-def test_small_determinants_cost_and_what_they_cost_has_a_gradient(whole: bool) -> None:
-    shape = (24, 21)
-    band = Band(shape, 5, torch.float64)
-    space = WholeGrid(shape, band.weight, torch.float64) if whole else band
-    image, alpha = textured(*shape, dtype=torch.float64), torch.tensor([2.0], dtype=torch.float64)
-    posterior, metric = Posterior(space, Matching(image, image)), Metric.of(space, alpha)
-    start = band.zeros().normal_(generator=torch.Generator().manual_seed(1)) * Metric.of(band, alpha).operator(-0.5)
-    start = band.to_grid(start) if whole else start
-    size = next(size for size in torch.arange(0.5, 6, 0.05).tolist()
-                if 0.02 < float(shoot(size * start, metric).least_determinant()) < 0.15)
-    velocity = size * start
-    point = posterior.at(velocity, alpha)
-    assert float(point.energy - point.matching - metric.prior(velocity)) > 1
-    gradient, truth = posterior.gradient(point)[0], posterior.by_autograd(velocity, alpha)
-    assert abs(float(point.energy - truth[0])) < 1e-9
-    assert float((gradient - truth[1] * space.dual).norm() / gradient.norm()) < 1e-12
-    along, step = torch.zeros_like(velocity).normal_(generator=torch.Generator().manual_seed(2)), 1e-6
-    ends = [posterior.at(velocity + sign * step * along, alpha).energy for sign in (1, -1)]
-    assert abs(float((ends[0] - ends[1]) / (2 * step * (truth[1] * along).sum())) - 1) < 1e-4
 
 
 def test_the_gradient_of_a_stationary_velocity_and_its_way_back() -> None:
