@@ -126,7 +126,8 @@ class RegisterArguments(Moved):
     inverse: bool = option("also write inverse_transform.nrrd", False)
     transform_format: tuple[Literal["nrrd", "nii.gz", "h5", "tfm", "composite.h5", "npy"], ...] = option(
         "nrrd is always written; also nii.gz, h5, tfm, composite.h5: the field, then the affine, which goes on beyond "
-        "the field, and npy: coordinates for scipy.ndimage.map_coordinates", ("nrrd",), metavar="FORMAT")
+        "the field, and npy: coordinates for scipy.ndimage.map_coordinates, axes (z, y, x)", ("nrrd",),
+        metavar="FORMAT")
     compress: bool = compress_option()
     memory: float | None = memory_option()
     share: bool = share_option()
