@@ -15,7 +15,7 @@ from AutoRegSlicerLib.panels.choices import InitialAlignment, refinement
 from AutoRegSlicerLib.panels.frames import FrameJobs
 from AutoRegSlicerLib.panels.preset_choice import PresetChoice
 from AutoRegSlicerLib.panels.session import Session
-from AutoRegSlicerLib.panels.summary import compatibility, summarize
+from AutoRegSlicerLib.panels.summary import compatibility, geodesic, summarize
 from AutoRegSlicerLib.panels.trials import Found, read_found
 from AutoRegSlicerLib.registration.sequences import FrameByFrame, frameInputs, frameOutputs, frames
 from AutoRegSlicerLib.scene.values import FOUND_LOSS, GEODESIC, NO_MODEL
@@ -207,8 +207,7 @@ class RegisterPanel:
         words = {
             FOUND_LOSS: _("Refines this pair by the smoothness and the windows that your last search found. Needs no "
                           "training; a brain takes a minute or two."),
-            GEODESIC: _("Geodesic shooting: one smooth, invertible path between the images. Needs no training; a brain "
-                        "takes a minute or two.")}
+            GEODESIC: geodesic(p.fixedVolume)}
         usual = _("Needs no training; a brain takes a minute or two. A model, made in “Search and train”, takes "
                   "seconds.")
         qtbits.show(self.ui.compatibilityLabel,

@@ -51,6 +51,10 @@ def importRegistrationSteps(
         node = target("transform", "vtkMRMLTransformNode", "{} to {}".format(*names))
         yield from fillFromFieldSteps(node, out / "transform.nrrd")
         yield "transform"
+        if (out / "initial_velocity.nrrd").is_file():
+            node = target("velocity", "vtkMRMLTransformNode", "{} to {} initial velocity".format(*names))
+            yield from fillFromFieldSteps(node, out / "initial_velocity.nrrd")
+            yield "initial velocity"
     if "volume" in outputs.wanted:
         node = target("volume", "vtkMRMLScalarVolumeNode", "{} registered to {}".format(*names))
         volumes.read(node, out / "warped.nii.gz")

@@ -90,6 +90,7 @@ class RegistrationResult:
     segmentation: Node = None
     inverseTransform: Node = None
     affineTransform: Node = None
+    velocity: Node = None  # a geodesic's initial velocity, as a grid transform; only where one was shot
     jacobian: Node = None
     folds: Node = None  # label map of the voxels that fold; only where there are any
     metricsTable: Node = None
