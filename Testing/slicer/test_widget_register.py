@@ -289,8 +289,8 @@ def test_the_loss_of_the_last_search_refines_the_pair(
     change(desk, model="found-loss")  # as in a scene of another computer
     assert "No search has found a loss here" in why(ui.applyButton) and ui.modelComboBox.currentIndex() == -1
     write_recipe(tmp_path / "recipe.json", Recipe(loss_weights=LossWeights(similarity_mix=1.0, smoothness=0.5)))
-    monkeypatch.setattr(panel, "follow", lambda statuses: None)
-    panel.found = Found(tmp_path, "autoreg", tmp_path / "recipe.json", tmp_path / "scenario.json")
+    monkeypatch.setattr(panel.models, "follow", lambda statuses: None)
+    panel.models.found = Found(tmp_path, "autoreg", tmp_path / "recipe.json", tmp_path / "scenario.json")
     change(desk, model="tiny")
     ui.modelComboBox.setCurrentIndex(ui.modelComboBox.count() - 3)
     desk.settle()

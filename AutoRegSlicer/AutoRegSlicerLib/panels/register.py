@@ -10,13 +10,12 @@ from slicer.i18n import tr as _
 from AutoRegSlicerLib import logic
 from AutoRegSlicerLib.jobs.jobs import JobState, JobStatus
 from AutoRegSlicerLib.panels import choices, qtbits
-from AutoRegSlicerLib.panels.bundles import Bundle
 from AutoRegSlicerLib.panels.choices import InitialAlignment, refinement
 from AutoRegSlicerLib.panels.frames import FrameJobs
+from AutoRegSlicerLib.panels.model_choice import ModelChoice
 from AutoRegSlicerLib.panels.preset_choice import PresetChoice
 from AutoRegSlicerLib.panels.session import Session
-from AutoRegSlicerLib.panels.summary import compatibility, geodesic, summarize
-from AutoRegSlicerLib.panels.trials import Found, read_found
+from AutoRegSlicerLib.panels.summary import summarize
 from AutoRegSlicerLib.registration.sequences import FrameByFrame, frameInputs, frameOutputs, frames
 from AutoRegSlicerLib.scene.values import FOUND_LOSS, GEODESIC, NO_MODEL
 
@@ -30,8 +29,6 @@ OUTPUTS = {
 }
 SWAPPED = ("Volume", "Segmentation", "Landmarks", "Mask")
 
-_WITHOUT = ("", NO_MODEL, GEODESIC)  # choices that need no model
-
 
 class RegisterPanel:
     """Checks after every change, starts the job, brings the result into the scene."""
@@ -41,37 +38,21 @@ class RegisterPanel:
         self.own: Path | None = None  # the job this panel started
         self.frames: FrameJobs | None = None  # the sequence that is, or was last, registered
         self.requests: dict[Path, tuple[Any, Any]] = {}  # inputs and outputs of jobs of this scene
-        self.listed: list[Bundle] = []  # models that are offered
-        self.offered: list[str] = []  # them and what needs none, by name
-        self.found: Found | None = None  # the last search that found a loss
         self.action = ""
         self.summary, self.summarized = "", ()
-        self.presets = PresetChoice(session)
+        self.models, self.presets = ModelChoice(session), PresetChoice(session)
         session.importers["register"] = self.take
         qtbits.on(self.ui.applyButton, "clicked", self.apply)
         qtbits.on(self.ui.swapVolumesButton, "clicked", self.swap)
-        qtbits.on(self.ui.modelComboBox, "currentIndexChanged", self.chooseModel)
-        qtbits.on(self.ui.modelInfoButton, "clicked", self.showModel)
         qtbits.on(self.ui.registerActionButton, "clicked", self.act)
         qtbits.on(self.ui.previewOnMovingCheckBox, "toggled", self.preview)
 
     # ---- what is chosen
 
-    def model(self) -> Bundle | None:
-        """The chosen model; None: this pair alone is optimized."""
-        name = self.session.parameters.model if self.session.parameters else ""
-        return next((bundle for bundle in self.listed if bundle.name == name), None)
-
-    def _missing(self) -> bool:
-        """Whether what is chosen is not here, as in a scene of another computer."""
-        name = self.session.parameters.model
-        return self.model() is None and name not in _WITHOUT and not (name == FOUND_LOSS and self.found is not None)
-
     def inputs(self) -> logic.RegistrationInputs:
         """What would be registered now."""
-        p, bundle = self.session.parameters, self.model()
+        p, bundle, loss = self.session.parameters, self.models.model(), self.models.loss()
         existing = p.initialAlignment is InitialAlignment.Existing
-        loss = str(self.found.recipe) if self.found is not None and p.model == FOUND_LOSS else None
         inputs = logic.RegistrationInputs(
             p.fixedVolume, p.movingVolume, str(bundle.folder) if bundle else NO_MODEL,
             fixedSegmentation=p.fixedSegmentation, movingSegmentation=p.movingSegmentation,
@@ -108,16 +89,16 @@ class RegisterPanel:
         """Models, messages, and whether Apply can be pressed; cheap enough for every change."""
         if self.session.parameters is None:
             return
-        self._listModels()
+        self.models.refresh()
         self.presets.refresh()
         p, ui = self.session.parameters, self.ui
         for name, (_node, create) in OUTPUTS.items():
             selector = f"output{name[0].upper()}{name[1:]}Selector"
             getattr(ui, selector).setEnabled(getattr(p, create))
-        suffix = choices.refinementWords(p.refinementSteps or p.model == GEODESIC, model=self.model() is not None)
+        learnt = self.models.model() is not None
+        suffix = choices.refinementWords(p.refinementSteps or p.model == GEODESIC, model=learnt)
         qtbits.write(ui.refinementStepsSpinBox, "suffix", suffix)
-        qtbits.offer(ui.similarityComboBox, *choices.similarityWords(
-            model=self.model() is not None, found=p.model == FOUND_LOSS))
+        qtbits.offer(ui.similarityComboBox, *choices.similarityWords(model=learnt, found=p.model == FOUND_LOSS))
         existing = p.initialAlignment is InitialAlignment.Existing
         qtbits.offer(ui.initialTransformSelector, [] if existing else [
             _("Choose “Existing transform” above to start from a transform.")], _("The transform to start from."))
@@ -166,64 +147,16 @@ class RegisterPanel:
 
     def _ownReasons(self) -> list[str]:
         """What the scene's check cannot know: models and their dimension, the chosen transform."""
-        p, bundle = self.session.parameters, self.model()
-        if p.model == FOUND_LOSS and self._missing():
-            return [_("No search has found a loss here: run Auto-search, or choose another way to register.")]
-        if self._missing():
-            return [_("The model “{name}” is not on this computer: choose another one, or import it in Models.").format(
-                name=p.model)]
-        if bundle is not None and bundle.recipe.spatial_dims != 3:
-            return [_("This model is for 2-D images: choose another model.")]
+        p = self.session.parameters
+        if reasons := self.models.reasons():
+            return reasons
         if p.initialAlignment is InitialAlignment.Existing and p.initialTransform is None:
             return [_("Choose the initial transform under Advanced, or another initial alignment.")]
         if p.movingSequence is not None and not frames(p.movingSequence):
             return [_("The moving sequence holds no scalar volumes: choose another one, or none.")]
         return []
 
-    def _listModels(self) -> None:
-        """Suitable models first, then what needs none; the first model is chosen until the user chooses.
-
-        A choice that is not on this computer, as in a scene of another one, stays: nothing else is taken in silence.
-        """
-        p = self.session.parameters
-        listed = sorted(self.session.models, key=lambda bundle: bundle.recipe.spatial_dims != 3)
-        without = {
-            **({FOUND_LOSS: _("No model: the loss of the last search")} if self.found is not None else {}),
-            GEODESIC: _("Geodesic (LDDMM): this pair alone"), NO_MODEL: _("No model: optimize this pair alone")}
-        offered = [*(bundle.name for bundle in listed), *without]
-        if [b.folder for b in listed] != [b.folder for b in self.listed] or offered != self.offered:
-            self.listed, self.offered = listed, offered
-            qtbits.fill(self.ui.modelComboBox, [*(b.name for b in listed), *without.values()])
-        if listed and not p.model:
-            p.model = listed[0].name
-        bundle, missing = self.model(), self._missing()
-        with qtbits.quiet(self.ui.modelComboBox):
-            self.ui.modelComboBox.setCurrentIndex(-1 if missing else offered.index(p.model or NO_MODEL))
-        qtbits.offer(self.ui.modelComboBox, [], _(
-            "The trained model. A model works on images like those it was trained on; without one this pair alone is "
-            "optimized, which needs no training and takes longer."))
-        qtbits.offer(self.ui.modelInfoButton, [] if bundle else [_("No model is chosen.")],
-                     _("Show the card of this model: data, accuracy, limits."))
-        words = {
-            FOUND_LOSS: _("Refines this pair by the smoothness and the windows that your last search found. Needs no "
-                          "training; a brain takes a minute or two."),
-            GEODESIC: geodesic(p.fixedVolume)}
-        usual = _("Needs no training; a brain takes a minute or two. A model, made in “Search and train”, takes "
-                  "seconds.")
-        qtbits.show(self.ui.compatibilityLabel,
-                    compatibility(bundle) if bundle else "" if missing else words.get(p.model, usual))
-
     # ---- buttons
-
-    def chooseModel(self) -> None:
-        index = int(qtbits.read(self.ui.modelComboBox, "currentIndex"))
-        if self.session.parameters is not None and 0 <= index < len(self.offered):
-            self.session.parameters.model = self.offered[index]
-            self.session.changed()
-
-    def showModel(self) -> None:
-        self.ui.modelFilterLineEdit.setText("")
-        self.ui.workflowTabWidget.setCurrentWidget(self.ui.modelsTab)
 
     def swap(self) -> None:
         """Exchange fixed and moving, with all that belongs to them."""
@@ -304,8 +237,7 @@ class RegisterPanel:
 
     def follow(self, statuses: list[JobStatus]) -> None:
         """A frame may be over and the next one wait for its turn; a search may have found a loss."""
-        found = (read_found(status) for status in reversed(statuses) if status.verb == "search")
-        self.found = next((one for one in found if one is not None), None)
+        self.models.follow(statuses)
         if self.frames is not None:
             self.frames.follow()
             self.own = self.frames.folder
