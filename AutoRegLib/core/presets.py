@@ -141,7 +141,7 @@ def published(recipe: Recipe, *, epoch: int) -> Recipe:
             stage("all together", "all", "auto", JOINT_EPOCHS, PUBLISHED_RATE, warm=True, continues=True,
                   loss_rate=PUBLISHED_LOSS_RATE),
         ),
-        shares=(0.25, 0.3, 0.2, 0.05, 0.2), finalists=1, smoothness_pairs=0, epsilon="rate", batch=1,
+        shares=(0.25, 0.3, 0.2, 0.05, 0.2), finalists=1, refined_pairs=0, epsilon="rate", batch=1,
         learning_rate=PUBLISHED_RATE, clip=NO_CLIP, stable_checks=STABLE_EPOCHS, check_every=epoch,
     )
     training = Training(steps=TRAINING_EPOCHS * epoch, batch=1, learning_rate=PUBLISHED_RATE, final_rate=1.0,

@@ -34,11 +34,11 @@ def choose_loss(
     """The recipe with the smoothness and the windows that refinement of validation pairs likes best.
 
     Each step is taken only where it is better by more than twice the standard error over the pairs. At most
-    ``recipe.search.smoothness_pairs`` pairs, as many as ``seconds`` allow (a budget of steps: all of them); too little
+    ``recipe.search.refined_pairs`` pairs, as many as ``seconds`` allow (a budget of steps: all of them); too little
     time, too few pairs, or none with labels or landmarks, leave it as it is. Every try is a row of ``history``.
     Raises CancelledError.
     """
-    pairs = dataset.sample("val", recipe.search.smoothness_pairs, seed=recipe.seed)
+    pairs = dataset.sample("val", recipe.search.refined_pairs, seed=recipe.seed)
     if choose_validation(dataset) == "unsupervised" or len(pairs) < _FEWEST:
         return recipe  # the loss alone always likes less smoothness
     monitor.event("stage", name=STAGE, index=0, count=1)

@@ -97,11 +97,11 @@ def search(
     if recipe.search.finalists > 1 and FINALS not in state.skipped:
         shares = [*shares, recipe.search.finals_share]
     if state.start is None:
-        if "lambda" in uppers and recipe.search.smoothness_pairs:
+        if "lambda" in uppers and recipe.search.refined_pairs:
             replace(state, used=clock.used).save(path, identity=mark)  # what a cancelled one resumes
             recipe = choose_loss(
                 recipe, dataset, history=state.history, monitor=monitor,
-                seconds=None if minutes is None else recipe.search.smoothness_share * 60.0 * minutes)
+                seconds=None if minutes is None else recipe.search.refined_share * 60.0 * minutes)
         state.start = to_plain(recipe)
     recipe = from_plain(Recipe, state.start, where="checkpoint")
 
