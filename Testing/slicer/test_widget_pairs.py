@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,44 @@ def test_what_is_missing_is_said_one_after_the_other(desk: Desk, tmp_path: Path)
     ui.removePairsButton.click()
     desk.settle()
     assert shown(desk) == [] and "no pairs" in why(ui.registerPairsButton)
+
+
+def test_pairs_are_registered_as_the_choice_above_says(
+    full_desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a model too: by geodesic shooting, or by the loss of the last search."""
+    from AutoRegSlicerLib.panels import pairs as module
+    from AutoRegSlicerLib.panels.trials import Found
+
+    desk, panel = full_desk, full_desk.widget.pairsPanel
+    asked: list[dict[str, object]] = []
+
+    def launch(_verb: str, _title: str, prepare: Any) -> Path:
+        steps = prepare(tmp_path / "job")
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                asked.append(end.value.arguments)
+                return tmp_path / "job"
+
+    monkeypatch.setattr(desk.session, "launch", launch)
+    monkeypatch.setattr(module, "exportPairsSteps", lambda pairs, folder: iter_of(folder / "pairs.csv"))
+    found = Found(tmp_path, "autoreg", tmp_path / "recipe.json", tmp_path / "scenario.json")
+    for model, search, words in (("lddmm", None, ("none", "lddmm", None)), ("none", None, ("none", "svf", None)),
+                                 ("found-loss", found, ("none", "svf", str(found.recipe)))):
+        monkeypatch.setattr(module, "last_found", lambda statuses, search=search: search)
+        desk.parameters.model = model
+        panel.start()
+        assert tuple(asked[-1].get(name) for name in ("model", "transformation", "loss")) == words
+    monkeypatch.setattr(module, "last_found", lambda statuses: None)
+    assert any("No search has found a loss here" in reason for reason in panel.reasons())
+
+
+def iter_of(value: Path) -> Any:
+    """Steps that do nothing and return the value."""
+    yield "pairs"
+    return value
 
 
 def test_volumes_of_the_scene_and_files_are_registered_and_loaded(full_desk: Desk, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.bundles import Bundle
 from AutoRegSlicerLib.panels.session import Session
 from AutoRegSlicerLib.panels.summary import compatibility, geodesic
-from AutoRegSlicerLib.panels.trials import Found, read_found
+from AutoRegSlicerLib.panels.trials import Found, last_found
 from AutoRegSlicerLib.scene.values import FOUND_LOSS, GEODESIC, NO_MODEL
 
 _WITHOUT = ("", NO_MODEL, GEODESIC)  # choices that need nothing
@@ -93,8 +93,7 @@ class ModelChoice:
 
     def follow(self, statuses: list[JobStatus]) -> None:
         """A search may have found a loss."""
-        found = (read_found(status) for status in reversed(statuses) if status.verb == "search")
-        self.found = next((one for one in found if one is not None), None)
+        self.found = last_found(statuses)
 
     def _missing(self) -> bool:
         name = self.session.parameters.model

@@ -16,9 +16,10 @@ from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.cases_table import casesOfScene
 from AutoRegSlicerLib.panels.choices import InitialAlignment, refinement
 from AutoRegSlicerLib.panels.session import Session, describe
+from AutoRegSlicerLib.panels.trials import Found, last_found
 from AutoRegSlicerLib.registration.pairs import NodePair, exportPairsSteps, loadPairSteps, nodePairs
 from AutoRegSlicerLib.registration.scripting import readSummary
-from AutoRegSlicerLib.scene.values import NO_MODEL
+from AutoRegSlicerLib.scene.values import FOUND_LOSS, GEODESIC, NO_MODEL
 from AutoRegSlicerLib.wording import counted
 
 PAIR, STATE, DICE, LNCC, FOLDS = range(5)
@@ -146,6 +147,8 @@ class PairsPanel:
         bundle = self._bundle()
         if bundle is not None and bundle.recipe.spatial_dims != 3:
             found.append(_("This model is for 2-D images: choose another model."))
+        if p.model == FOUND_LOSS and self._found() is None:
+            found.append(_("No search has found a loss here: run Auto-search, or choose another way to register."))
         if not self.folder:
             found.append(_("Choose a folder for the results."))
         elif (Path(self.folder) / SUMMARY).exists():
@@ -156,6 +159,11 @@ class PairsPanel:
     def _bundle(self) -> Any:
         name = self.session.parameters.model
         return next((bundle for bundle in self.session.models if bundle.name == name), None)
+
+    def _found(self) -> Found | None:
+        """The search whose loss is chosen in place of a model."""
+        chosen = self.session.parameters.model == FOUND_LOSS
+        return last_found(self.session.statuses) if chosen else None
 
     def _running(self) -> JobStatus | None:
         status = self.session.status(self.job)
@@ -200,11 +208,14 @@ class PairsPanel:
     def start(self) -> None:
         """Export what is in the scene and start the job."""
         p, bundle, pairs = self.session.parameters, self._bundle(), list(self.pairs)
+        found, geodesic = self._found(), p.model == GEODESIC
         arguments = {
             "model": str(bundle.folder) if bundle else NO_MODEL, "output": self.folder, "device": p.device.value,
             "affine": "auto" if p.initialAlignment is InitialAlignment.Affine else "none",
-            "refine": refinement(p.refinementSteps, model=bundle is not None),
-            "similarity": "auto" if bundle else p.similarity.value, "inverse": p.createInverse,
+            "refine": refinement(p.refinementSteps, model=bundle is not None, geodesic=geodesic),
+            "transformation": "lddmm" if geodesic else "svf", "inverse": p.createInverse,
+            "similarity": "auto" if bundle or found else p.similarity.value,
+            **({} if found is None else {"loss": str(found.recipe)}),
         }
 
         def prepare(folder: Path) -> Any:

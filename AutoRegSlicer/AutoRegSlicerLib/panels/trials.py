@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,12 @@ def read_found(status: JobStatus) -> Found | None:
         return None
     at = time.strftime("%Y-%m-%d %H:%M", time.localtime(status.created))
     return Found(status.folder, f"{_network(status)}, {at}", recipe, scenario)
+
+
+def last_found(statuses: Sequence[JobStatus]) -> Found | None:
+    """The newest search that left a recipe."""
+    found = (read_found(status) for status in reversed(statuses) if status.verb == "search")
+    return next((one for one in found if one is not None), None)
 
 
 def cells(number: int, status: JobStatus) -> list[str]:
