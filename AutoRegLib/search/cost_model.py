@@ -167,8 +167,7 @@ def choice_shares(genotype: Genotype) -> dict[str, Tensor]:
 def step_cost(recipe: Recipe, dataset: Dataset, stage: Stage | None = None) -> tuple[float, int]:
     """Seconds and bytes of one step of training, or of one lower step of a search stage, tried out once.
 
-    A step of training is timed whole, drawing the batch and all, after one that loads what all others share. Bytes:
-    what the forward pass keeps for the backward pass, and four copies of the weights (gradient and Adam).
+    Bytes: what the forward pass keeps for the backward pass, and four copies of the weights (gradient and Adam).
     """
     searched = UPPERS[stage.upper].searched if stage else ()
     network = build_network(recipe, searched=searched, recompute=bool(stage and stage.recompute)).to(dataset.device)
@@ -187,14 +186,17 @@ def step_cost(recipe: Recipe, dataset: Dataset, stage: Stage | None = None) -> t
     began = _now(dataset.device)
     kept = saved_bytes(forward)
     loss[0].backward()  # type: ignore[no-untyped-call]
-    seconds = _now(dataset.device) - began
-    if stage is None:
-        trainee = Trainee(recipe, device=dataset.device)
-        for _ in range(2):
-            began = _now(dataset.device)
-            trainee.advance(dataset, progress=0.0)
-            seconds = _now(dataset.device) - began
+    seconds = _now(dataset.device) - began if stage else training_seconds(recipe, dataset)
     return seconds, kept + 16 * sum(p.numel() for p in network.parameters())
+
+
+def training_seconds(recipe: Recipe, dataset: Dataset) -> float:
+    """Of a whole step of training, drawing the batch and all, after one that loads what all others share."""
+    trainee = Trainee(recipe, device=dataset.device)
+    trainee.advance(dataset, progress=0.0)
+    began = _now(dataset.device)
+    trainee.advance(dataset, progress=0.0)
+    return _now(dataset.device) - began
 
 
 def estimate(recipe: Recipe, dataset: Dataset, stages: Sequence[Stage], *, minutes: float | None) -> dict[str, Any]:

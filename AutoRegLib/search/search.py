@@ -39,7 +39,7 @@ from AutoRegLib.search.cost_model import (
     free_memory,
     measure_candidates,
     share_of,
-    step_cost,
+    training_seconds,
 )
 from AutoRegLib.search.figures import search_figures
 from AutoRegLib.search.refined_loss import choose_loss
@@ -160,7 +160,7 @@ def finalists(
     if state.inside:
         most = len(state.inside["finalists"])
     else:
-        most = affordable(recipe.search.finalists, seconds=state.seconds, step=step_cost(recipe, dataset)[0])
+        most = affordable(recipe.search.finalists, seconds=state.seconds, step=training_seconds(recipe, dataset))
     start = within_limit(recipe, {}, costs)  # as it would have to be to keep the limit on seconds
     proposed = propose_candidates(start, found, uppers=uppers, shares=shares, work=work)
     rivals = unlike([*proposed, ("start with its former loss", within_limit(given, {}, costs))])
