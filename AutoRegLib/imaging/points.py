@@ -57,6 +57,23 @@ def read_points(path: str | Path) -> tuple[tuple[str, ...], np.ndarray]:
     return tuple(names), array
 
 
+def partners(fixed: Sequence[str], moving: Sequence[str]) -> list[int]:
+    """The place of each fixed point's partner among the moving ones: by name where the names agree, else by order.
+
+    Raises: InputError where only some names agree, in other places, or the numbers differ.
+    """
+    if len(set(fixed)) == len(fixed) and set(fixed) == set(moving) and len(moving) == len(fixed):
+        return [moving.index(name) for name in fixed]
+    if any(fixed.index(name) != moving.index(name) for name in {*fixed} & {*moving}):
+        raise InputError("some landmarks' names agree, but not their order", remedy="name corresponding points alike",
+                         expected="the same names in both files, or names that agree in their places",
+                         got=", ".join(sorted({*fixed} ^ {*moving})[:6]) or "a name twice")
+    if len(fixed) != len(moving):
+        raise InputError("the landmarks do not correspond", expected="the same number and names in both files",
+                         got=f"{len(fixed)} fixed, {len(moving)} moving", remedy="remove points that have no partner")
+    return list(range(len(fixed)))
+
+
 def write_points(names: Sequence[str], points: np.ndarray, path: str | Path) -> None:
     """Write ``.csv`` with the header label,x,y,z, or Slicer's ``.fcsv`` or ``.mrk.json``, as the suffix says.
 

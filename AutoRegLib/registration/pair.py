@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from AutoRegLib.core.recipe import recipe_file
 from AutoRegLib.imaging.displacement import DisplacementField
 from AutoRegLib.imaging.files import file_sha256, read_points, read_transform, read_volume
 from AutoRegLib.imaging.geometry import Geometry
+from AutoRegLib.imaging.points import partners
 from AutoRegLib.imaging.single_slice import SlicePair, slice_pair
 from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.registration.guides import Landmarks, check_inside, check_linear
@@ -182,18 +182,7 @@ def read_landmarks(fixed: str | Path | None, moving: str | Path | None, *, dims:
     (fixed_names, fixed_points), (moving_names, moving_points) = read_points(fixed), read_points(moving)
     fixed_points, moving_points = (_points(p, dims, path) for p, path in
                                    ((fixed_points, fixed), (moving_points, moving)))
-    order: Sequence[int] = range(len(moving_names))
-    if len(set(fixed_names)) == len(fixed_names) and set(fixed_names) == set(moving_names):
-        order = [moving_names.index(name) for name in fixed_names]
-    elif any(fixed_names.index(name) != moving_names.index(name) for name in {*fixed_names} & {*moving_names}):
-        raise InputError("some landmarks' names agree, but not their order", remedy="name corresponding points alike",
-                         expected="the same names in both files, or names that agree in their places",
-                         got=", ".join(sorted({*fixed_names} ^ {*moving_names})[:6]) or "a name twice")
-    if len(fixed_points) != len(moving_points):
-        raise InputError("the landmarks do not correspond", expected="the same number and names in both files",
-                         got=f"{len(fixed_points)} fixed, {len(moving_points)} moving",
-                         remedy="remove points that have no partner")
-    return Landmarks(fixed_names, fixed_points, moving_points[list(order)])
+    return Landmarks(fixed_names, fixed_points, moving_points[partners(fixed_names, moving_names)])
 
 
 def _points(points: np.ndarray, dims: int, path: str | Path) -> np.ndarray:

@@ -43,6 +43,8 @@ class AutoRegSlicerParameterNode:
     fixedMask: LabelNode
     roi: vtkMRMLMarkupsROINode
     movingMask: LabelNode
+    fixedGuides: vtkMRMLMarkupsFiducialNode
+    movingGuides: vtkMRMLMarkupsFiducialNode
 
     createTransform: bool = True
     outputTransform: vtkMRMLTransformNode

@@ -168,3 +168,11 @@ def similarityWords(*, model: bool, found: bool) -> tuple[list[str], str]:
     return reasons, _(
         "Automatic looks at the aligned images. Local correlation: the same kind of image. MIND: different "
         "contrasts or modalities, such as T1 with T2 or CT with MR.")
+
+
+def guideWords() -> dict[str, str]:
+    """What the guide points of each volume do."""
+    return {"fixed": _("Points of the fixed volume whose partners in the moving volume are known: they correct the "
+                       "affine alignment and pull in the refinement, softly. Partners bear the same name, or else "
+                       "stand at the same place of their lists."),
+            "moving": _("The corresponding points in the moving volume.")}

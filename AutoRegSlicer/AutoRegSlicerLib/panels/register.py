@@ -27,7 +27,7 @@ OUTPUTS = {
     "affineTransform": ("outputAffineTransform", "createAffine"),
     "jacobian": ("outputJacobian", "createJacobian"),
 }
-SWAPPED = ("Volume", "Segmentation", "Landmarks", "Mask")
+SWAPPED = ("Volume", "Segmentation", "Landmarks", "Mask", "Guides")
 
 
 class RegisterPanel:
@@ -58,6 +58,7 @@ class RegisterPanel:
             fixedSegmentation=p.fixedSegmentation, movingSegmentation=p.movingSegmentation,
             fixedLandmarks=p.fixedLandmarks, movingLandmarks=p.movingLandmarks,
             fixedMask=p.fixedMask, movingMask=p.movingMask, roi=p.roi,
+            fixedGuides=p.fixedGuides, movingGuides=p.movingGuides,
             initialTransform=p.initialTransform if existing else None,
             affine="auto" if p.initialAlignment is InitialAlignment.Affine else "none",
             refine=refinement(p.refinementSteps, model=bundle is not None, geodesic=p.model == GEODESIC),
@@ -109,6 +110,10 @@ class RegisterPanel:
         qtbits.offer(ui.movingVolumeSelector, [
             _("Every frame of the moving sequence is registered instead.")] if sequence else [],
             _("The volume that is brought onto the fixed volume."))
+        for role, tip in choices.guideWords().items():
+            qtbits.offer(getattr(ui, f"{role}GuidesSelector"), [
+                _("Guide points belong to one moving volume: frames of a sequence are registered without them."),
+            ] if sequence else [], tip)
         messages = logic.checkRegistration(self.session.scene, self.inputs(), self.outputs())
         extra = self._ownReasons()
         blocking = [message.text for message in messages if message.blocking]

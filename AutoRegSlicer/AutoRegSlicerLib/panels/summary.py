@@ -34,8 +34,10 @@ def summarize(report: dict[str, Any]) -> str:
         parts.append(ended.format(time=qtbits.duration(report["seconds"])))
     overlap = report.get("dice_before", {}).get("mean"), report.get("dice", {}).get("mean")
     points = report.get("tre_before_mm"), report.get("tre_mm")
+    guides = tuple(report.get("guide_landmarks", {}).get(key) for key in ("before_mm", "after_mm"))
     for (before, after), text in ((overlap, _("Dice {before} → {after}.")),
-                                  (points, _("Landmarks {before} → {after} mm."))):
+                                  (points, _("Landmarks {before} → {after} mm.")),
+                                  (guides, _("Guide points {before} → {after} mm."))):
         if before is not None and after is not None:
             parts.append(text.format(before=f"{before:.2f}", after=f"{after:.2f}"))
     parts += comparedBy(report.get("refine", {}))

@@ -11,8 +11,8 @@ import numpy as np
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.recipe import Recipe, read_recipe
-from AutoRegSlicerLib.scene import landmarks, regions, segmentations, transforms, volumes
-from AutoRegSlicerLib.scene.grids import ownLattice
+from AutoRegSlicerLib.registration.point_checks import checkPoints
+from AutoRegSlicerLib.scene import regions, segmentations, transforms, volumes
 from AutoRegSlicerLib.scene.previews import ownTransform
 from AutoRegSlicerLib.scene.values import NO_MODEL, Message, Node, RegistrationInputs, RegistrationOutputs
 
@@ -23,9 +23,9 @@ def checkRegistration(scene: Any, inputs: RegistrationInputs, outputs: Registrat
     Fast enough to call after every change of a selector: looks at nodes, never at the voxels of a volume.
     Codes that block: no-fixed, no-moving, same-volume, no-image, color-image, flat-image, no-model,
     model-dimension, no-output, output-is-input, input-under-output (action "take-off"), no-overlap (action
-    "align-centers"), empty-segments, empty-mask, landmark-count, one-landmark-list, empty-landmarks,
-    no-moving-segmentation, no-affine, no-region, small-region.
+    "align-centers"), empty-segments, empty-mask, no-moving-segmentation, no-affine, no-region, small-region.
     Remarks only: centers-used, masks-unseen, one-segmentation, nonlinear-fixed, nonlinear-moving.
+    Those of points: :func:`AutoRegSlicerLib.registration.point_checks.checkPoints`.
     """
     fixed, moving = inputs.fixedVolume, inputs.movingVolume
     found: list[Message] = []
@@ -39,7 +39,7 @@ def checkRegistration(scene: Any, inputs: RegistrationInputs, outputs: Registrat
     found += _model(inputs.model)
     found += _outputs(inputs, outputs)
     found += _labels(inputs, outputs)
-    found += _landmarks(inputs)
+    found += checkPoints(inputs)
     return found
 
 
@@ -96,11 +96,10 @@ def _region(fixed: Node, roi: Node) -> list[Message]:
         return []
     if not regions.isPlaced(roi):
         return [Message("no-region", f"The region '{roi.GetName()}' is not drawn yet: place it, or leave it out.")]
-    own = ownTransform(fixed)
-    if own is not None and not own.IsTransformToWorldLinear():
+    lattice = volumes.exportLattice(fixed)
+    if lattice is None:
         return []  # how many voxels it covers shows when the volume is exported
-    matrix = np.eye(4) if own is None else transforms.matrixToWorld(own)
-    size = regions.voxelBox(ownLattice(fixed).moved(matrix), roi)[1]
+    size = regions.voxelBox(lattice, roi)[1]
     if min(size) < regions.FEWEST:
         return [Message("small-region", "The region covers too little of the fixed volume "
                         f"({' x '.join(map(str, size))} voxels): enlarge or move it.")]
@@ -208,18 +207,3 @@ def _hasContent(node: Node, ids: Sequence[str] | None) -> bool:
         if image is None or not image.IsEmpty():
             return True  # a surface counts; whether it has voxels shows when it is exported
     return False
-
-
-def _landmarks(inputs: RegistrationInputs) -> list[Message]:
-    lists = (inputs.fixedLandmarks, inputs.movingLandmarks)
-    if lists == (None, None):
-        return []
-    if None in lists:
-        return [Message("one-landmark-list", "Landmarks are given for one volume only; give both lists or neither.")]
-    counts = [len(landmarks.worldPoints(node)[0]) for node in lists]
-    if 0 in counts:
-        return [Message("empty-landmarks", f"The landmark lists have {counts[0]} and {counts[1]} placed points.")]
-    if counts[0] != counts[1]:
-        return [Message("landmark-count", f"The landmark lists do not correspond: {counts[0]} fixed and {counts[1]} "
-                        "moving points.")]
-    return []

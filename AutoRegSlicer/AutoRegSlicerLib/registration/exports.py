@@ -20,7 +20,7 @@ from AutoRegSlicerLib.steps import Steps, finish
 NOTE_SCHEMA = "autoreg-slicer-note/1"
 
 _INPUT_NODES = ("fixedVolume", "movingVolume", "fixedSegmentation", "movingSegmentation", "fixedLandmarks",
-                "movingLandmarks", "fixedMask", "movingMask", "roi", "initialTransform")
+                "movingLandmarks", "fixedMask", "movingMask", "fixedGuides", "movingGuides", "roi", "initialTransform")
 _OUTPUT_NODES = ("transform", "volume", "segmentation", "inverseTransform", "affineTransform", "jacobian")
 
 
@@ -55,11 +55,16 @@ def exportRegistrationSteps(
         segmentations.writeLabels(lattices[role], voxels, folder / f"{role}_mask.nrrd")
         files[f"{role}_mask"] = f"in/{role}_mask.nrrd"
         yield f"{role} mask"
-    if inputs.fixedLandmarks is not None and inputs.movingLandmarks is not None:
-        for role, node in (("fixed", inputs.fixedLandmarks), ("moving", inputs.movingLandmarks)):
-            landmarks.write(node, folder / f"{role}_landmarks.csv")
-            files[f"{role}_landmarks"] = f"in/{role}_landmarks.csv"
-        yield "landmarks"
+    for kind, (fixed, moving) in (("landmarks", (inputs.fixedLandmarks, inputs.movingLandmarks)),
+                                  ("guides", (inputs.fixedGuides, inputs.movingGuides))):
+        if fixed is None or moving is None:
+            continue
+        for role, node in (("fixed", fixed), ("moving", moving)):
+            landmarks.write(node, folder / f"{role}_{kind}.csv")
+        written = [f"in/{role}_{kind}.csv" for role in ("fixed", "moving")]
+        files |= {"guide_landmarks": written} if kind == "guides" else {
+            "fixed_landmarks": written[0], "moving_landmarks": written[1]}
+        yield kind
     if inputs.initialTransform is not None:
         name = transforms.writeInitial(inputs.initialTransform, folder, lattices["fixed"])
         files["initial_transform"] = f"in/{name}"

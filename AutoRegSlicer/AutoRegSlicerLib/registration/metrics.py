@@ -10,6 +10,7 @@ import slicer
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.folds import folded
+from AutoRegLib.imaging.points import partners
 from AutoRegSlicerLib.scene import landmarks, segmentations, tables, transforms, volumes
 from AutoRegSlicerLib.scene.grids import Lattice, imageLattice, imageVoxels, orientedImage
 from AutoRegSlicerLib.scene.nodes import FIXED, MOVING
@@ -105,11 +106,10 @@ def structureRows(
 
 def landmarkRows(transformNode: Node, fixed: Node, moving: Node) -> list[list[Any]]:
     """Name, error before, error after (mm) of every pair: fixed points mapped into the moving volume."""
-    names, target, source = landmarks.partners(fixed, moving)
-    if len(landmarks.worldPoints(fixed)[0]) != len(landmarks.worldPoints(moving)[0]) or not names:
-        raise InputError("the landmark lists do not correspond", expected="the same number of placed points",
-                         got=f"{len(landmarks.worldPoints(fixed)[0])} and {len(landmarks.worldPoints(moving)[0])}",
-                         remedy="remove points that have no partner")
+    (names, target), (others, source) = landmarks.worldPoints(fixed), landmarks.worldPoints(moving)
+    if not names:
+        raise InputError("the landmark lists are empty", expected="placed points", remedy="place points in both lists")
+    source = source[partners(names, others)]
     mapped = transforms.transformPoints(transforms.warpToWorld(transformNode, inverse=True), target)
     before, after = (np.linalg.norm(points - source, axis=1) for points in (target, mapped))
     return [[name, float(b), float(a)] for name, b, a in zip(names, before, after, strict=True)]

@@ -31,10 +31,10 @@ def registerVolumes(
     """Register two volume nodes in a background process and import the result: the door for scripts.
 
     ``model``: a bundle's folder or name, or "none" (with ``refine="auto"``: no training is needed). ``more``: the
-    other fields of :class:`RegistrationInputs` (segmentations, landmarks, masks, roi, initialTransform, affine, refine,
-    similarity, deliver, inverse, device). ``outputs``: default is transform, warped volume and Jacobian map, and warped
-    labels when there is a moving segmentation. ``jobs``: a ``jobs_ui.Jobs``; by default one in Slicer's own job
-    folder. ``wait`` False returns the job folder at once: call ``importRegistration(scene, folder)`` when it is
+    other fields of :class:`RegistrationInputs` (segmentations, landmarks, masks, guides, roi, initialTransform, affine,
+    refine, similarity, deliver, inverse, device). ``outputs``: default is transform, warped volume and Jacobian map,
+    and warped labels when there is a moving segmentation. ``jobs``: a ``jobs_ui.Jobs``; by default one in Slicer's
+    own job folder. ``wait`` False returns the job folder at once: call ``importRegistration(scene, folder)`` when it is
     done. ``onStatus(JobStatus)`` is called while waiting.
 
     Raises InputError (a check fails), CancelledError, AutoRegError (the job failed; it says why and what to do).

@@ -35,7 +35,7 @@ def frameOutputs(outputs: RegistrationOutputs) -> RegistrationOutputs:
 def frameInputs(inputs: RegistrationInputs, frame: Node | None) -> RegistrationInputs:
     """The inputs with a frame as moving volume, without what belongs to one moving volume only."""
     return replace(inputs, movingVolume=frame, fixedSegmentation=None, movingSegmentation=None, fixedLandmarks=None,
-                   movingLandmarks=None, inverse=False)
+                   movingLandmarks=None, fixedGuides=None, movingGuides=None, inverse=False)
 
 
 @dataclass(eq=False)

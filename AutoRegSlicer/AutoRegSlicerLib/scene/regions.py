@@ -39,6 +39,14 @@ def voxelBox(lattice: Lattice, roi: Node) -> tuple[np.ndarray, np.ndarray]:
     return first, np.maximum(last - first + 1, 0)
 
 
+def part(lattice: Lattice, roi: Node) -> Lattice:
+    """The lattice of the voxels of :func:`voxelBox`."""
+    first, size = voxelBox(lattice, roi)
+    matrix = lattice.ijkToRAS.copy()
+    matrix[:3, 3] += matrix[:3, :3] @ first
+    return Lattice(tuple(size.tolist()), matrix)
+
+
 def cropped(world: Node, roi: Node, scratch: Any) -> Node:
     """The part of a volume in world coordinates that the region covers, as a node of the scratch scene.
 
@@ -51,9 +59,6 @@ def cropped(world: Node, roi: Node, scratch: Any) -> Node:
                          expected=f"{FEWEST} voxels or more along each axis", got=" x ".join(map(str, size)),
                          remedy="enlarge or move the region")
     box = tuple(slice(start, start + count) for start, count in zip(first[::-1], size[::-1], strict=True))
-    matrix = lattice.ijkToRAS.copy()
-    matrix[:3, 3] += matrix[:3, :3] @ first
-    node = volumes.nodeOn(scratch, Lattice(tuple(size.tolist()), matrix), volumes.voxelsOf(world)[box],
-                          world.GetClassName())
+    node = volumes.nodeOn(scratch, part(lattice, roi), volumes.voxelsOf(world)[box], world.GetClassName())
     node.SetName(world.GetName() or "")
     return node

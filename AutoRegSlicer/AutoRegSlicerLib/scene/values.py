@@ -23,7 +23,8 @@ class RegistrationInputs:
     """Nodes and choices of one registration. Nothing here is ever changed by a registration.
 
     Segmentations may be segmentation or label map nodes; segment IDs None means all segments. Masks likewise;
-    voxels of any of their segments count, no others (affine and refinement). ``initialTransform`` is the node one
+    voxels of any of their segments count, no others (affine and refinement). Landmarks measure, guides (two lists of
+    corresponding points) pull affine alignment and refinement softly. ``initialTransform`` is the node one
     would put on the moving volume. ``model`` is a bundle's folder or name, or ``NO_MODEL``: then only refinement
     deforms.
     """
@@ -39,6 +40,8 @@ class RegistrationInputs:
     movingLandmarks: Node = None
     fixedMask: Node = None
     movingMask: Node = None
+    fixedGuides: Node = None
+    movingGuides: Node = None
     roi: Node = None  # a markups ROI: the only part of the fixed volume that is registered
     initialTransform: Node = None
     affine: str = "auto"

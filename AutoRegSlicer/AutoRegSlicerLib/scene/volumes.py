@@ -16,7 +16,15 @@ from vtk.util.numpy_support import numpy_to_vtk
 
 from AutoRegLib.core.errors import DiskError, InputError
 from AutoRegSlicerLib.scene.grids import Lattice, imageVoxels, ownLattice, vtkMatrix
-from AutoRegSlicerLib.scene.transforms import chain, isLinearlyPlaced, toWorld, transformPoints, worldMatrix
+from AutoRegSlicerLib.scene.previews import ownTransform
+from AutoRegSlicerLib.scene.transforms import (
+    chain,
+    isLinearlyPlaced,
+    matrixToWorld,
+    toWorld,
+    transformPoints,
+    worldMatrix,
+)
 from AutoRegSlicerLib.scene.values import Node
 
 
@@ -130,6 +138,15 @@ def worldLattice(volume: Node) -> Lattice:
         lattice = ownLattice(volume).moved(worldMatrix(volume))
         return lattice.straightened() if lattice.sheared else lattice
     return ownLattice(inWorld(volume, slicer.vtkMRMLScene()))
+
+
+def exportLattice(volume: Node) -> Lattice | None:
+    """:func:`worldLattice` whatever the volume is previewed under; None under a warp, which has to be resampled."""
+    own = ownTransform(volume)
+    if own is not None and not own.IsTransformToWorldLinear():
+        return None
+    lattice = ownLattice(volume).moved(np.eye(4) if own is None else matrixToWorld(own))
+    return lattice.straightened() if lattice.sheared else lattice
 
 
 def worldCorners(volume: Node) -> np.ndarray:
