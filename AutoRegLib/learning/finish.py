@@ -24,6 +24,7 @@ from AutoRegLib.learning.data import Batch, Dataset, choose_validation
 from AutoRegLib.learning.validation import surely_better, validate_prediction
 from AutoRegLib.networks.asking import ask
 from AutoRegLib.networks.registry import build_network
+from AutoRegLib.registration.no_network import with_loss
 from AutoRegLib.registration.refine import Iterations, refine_prediction
 
 Choice = TypeVar("Choice")
@@ -31,13 +32,14 @@ Choice = TypeVar("Choice")
 
 class Way(NamedTuple):
     """One way to an answer: how often the network is asked, how its answer is refined, at which share of the recipe's
-    smoothness, and by windows of which width at most (voxels; 0: the recipe's).
+    smoothness, by windows of which width (voxels; 0: the recipe's), and by which similarity ("": the recipe's).
     """
 
     asks: int = 1
     refine: Iterations = 0
     smoothness: float = 1.0
     window: int = 0
+    similarity: str = ""
 
     def __str__(self) -> str:
         asked = "" if self.asks == 1 else f", asked {self.asks} times"
@@ -135,7 +137,9 @@ class Tries:
 
 
 def at_way(recipe: Recipe, way: Way) -> Recipe:
-    """The recipe whose loss the way refines by."""
+    """The recipe whose loss the way refines by; another similarity has the smoothness that it has without a network."""
+    if way.similarity:
+        recipe = with_loss(recipe, way.similarity)
     recipe = with_smoothness(recipe, way.smoothness * recipe.loss_weights.smoothness)
     return recipe if way.window == 0 else with_window(recipe, way.window)
 

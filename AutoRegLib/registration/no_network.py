@@ -38,6 +38,12 @@ def with_loss(recipe: Recipe, similarity: str) -> Recipe:
     return replace(recipe, loss_weights=weights, objective=replace(recipe.objective, data_term=term))
 
 
+def similarity_of(recipe: Recipe) -> str:
+    """What the recipe's loss compares images by: lncc, mind, mse, nmi or local_nmi, or two of them as "lncc+mind"."""
+    mix, term = recipe.loss_weights.similarity_mix, recipe.objective.data_term
+    return term if mix == 1 else "mind" if mix == 0 else f"{term}+mind"
+
+
 def no_network(fixed: Geometry, moving: Geometry, *, loss: Recipe | None = None) -> ModelBundle:
     """The bundle that answers nothing, on the working grid that suits these two images; LNCC until told otherwise.
 

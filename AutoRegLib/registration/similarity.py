@@ -20,7 +20,7 @@ from AutoRegLib.fields.smooth import gaussian
 from AutoRegLib.fields.warp import warp
 from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.kernels.box import box_sum
-from AutoRegLib.registration.no_network import NAME, OWN, with_loss
+from AutoRegLib.registration.no_network import NAME, OWN, similarity_of, with_loss
 from AutoRegLib.registration.refine import refine_prediction
 
 # deep inside, two persons of one contrast: correlation 0.28 to 0.97, of which a straight line is 0.80 and more; of one
@@ -55,10 +55,9 @@ def with_similarity(
     Shape: both images on one grid, affinely aligned; ``inside`` (bool): the voxels that count, None all.
     """
     if recipe.network.name != NAME or similarity == OWN:
-        mix, term = recipe.loss_weights.similarity_mix, recipe.objective.data_term
         chooser, reason = ("recipe", "the loss found for such images") if similarity == OWN else (
             "model", "the loss the model was trained with")
-        return recipe, {"similarity": term if mix == 1 else "mind" if mix == 0 else f"{term}+mind",
+        return recipe, {"similarity": similarity_of(recipe),
                         "similarity_chosen_by": chooser, "similarity_reason": reason}
     chooser, reason = "request", "asked for"
     left: dict[str, float] = {}

@@ -124,9 +124,11 @@ def _refined_loss(history: Sequence[Mapping[str, Any]]) -> list[str]:
     if not rows:
         return []
     return [
-        f"Before any training {rows[0]['step']} validation pairs were refined with each of these losses; the next was "
-        "taken only where it was better by more than twice the standard error:", "",
-        "| smoothness | windows (voxels) | score |", "| --- | --- | --- |",
-        *(f"| {row['tried_smoothness']:.4g} | {row['tried_window']} | {row['score']:.4f} |" for row in rows), "",
+        f"Before any training {rows[0]['step']} validation pairs were refined with each of these losses; another one "
+        "was taken only where it was better by more than twice the standard error, and what the first pairs refuse was "
+        "not tried on all:", "",
+        "| similarity | smoothness | windows (voxels) | pairs | score on them |", "| --- | --- | --- | --- | --- |",
+        *(f"| {row['tried_similarity']} | {row['tried_smoothness']:.4g} | {row['tried_window'] or ''} | {row['step']} "
+          f"| {row['score']:.4f} |" for row in rows), "",
         "Registration without a network refines by this loss too: `--model none --loss` and this folder.", "",
     ]

@@ -23,7 +23,8 @@ from AutoRegLib.learning.data import prepare
 from AutoRegLib.learning.determinism import identity, provenance
 from AutoRegLib.learning.validation import validate_pairs
 from AutoRegLib.networks.registry import build_network
-from AutoRegLib.search.refined_loss import windows_around
+from AutoRegLib.registration.no_network import with_loss
+from AutoRegLib.search.refined_loss import other_similarities, windows_around
 from AutoRegLib.search.search import runnable_stages
 from AutoRegLib.search.successive_halving import STAGE, by_hand, run_finals, scoring_recipe, unlike
 from AutoRegLib.search.upper_variables import searched_kinds, searched_weights
@@ -109,14 +110,22 @@ def draw_candidates(recipe: Recipe, uppers: set[str], *, count: int) -> list[tup
     start = recipe.genotype or Genotype()
     drawn = by_hand(recipe, uppers)
     for number in range(1, count):
-        genotype, weights = Genotype.random(rng), random_weights(recipe, rng)
-        weights = weights.on_one_similarity() if number % 2 == 0 else weights
+        genotype = Genotype.random(rng)
         kept = {cell: start.cell(cell) for cell in CELLS if cell.split("_")[0] not in uppers}
         candidate = replace(recipe, genotype=replace(genotype, **kept))  # type: ignore[arg-type]
         if "lambda" in uppers:
-            candidate = with_window(replace(candidate, loss_weights=weights), rng.choice(windows_around(recipe)))
+            candidate = random_loss(candidate, rng, plain=number % 2 == 0)
         drawn.append((f"random {number}", candidate))
     return unlike(drawn)[:count]
+
+
+def random_loss(recipe: Recipe, rng: Random, *, plain: bool) -> Recipe:
+    """The recipe with a loss drawn from all that a search's may become; ``plain``: on one similarity."""
+    drawn = rng.choice(["", *other_similarities(recipe)])
+    recipe = with_loss(recipe, drawn) if drawn else recipe
+    weights = random_weights(recipe, rng)
+    recipe = replace(recipe, loss_weights=weights.on_one_similarity() if plain else weights)
+    return with_window(recipe, rng.choice(windows_around(recipe)))
 
 
 def random_weights(recipe: Recipe, rng: Random) -> LossWeights:

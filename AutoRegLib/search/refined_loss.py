@@ -1,16 +1,16 @@
 """The loss that a search starts from, chosen before any network is trained: by refining labelled validation pairs.
 
-How smooth a field has to be, and over how wide windows images are to be compared, depends on what they show, and moves
-the overlap of labels more than any operator does (docs/results.md, a search that begins with the loss). Its gradient
-comes through a network that is far from its optimum, and so do short finals; refinement is at the optimum of the same
-loss after a second a pair.
+By what images are compared, how smooth a field has to be, and over how wide windows, depends on what they show, and
+moves the overlap of labels more than any operator does (docs/results.md, a search that begins with the loss). Its
+gradient comes through a network that is far from its optimum, and so do short finals; refinement is at the optimum of
+the same loss after a second a pair.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import Recipe
@@ -18,70 +18,124 @@ from AutoRegLib.learning.data import Dataset, choose_validation
 from AutoRegLib.learning.finish import Tries, Way, at_way
 from AutoRegLib.learning.validation import surely_better
 from AutoRegLib.networks.none import NoNetwork
+from AutoRegLib.registration.no_network import SMOOTHNESS, similarity_of
+
+Rung = TypeVar("Rung", int, float)
 
 STAGE = "loss by refinement"
-#: what is tried from the start's loss on, one after the other, while labels say that it is better; where less is, more
-#: is not tried: shares of the start's smoothness, then widths of the windows (voxels)
-SMOOTHNESS: tuple[tuple[float, ...], ...] = ((0.5, 0.25, 0.125), (2.0, 4.0))
-NARROWER, WIDER = (5, 3), (13,)
+#: what is tried instead of the start's loss while labels say that it is better: shares of the smoothness, widths of the
+#: windows (voxels), and other similarities, at the smoothness that each has without a network
+SHARES = (4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
+WIDTHS = (3, 5, 17, 25)  # what differs less cannot be told from each other
 _FEWEST = 4  # pairs that can tell
-_FIRST = 0.2  # of the time, for the start's loss: five are tried more often than not
+_FIRST = 0.15  # of the time, for the start's loss: half a dozen are tried on all pairs, others on the first alone
 
 
 def choose_loss(
     recipe: Recipe, dataset: Dataset, *, seconds: float | None, history: list[dict[str, Any]], monitor: Monitor,
 ) -> Recipe:
-    """The recipe with the smoothness and the windows that refinement of validation pairs likes best.
+    """The recipe with the similarity, the smoothness and the windows that refinement of validation pairs likes best.
 
-    Each step is taken only where it is better by more than twice the standard error over the pairs. At most
-    ``recipe.search.refined_pairs`` pairs, as many as ``seconds`` allow (a budget of steps: all of them); too little
-    time, too few pairs, or none with labels or landmarks, leave it as it is. Every try is a row of ``history``.
-    Raises CancelledError.
+    Each step is taken only where it is better by more than twice the standard error over the pairs; what is surely
+    worse on the first of them is not tried on the others. At most ``recipe.search.refined_pairs`` pairs, as many as
+    ``seconds`` allow (a budget of steps: all of them); too little time, too few pairs, or none with labels or
+    landmarks, leave it as it is. Every try is a row of ``history``. Raises CancelledError.
     """
     pairs = dataset.sample("val", recipe.search.refined_pairs, seed=recipe.seed)
     if choose_validation(dataset) == "unsupervised" or len(pairs) < _FEWEST:
         return recipe  # the loss alone always likes less smoothness
     monitor.event("stage", name=STAGE, index=0, count=1)
-    tries, taken = Tries(recipe, dataset, NoNetwork().to(dataset.device), monitor), Way(refine="full")
-    count = tries.run(pairs, [taken], seconds=None if seconds is None else _FIRST * seconds, least=_FEWEST)
-    if seconds is not None and sum(tries.costs[taken]) > seconds:
+    climb = _Climb(Tries(recipe, dataset, NoNetwork().to(dataset.device), monitor), pairs, seconds)
+    if not climb.begin():
         return recipe
-    pairs = pairs[:count]
-    taken = _best(tries, pairs, [[taken._replace(smoothness=rung) for rung in ladder] for ladder in SMOOTHNESS], taken)
-    taken = _best(tries, pairs, [[taken._replace(window=rung) for rung in ladder] for ladder in _widths(recipe)], taken)
-    for way, scores in tries.scores.items():
+    climb.to_the_top()
+    for way, scores in climb.tries.scores.items():
+        if not scores:
+            continue
         tried = at_way(recipe, way)
         history.append({
-            "stage": STAGE, "step": count, "seconds": round(sum(tries.costs[way]), 1),
-            "tried_smoothness": tried.loss_weights.smoothness, "tried_window": tried.objective.windows[0],
-            "score": fmean(scores),
+            "stage": STAGE, "step": len(scores), "seconds": round(sum(climb.tries.costs[way]), 1),
+            "tried_similarity": similarity_of(tried), "tried_smoothness": tried.loss_weights.smoothness,
+            "tried_window": tried.objective.windows[0] if _windowed(tried) else 0, "score": fmean(scores),
         })
-    return at_way(recipe, taken)
+    return at_way(recipe, climb.taken)
+
+
+class _Climb:
+    """From the start's loss to the best that was found, and the pairs and the time there are for it."""
+
+    def __init__(self, tries: Tries, pairs: Sequence[tuple[str, str]], seconds: float | None) -> None:
+        self.tries, self.pairs, self.seconds, self.taken = tries, pairs, seconds, Way(refine="full")
+
+    def begin(self) -> bool:
+        """Score the start's loss on as many pairs as there is time for; whether there is any."""
+        first = None if self.seconds is None else _FIRST * self.seconds
+        self.pairs = self.pairs[: self.tries.run(self.pairs, [self.taken], seconds=first, least=_FEWEST)]
+        return self._left() > 0.0
+
+    def to_the_top(self) -> None:
+        """Change one thing after the other until no change of any is better."""
+        before = None
+        while before != self.taken:
+            before = self.taken
+            self._first_of([[self.taken._replace(smoothness=share) for share in ladder]
+                            for ladder in _ladders(SHARES, self.taken.smoothness)])
+            recipe = at_way(self.tries.recipe, self.taken)
+            if _windowed(recipe):
+                self._first_of([[self.taken._replace(window=width) for width in ladder]
+                                for ladder in _ladders(WIDTHS, recipe.objective.windows[0])])
+            for name in other_similarities(self.tries.recipe):
+                for share in dict.fromkeys((1.0, self.taken.smoothness)):
+                    way = Way(refine="full", similarity=name, smoothness=share)
+                    self.taken = way if self._better(way) else self.taken
+
+    def _first_of(self, ladders: Sequence[Sequence[Way]]) -> None:
+        """Climb the first ladder whose first rung is better than what is taken, as high as it gets better."""
+        before = self.taken
+        for ladder in ladders:
+            for way in ladder:
+                if not self._better(way):
+                    break
+                self.taken = way
+            if self.taken != before:
+                return
+
+    def _better(self, way: Way) -> bool:
+        """Whether the way is surely better than what is taken; False too where the time does not allow to know."""
+        few, rest = self.pairs[:_FEWEST], self.pairs[_FEWEST:]
+        scores = self.tries.scores[way]
+        if not scores:
+            if self._left() <= 0.0 or self.tries.run(few, [way], seconds=None) < len(few):
+                return False
+            longer = len(rest) * fmean(self.tries.costs[way])
+            if surely_better(self.tries.scores[self.taken][: len(few)], scores) or longer > self._left():
+                return False
+            if rest and self.tries.run(rest, [way], seconds=None) < len(rest):
+                return False
+        return len(scores) == len(self.pairs) and surely_better(scores, self.tries.scores[self.taken])
+
+    def _left(self) -> float:
+        """Processor seconds that are left."""
+        return float("inf") if self.seconds is None else self.seconds - sum(map(sum, self.tries.costs.values()))
+
+
+def other_similarities(recipe: Recipe) -> list[str]:
+    """All that are tried instead of the recipe's own."""
+    return [name for name in SMOOTHNESS if name != similarity_of(recipe)]
 
 
 def windows_around(recipe: Recipe) -> list[int]:
     """The width of the recipe's windows, and all that are tried instead."""
-    return [recipe.objective.windows[0], *(width for ladder in _widths(recipe) for width in ladder)]
-
-
-def _widths(recipe: Recipe) -> list[list[int]]:
-    """Narrower and wider windows than the recipe's; none where its loss has no windows."""
-    if recipe.loss_weights.similarity_mix == 0.0 or recipe.objective.data_term not in ("lncc", "local_nmi"):
-        return []
     own = recipe.objective.windows[0]
-    return [[width for width in NARROWER if width < own], [width for width in WIDER if width > own]]
+    return [own, *(width for width in WIDTHS if width != own)] if _windowed(recipe) else [own]
 
 
-def _best(tries: Tries, pairs: Sequence[tuple[str, str]], ladders: Sequence[Sequence[Way]], taken: Way) -> Way:
-    """The end of the first ladder on which something is better than what is taken, else that."""
-    return next((way for ladder in ladders if (way := _climb(tries, pairs, ladder, taken)) != taken), taken)
+def _windowed(recipe: Recipe) -> bool:
+    """Whether what the recipe's loss compares by looks at windows."""
+    return recipe.loss_weights.similarity_mix > 0.0 and recipe.objective.data_term in ("lncc", "local_nmi")
 
 
-def _climb(tries: Tries, pairs: Sequence[tuple[str, str]], ladder: Sequence[Way], taken: Way) -> Way:
-    """The last way on the ladder that is better than the one before it, from the one taken so far on."""
-    for way in ladder:
-        tries.run(pairs, [way], seconds=None)
-        if not surely_better(tries.scores[way], tries.scores[taken]):
-            break
-        taken = way
-    return taken
+def _ladders(rungs: Sequence[Rung], here: Rung) -> list[list[Rung]]:
+    """The rungs below and those above, each from here on: less is tried first."""
+    rungs = sorted(rungs)
+    return [[rung for rung in reversed(rungs) if rung < here], [rung for rung in rungs if rung > here]]
