@@ -26,7 +26,8 @@ from AutoRegLib.core.bundle_folder import (
     read_facts,
 )
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.core.recipe import Recipe, read_recipe, with_smoothness, write_recipe
+from AutoRegLib.core.recipe import Recipe, read_recipe, write_recipe
+from AutoRegLib.core.recipe_loss import loss_words, with_smoothness
 from AutoRegLib.core.records import make_folder, write_json, write_text, write_whole
 from AutoRegLib.core.result_set import together
 from AutoRegLib.fields.prediction import Prediction
@@ -188,7 +189,7 @@ def _card(name: str, recipe: Recipe, metrics: Mapping[str, Any], facts: Mapping[
         f"- Working grid: {' x '.join(f'{s:g}' for s in recipe.preprocessing.spacing) or 'as the image'} mm; "
         f"affine alignment first: {recipe.preprocessing.affine}.",
         f"- Labels in training: {'yes' if recipe.objective.label_weight > 0 else 'no'}.",
-        f"- Loss weights: {recipe.loss_weights.words()}.",
+        f"- Loss: {loss_words(recipe)}.",
     ]
     if "start" in facts:
         lines.append(f"- Its weights started from those of the model *{facts['start'].get('model', '?')}*.")

@@ -21,7 +21,8 @@ import torch
 from AutoRegLib.bridge import labels_to_tensor, to_tensor
 from AutoRegLib.core.folds import folded
 from AutoRegLib.core.presets import with_more_moves
-from AutoRegLib.core.recipe import Recipe, with_window
+from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.core.recipe_loss import with_window
 from AutoRegLib.core.scenario import Pair, Scenario, read_scenario
 from AutoRegLib.fields.jacobian import jacobian_determinant
 from AutoRegLib.fields.prediction import Prediction

@@ -23,6 +23,7 @@ from AutoRegLib.core.errors import AutoRegError, InputError
 from AutoRegLib.core.names import is_folder_name, same_file
 from AutoRegLib.core.places import models_folder
 from AutoRegLib.core.recipe import Recipe, read_recipe
+from AutoRegLib.core.recipe_loss import loss_words
 from AutoRegLib.core.records import make_folder, persist, write_whole
 from AutoRegLib.core.strict_json import MOST_BYTES as MOST_JSON
 from AutoRegLib.core.strict_json import parse_object, read_object
@@ -77,9 +78,8 @@ class Bundle:
 
     @property
     def loss(self) -> str:
-        """The found loss in words: the shares of its parts."""
-        weights = self.recipe.loss_weights
-        return f"LNCC {weights.similarity_mix:.2f}, smoothness {weights.smoothness:.2g}"
+        """The found loss in words."""
+        return loss_words(self.recipe)
 
     @property
     def card(self) -> str:

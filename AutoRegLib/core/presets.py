@@ -5,17 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal
 
-from AutoRegLib.core.recipe import (
-    LossWeights,
-    Network,
-    Objective,
-    Preprocessing,
-    Recipe,
-    Search,
-    Stage,
-    Training,
-    with_own_loss,
-)
+from AutoRegLib.core.recipe import LossWeights, Network, Objective, Preprocessing, Recipe, Search, Stage, Training
+from AutoRegLib.core.recipe_loss import LNCC_SMOOTHNESS, with_own_loss
 from AutoRegLib.core.scenario import Scenario
 
 PresetName = Literal["quick", "standard", "thorough", "published"]
@@ -35,8 +26,6 @@ PUBLISHED_RATE, PUBLISHED_LOSS_RATE = 1e-4, 4e-3
 #: features compared with their neighbours: hippocampus, 50 s of processor time, validation Dice 0.746 instead of 0.735
 NEAR = (1, 1)
 NARROW = Network(features=(8, 16), decoder=(24, 16, 16), correlation=NEAR)
-#: smoothness beside local correlation, by dimensions: slabs would want less, whole brains more (docs/results.md)
-LNCC_SMOOTHNESS = {2: 0.5, 3: 1.0}
 #: within one contrast: no second similarity, no coarser scales (docs/results.md, training steps)
 PLAIN = LossWeights(similarity_mix=1.0, smoothness=LNCC_SMOOTHNESS[3]).at_full_scale()
 NO_CLIP = 1e9  # the largest norm of a gradient that a recipe can ask for

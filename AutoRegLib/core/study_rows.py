@@ -15,8 +15,9 @@ from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.genotype import Genotype
 from AutoRegLib.core.networks import NETWORKS
 from AutoRegLib.core.presets import for_network
-from AutoRegLib.core.recipe import Recipe, with_own_loss
+from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.core.recipe_fields import with_field
+from AutoRegLib.core.recipe_loss import with_own_loss
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from AutoRegLib.core.jobs import Monitor
-from AutoRegLib.core.recipe import Recipe, with_smoothness, with_window
+from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.core.recipe_loss import with_loss, with_smoothness, with_window
 from AutoRegLib.fields.prediction import Prediction
 from AutoRegLib.learning.budget import TIMERS, heed
 from AutoRegLib.learning.data import Batch, Dataset, choose_validation
 from AutoRegLib.learning.validation import surely_better, validate_prediction
 from AutoRegLib.networks.asking import ask
 from AutoRegLib.networks.registry import build_network
-from AutoRegLib.registration.no_network import with_loss
 from AutoRegLib.registration.refine import Iterations, refine_prediction
 
 Choice = TypeVar("Choice")

@@ -8,7 +8,8 @@ from statistics import median
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.presets import SCALES, PresetName, preset_recipe, with_more_moves
-from AutoRegLib.core.recipe import Recipe, with_smoothness
+from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.core.recipe_loss import with_smoothness
 from AutoRegLib.core.scenario import Scenario
 from AutoRegLib.imaging.files import read_geometry
 from AutoRegLib.imaging.geometry import Geometry, working_grid

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from AutoRegLib.bundle import ModelBundle
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.core.presets import LNCC_SMOOTHNESS
-from AutoRegLib.core.recipe import LossWeights, Network, Objective, Preprocessing, Recipe
+from AutoRegLib.core.recipe import Network, Objective, Preprocessing, Recipe
+from AutoRegLib.core.recipe_loss import with_loss
 from AutoRegLib.imaging.geometry import Geometry, nearest_axes
 from AutoRegLib.imaging.thin_stack import thin_axis
 from AutoRegLib.networks.none import NoNetwork
@@ -23,25 +23,6 @@ OWN: Literal["own"] = "own"
 _MOST_VOXELS = {2: 2048**2, 3: 256**3}  # of the working grid; about 3 GB while a brain of that size is refined
 # on the velocity, which cannot fold: on the displacement the same Dice came with thousands of folds
 _OBJECTIVE = Objective(windows=(9, 7, 7), mind=(1, 1), regularise="velocity", fold_weight=1.0)
-#: how much each similarity is smoothed, in its own unit; less and more of it with MIND left larger errors, as did wider
-#: patches
-SMOOTHNESS = {"lncc": LNCC_SMOOTHNESS[3], "mind": 0.6, "mse": 0.03, "nmi": 0.2}
-_OF_PICTURES = {"lncc": LNCC_SMOOTHNESS[2]}  # where it differs in 2-D
-
-
-def with_loss(recipe: Recipe, similarity: str) -> Recipe:
-    """The recipe with the loss of a similarity, a name of :data:`SMOOTHNESS`."""
-    mind = similarity == "mind"
-    smoothness = (_OF_PICTURES if recipe.spatial_dims == 2 else SMOOTHNESS).get(similarity, SMOOTHNESS[similarity])
-    weights = LossWeights(similarity_mix=0.0 if mind else 1.0, smoothness=smoothness).at_full_scale()
-    term: Any = recipe.objective.data_term if mind else similarity
-    return replace(recipe, loss_weights=weights, objective=replace(recipe.objective, data_term=term))
-
-
-def similarity_of(recipe: Recipe) -> str:
-    """What the recipe's loss compares images by: lncc, mind, mse, nmi or local_nmi, or two of them as "lncc+mind"."""
-    mix, term = recipe.loss_weights.similarity_mix, recipe.objective.data_term
-    return term if mix == 1 else "mind" if mix == 0 else f"{term}+mind"
 
 
 def no_network(fixed: Geometry, moving: Geometry, *, loss: Recipe | None = None) -> ModelBundle:

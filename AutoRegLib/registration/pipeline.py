@@ -19,7 +19,8 @@ from AutoRegLib.core.errors import CancelledError, InputError, OutOfMemoryProble
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.memory import tidy
 from AutoRegLib.core.options import Affine, Deliver, Regularity, Similarity, Transformation
-from AutoRegLib.core.recipe import Recipe, with_smoothness
+from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.core.recipe_loss import with_smoothness
 from AutoRegLib.fields.fold_repair import nearly_folded, repair_folds
 from AutoRegLib.fields.prediction import Prediction
 from AutoRegLib.geodesic.predictor import Predictor

@@ -14,13 +14,14 @@ from torch.nn import functional as F
 from AutoRegLib.bridge import to_tensor
 from AutoRegLib.core.options import Similarity
 from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.core.recipe_loss import similarity_of, with_loss
 from AutoRegLib.fields.prediction import Prediction
 from AutoRegLib.fields.resample import downsample
 from AutoRegLib.fields.smooth import gaussian
 from AutoRegLib.fields.warp import warp
 from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.kernels.box import box_sum
-from AutoRegLib.registration.no_network import NAME, OWN, similarity_of, with_loss
+from AutoRegLib.registration.no_network import NAME, OWN
 from AutoRegLib.registration.refine import refine_prediction
 
 # deep inside, two persons of one contrast: correlation 0.28 to 0.97, of which a straight line is 0.80 and more; of one

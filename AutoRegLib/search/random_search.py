@@ -14,7 +14,8 @@ from typing import Any
 from AutoRegLib.bundle import table_text
 from AutoRegLib.core.genotype import CELLS, Genotype
 from AutoRegLib.core.jobs import Monitor
-from AutoRegLib.core.recipe import WEIGHTS, LossWeights, Recipe, with_window, write_recipe
+from AutoRegLib.core.recipe import WEIGHTS, LossWeights, Recipe, write_recipe
+from AutoRegLib.core.recipe_loss import with_loss, with_window
 from AutoRegLib.core.records import make_folder, write_json, write_text
 from AutoRegLib.core.scenario import Scenario
 from AutoRegLib.learning.budget import Clock
@@ -23,7 +24,6 @@ from AutoRegLib.learning.data import prepare
 from AutoRegLib.learning.determinism import identity, provenance
 from AutoRegLib.learning.validation import validate_pairs
 from AutoRegLib.networks.registry import build_network
-from AutoRegLib.registration.no_network import with_loss
 from AutoRegLib.search.refined_loss import other_similarities, windows_around
 from AutoRegLib.search.search import runnable_stages
 from AutoRegLib.search.successive_halving import STAGE, by_hand, run_finals, scoring_recipe, unlike

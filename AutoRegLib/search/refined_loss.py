@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.core.recipe_loss import SMOOTHNESS, has_windows, similarity_of
 from AutoRegLib.learning.data import Dataset, choose_validation
 from AutoRegLib.learning.finish import Tries, Way, at_way
 from AutoRegLib.learning.validation import surely_better
 from AutoRegLib.networks.none import NoNetwork
-from AutoRegLib.registration.no_network import SMOOTHNESS, similarity_of
 
 Rung = TypeVar("Rung", int, float)
 
@@ -56,7 +56,7 @@ def choose_loss(
         history.append({
             "stage": STAGE, "step": len(scores), "seconds": round(sum(climb.tries.costs[way]), 1),
             "tried_similarity": similarity_of(tried), "tried_smoothness": tried.loss_weights.smoothness,
-            "tried_window": tried.objective.windows[0] if _windowed(tried) else 0, "score": fmean(scores),
+            "tried_window": tried.objective.windows[0] if has_windows(tried) else 0, "score": fmean(scores),
         })
     return at_way(recipe, climb.taken)
 
@@ -81,7 +81,7 @@ class _Climb:
             self._first_of([[self.taken._replace(smoothness=share) for share in ladder]
                             for ladder in _ladders(SHARES, self.taken.smoothness)])
             recipe = at_way(self.tries.recipe, self.taken)
-            if _windowed(recipe):
+            if has_windows(recipe):
                 self._first_of([[self.taken._replace(window=width) for width in ladder]
                                 for ladder in _ladders(WIDTHS, recipe.objective.windows[0])])
             for name in other_similarities(self.tries.recipe):
@@ -127,12 +127,7 @@ def other_similarities(recipe: Recipe) -> list[str]:
 def windows_around(recipe: Recipe) -> list[int]:
     """The width of the recipe's windows, and all that are tried instead."""
     own = recipe.objective.windows[0]
-    return [own, *(width for width in WIDTHS if width != own)] if _windowed(recipe) else [own]
-
-
-def _windowed(recipe: Recipe) -> bool:
-    """Whether what the recipe's loss compares by looks at windows."""
-    return recipe.loss_weights.similarity_mix > 0.0 and recipe.objective.data_term in ("lncc", "local_nmi")
+    return [own, *(width for width in WIDTHS if width != own)] if has_windows(recipe) else [own]
 
 
 def _ladders(rungs: Sequence[Rung], here: Rung) -> list[list[Rung]]:

@@ -13,7 +13,8 @@ from torch.func import functional_call
 
 from AutoRegLib.core.errors import DivergedError
 from AutoRegLib.core.jobs import Monitor
-from AutoRegLib.core.recipe import Recipe, Stage, ValidationObjective, contained_weights
+from AutoRegLib.core.recipe import Recipe, Stage, ValidationObjective
+from AutoRegLib.core.recipe_loss import contained_weights
 from AutoRegLib.learning.budget import CHECKPOINT_SECONDS, Clock, heed
 from AutoRegLib.learning.data import Batch, Dataset, choose_validation, coarser
 from AutoRegLib.learning.determinism import generator

@@ -22,7 +22,8 @@ from torch import Tensor
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.genotype import CELLS, OPERATORS, Genotype
 from AutoRegLib.core.jobs import Monitor
-from AutoRegLib.core.recipe import LossWeights, Recipe, contained_weights
+from AutoRegLib.core.recipe import LossWeights, Recipe
+from AutoRegLib.core.recipe_loss import contained_weights
 from AutoRegLib.core.records import to_plain
 from AutoRegLib.learning.budget import CHECKPOINT_SECONDS, Clock, heed
 from AutoRegLib.learning.data import Dataset

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from AutoRegLib.core.genotype import OPERATORS, Genotype
-from AutoRegLib.core.recipe import WEIGHTS, Recipe, Stage, contained_weights
+from AutoRegLib.core.recipe import WEIGHTS, Recipe, Stage
+from AutoRegLib.core.recipe_loss import contained_weights
 from AutoRegLib.losses.objective import to_constrained, to_free
 from AutoRegLib.networks.autoreg import searched_cells
 from AutoRegLib.search.bilevel import Tensors

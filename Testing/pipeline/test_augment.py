@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter
 from AutoRegLib.app.cli import main
 from AutoRegLib.bundle import ModelBundle
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.core.recipe import with_own_loss
+from AutoRegLib.core.recipe_loss import with_own_loss
 from AutoRegLib.core.scenario import read_scenario
 from AutoRegLib.evaluation.augment import augment, choose_atlas, network_field, random_field, root_mean_square
 from AutoRegLib.evaluation.spectra import BINS, inside_share, power_spectrum

@@ -15,17 +15,8 @@ from AutoRegLib.bundle import ModelBundle, load_bundle, save_bundle
 from AutoRegLib.core.errors import CancelledError
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.networks import NETWORKS
-from AutoRegLib.core.recipe import (
-    FieldFilter,
-    Network,
-    Preprocessing,
-    Recipe,
-    Search,
-    Stage,
-    Training,
-    read_recipe,
-    with_own_loss,
-)
+from AutoRegLib.core.recipe import FieldFilter, Network, Preprocessing, Recipe, Search, Stage, Training, read_recipe
+from AutoRegLib.core.recipe_loss import with_own_loss
 from AutoRegLib.core.scenario import Scenario, read_scenario
 from AutoRegLib.evaluation.evaluate import evaluate
 from AutoRegLib.learning import train as training

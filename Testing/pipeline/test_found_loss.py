@@ -13,8 +13,8 @@ import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from AutoRegLib.app.cli import main
-from AutoRegLib.core.presets import LNCC_SMOOTHNESS
 from AutoRegLib.core.recipe import LossWeights, Objective, Recipe, write_recipe
+from AutoRegLib.core.recipe_loss import LNCC_SMOOTHNESS
 from AutoRegLib.imaging.files import read_displacement, write_volume
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.volume import Volume

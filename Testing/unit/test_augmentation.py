@@ -11,7 +11,8 @@ import torch
 from pipeline.scenes import make_scenario
 from pipeline.test_study import RECIPE
 
-from AutoRegLib.core.recipe import Recipe, with_own_loss
+from AutoRegLib.core.recipe import Recipe
+from AutoRegLib.core.recipe_loss import with_own_loss
 from AutoRegLib.core.scenario import read_scenario
 from AutoRegLib.learning.data import prepare
 from benchmarks import augmentation

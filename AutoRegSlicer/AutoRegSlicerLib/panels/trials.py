@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 from AutoRegLib.core.errors import AutoRegError
 from AutoRegLib.core.jobs import read_request
 from AutoRegLib.core.recipe import read_recipe
+from AutoRegLib.core.recipe_loss import loss_words
 from AutoRegLib.core.strict_json import read_object
 from AutoRegSlicerLib.jobs.jobs import JobState, JobStatus
 from AutoRegSlicerLib.panels import qtbits
@@ -57,8 +58,7 @@ def cells(number: int, status: JobStatus) -> list[str]:
     loss = ""
     if found is not None:
         try:
-            weights = read_recipe(found.recipe).loss_weights
-            loss = f"LNCC {weights.similarity_mix:.2f}, smoothness {weights.smoothness:.2g}"
+            loss = loss_words(read_recipe(found.recipe))
         except AutoRegError as problem:
             loss = problem.what
     score = status.metrics.get("upper_loss") or status.metrics.get("lower_loss")

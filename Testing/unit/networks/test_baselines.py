@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from scipy.interpolate import BSpline
 
-from AutoRegLib.core.recipe import Network, Recipe, with_own_loss
+from AutoRegLib.core.recipe import Network, Recipe
+from AutoRegLib.core.recipe_loss import with_own_loss
 from AutoRegLib.networks.baselines import spline_between
 from AutoRegLib.networks.registry import build_network
 from AutoRegLib.search.upper_variables import searched_weights

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.core.recipe import FieldFilter, Network, Objective, Recipe, with_own_loss
+from AutoRegLib.core.recipe import FieldFilter, Network, Objective, Recipe
+from AutoRegLib.core.recipe_loss import with_own_loss
 from AutoRegLib.fields.prediction import integrate
 from AutoRegLib.losses.field_filter import asymmetry
 from AutoRegLib.losses.objective import as_weights, registration_loss

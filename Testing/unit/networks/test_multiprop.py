@@ -10,16 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from AutoRegLib.core.recipe import (
-    LossWeights,
-    Network,
-    Propagation,
-    Recipe,
-    contained_weights,
-    read_recipe,
-    with_own_loss,
-    write_recipe,
-)
+from AutoRegLib.core.recipe import LossWeights, Network, Propagation, Recipe, read_recipe, write_recipe
+from AutoRegLib.core.recipe_loss import contained_weights, with_own_loss
 from AutoRegLib.losses.kl import kl_divergence
 from AutoRegLib.losses.objective import as_weights, registration_loss
 from AutoRegLib.networks.registry import build_network, count_parameters

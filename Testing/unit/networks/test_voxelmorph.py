@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from AutoRegLib.core.recipe import Network, Recipe, with_own_loss
+from AutoRegLib.core.recipe import Network, Recipe
+from AutoRegLib.core.recipe_loss import with_own_loss
 from AutoRegLib.fields.prediction import Prediction
 from AutoRegLib.losses.objective import as_weights, registration_loss
 from AutoRegLib.networks.registry import build_network, count_parameters

@@ -15,6 +15,7 @@ from AutoRegLib.core.errors import CancelledError, InputError
 from AutoRegLib.core.folds import folded
 from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import LossWeights, Recipe
+from AutoRegLib.core.recipe_loss import with_loss
 from AutoRegLib.fields.jacobian import jacobian_determinant
 from AutoRegLib.fields.prediction import Prediction, integrate
 from AutoRegLib.fields.resample import resize_displacement
@@ -24,7 +25,7 @@ from AutoRegLib.fields.warp import warp
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.networks.none import NoNetwork
 from AutoRegLib.registration import refine
-from AutoRegLib.registration.no_network import no_network, with_loss, working_spacing
+from AutoRegLib.registration.no_network import no_network, working_spacing
 from AutoRegLib.registration.refine import converged, level_factors, refine_prediction
 
 SHAPES = {2: (64, 72), 3: (40, 44, 36)}

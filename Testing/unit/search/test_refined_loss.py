@@ -12,10 +12,10 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from torch import Tensor
 
 from AutoRegLib.core.jobs import Monitor
-from AutoRegLib.core.recipe import LossWeights, Network, Objective, Recipe, with_window
+from AutoRegLib.core.recipe import LossWeights, Network, Objective, Recipe
+from AutoRegLib.core.recipe_loss import similarity_of, with_window
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.learning.data import Dataset
-from AutoRegLib.registration.no_network import similarity_of
 from AutoRegLib.search import refined_loss
 from AutoRegLib.search.refined_loss import STAGE, choose_loss
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from AutoRegLib.core.genotype import CELLS, OPERATORS, Genotype
-from AutoRegLib.core.recipe import LossWeights, Recipe, contained_weights, with_own_loss, with_window
+from AutoRegLib.core.recipe import LossWeights, Recipe
+from AutoRegLib.core.recipe_loss import contained_weights, with_own_loss, with_window
 from AutoRegLib.losses.objective import as_weights, whole_weight
 from AutoRegLib.search.cost_model import count_candidates
 from AutoRegLib.search.successive_halving import (
