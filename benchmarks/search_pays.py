@@ -88,16 +88,28 @@ def run(name: str, scenario: Scenario, folder: Path, *, seed: int, arguments: ar
     return row
 
 
-def gains(rows: Sequence[Row], key: str) -> dict[str, tuple[float, float]]:
+def delivered(row: Row) -> list[float]:
+    """Dice pair by pair as the model registers: with its finish, or alone where its validation chose none."""
+    found: list[float] = row.get("finished_by_pair", row["by_pair"])
+    return found
+
+
+def alone(row: Row) -> list[float]:
+    """Dice pair by pair of the network's own answer."""
+    found: list[float] = row["by_pair"]
+    return found
+
+
+def gains(rows: Sequence[Row], dice: Callable[[Row], list[float]]) -> dict[str, tuple[float, float]]:
     """Of every row but the default: mean gain over the default of its seed, pair by pair, and its standard error over
     the pairs, whose gains are averaged over the seeds first.
     """
     found: dict[str, tuple[float, float]] = {}
     base = {row["seed"]: row for row in rows if row["row"] == DEFAULT}
     for name in dict.fromkeys(row["row"] for row in rows if row["row"] not in (DEFAULT, ALONE)):
-        seeds = [row for row in rows if row["row"] == name and key in row and key in base.get(row["seed"], {})]
+        seeds = [row for row in rows if row["row"] == name and row["seed"] in base]
         if seeds:
-            each = zip(*([a - b for a, b in zip(row[key], base[row["seed"]][key], strict=True)] for row in seeds),
+            each = zip(*([a - b for a, b in zip(dice(row), dice(base[row["seed"]]), strict=True)] for row in seeds),
                        strict=True)
             means = [fmean(values) for values in each]
             found[name] = fmean(means), stdev(means) / math.sqrt(len(means))
@@ -131,8 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     shown = [{name: value for name, value in row.items() if not name.endswith("by_pair")} for row in rows]
     tables.save(options.name, shown, title=f"A search beside its default: {scenario.name}", summary="\n".join(
         f"{name}, {words}: {gain:+.4f} ± {error:.4f} Dice over the default of the same time."
-        for key, words in (("by_pair", "network alone"), ("finished_by_pair", "with its finish"))
-        for name, (gain, error) in gains(rows, key).items()))
+        for dice, words in ((alone, "network alone"), (delivered, "as its validation chose, finished or not"))
+        for name, (gain, error) in gains(rows, dice).items()))
 
 
 if __name__ == "__main__":
