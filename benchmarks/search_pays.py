@@ -90,14 +90,12 @@ def run(name: str, scenario: Scenario, folder: Path, *, seed: int, arguments: ar
 
 def delivered(row: Row) -> list[float]:
     """Dice pair by pair as the model registers: with its finish, or alone where its validation chose none."""
-    found: list[float] = row.get("finished_by_pair", row["by_pair"])
-    return found
+    return alone(row) if "finished_by_pair" not in row else list(row["finished_by_pair"])
 
 
 def alone(row: Row) -> list[float]:
     """Dice pair by pair of the network's own answer."""
-    found: list[float] = row["by_pair"]
-    return found
+    return list(row["by_pair"])
 
 
 def gains(rows: Sequence[Row], dice: Callable[[Row], list[float]]) -> dict[str, tuple[float, float]]:
