@@ -28,7 +28,8 @@ STAGE = "loss by refinement"
 SHARES = (4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
 WIDTHS = (3, 5, 17, 25)  # what differs less cannot be told from each other
 _FEWEST = 4  # pairs that can tell
-_FIRST = 0.15  # of the time, for the start's loss: half a dozen are tried on all pairs, others on the first alone
+_BEGIN = 12  # pairs that all begin with, where there are as many; more for what is better on them, not yet surely
+_FIRST = 0.15  # of the time, for the start's loss: half a dozen others are tried on all pairs
 
 
 def choose_loss(
@@ -36,10 +37,11 @@ def choose_loss(
 ) -> Recipe:
     """The recipe with the similarity, the smoothness and the windows that refinement of validation pairs likes best.
 
-    Each step is taken only where it is better by more than twice the standard error over the pairs; what is surely
-    worse on the first of them is not tried on the others. At most ``recipe.search.refined_pairs`` pairs, as many as
-    ``seconds`` allow (a budget of steps: all of them); too little time, too few pairs, or none with labels or
-    landmarks, leave it as it is. Every try is a row of ``history``. Raises CancelledError.
+    A change is taken only where it is better by more than twice the standard error over the pairs. They begin with
+    twelve pairs, as ``seconds`` allow; what is surely worse on the first four is not tried on the others. Where nothing
+    is better, what is not refused is tried on twice the pairs, up to ``recipe.search.refined_pairs``, until the time is
+    over (a budget of steps: until all were seen). Too little time, too few pairs, or none with labels or landmarks,
+    leave the recipe as it is. Every try is a row of ``history``. Raises CancelledError.
     """
     pairs = dataset.sample("val", recipe.search.refined_pairs, seed=recipe.seed)
     if choose_validation(dataset) == "unsupervised" or len(pairs) < _FEWEST:
@@ -62,22 +64,24 @@ def choose_loss(
 
 
 class _Climb:
-    """From the start's loss to the best that was found, and the pairs and the time there are for it."""
+    """From the start's loss to the best that was found, on as many pairs as it takes to be sure."""
 
     def __init__(self, tries: Tries, pairs: Sequence[tuple[str, str]], seconds: float | None) -> None:
-        self.tries, self.pairs, self.seconds, self.taken = tries, pairs, seconds, Way(refine="full")
+        self.tries, self.all_pairs, self.seconds = tries, pairs, seconds
+        self.pairs, self.taken = pairs[:_BEGIN], Way(refine="full")
+        self.refused: set[Way] = set()
+        self.unsure = False  # whether something was better in this round, but not surely
 
     def begin(self) -> bool:
-        """Score the start's loss on as many pairs as there is time for; whether there is any."""
+        """Score the start's loss on as many of the first pairs as there is time for; whether there is any."""
         first = None if self.seconds is None else _FIRST * self.seconds
         self.pairs = self.pairs[: self.tries.run(self.pairs, [self.taken], seconds=first, least=_FEWEST)]
         return self._left() > 0.0
 
     def to_the_top(self) -> None:
-        """Change one thing after the other until no change of any is better."""
-        before = None
-        while before != self.taken:
-            before = self.taken
+        """Change one thing after the other until no change is better, or would surely be on twice the pairs."""
+        while True:
+            before, self.unsure = self.taken, False
             self._first_of([[self.taken._replace(smoothness=share) for share in ladder]
                             for ladder in _ladders(SHARES, self.taken.smoothness)])
             recipe = at_way(self.tries.recipe, self.taken)
@@ -88,6 +92,8 @@ class _Climb:
                 for share in dict.fromkeys((1.0, self.taken.smoothness)):
                     way = Way(refine="full", similarity=name, smoothness=share)
                     self.taken = way if self._better(way) else self.taken
+            if self.taken == before and not (self.unsure and self._more_pairs()):
+                return
 
     def _first_of(self, ladders: Sequence[Sequence[Way]]) -> None:
         """Climb the first ladder whose first rung is better than what is taken, as high as it gets better."""
@@ -100,19 +106,43 @@ class _Climb:
             if self.taken != before:
                 return
 
+    def _more_pairs(self) -> bool:
+        """Score what is taken on twice the pairs; whether there are more, and the time to learn from them."""
+        count = min(2 * len(self.pairs), len(self.all_pairs))
+        if count == len(self.pairs) or not self._score(self.taken, self.all_pairs[:count]):
+            return False
+        self.pairs = self.all_pairs[:count]
+        return True
+
     def _better(self, way: Way) -> bool:
-        """Whether the way is surely better than what is taken; False too where the time does not allow to know."""
-        few, rest = self.pairs[:_FEWEST], self.pairs[_FEWEST:]
-        scores = self.tries.scores[way]
-        if not scores:
-            if self._left() <= 0.0 or self.tries.run(few, [way], seconds=None) < len(few):
+        """Whether the way is surely better than what is taken; False too where the time does not allow to know.
+
+        What is surely worse on the first pairs, or no better on all, is refused and not tried again.
+        """
+        if way in self.refused or way == self.taken:
+            return False
+        best = self.tries.scores[self.taken]
+        for pairs in (self.pairs[:_FEWEST], self.pairs):
+            if not self._score(way, pairs):
                 return False
-            longer = len(rest) * fmean(self.tries.costs[way])
-            if surely_better(self.tries.scores[self.taken][: len(few)], scores) or longer > self._left():
+            scores = self.tries.scores[way]
+            if surely_better(best[: len(scores)], scores):
+                self.refused.add(way)
                 return False
-            if rest and self.tries.run(rest, [way], seconds=None) < len(rest):
-                return False
-        return len(scores) == len(self.pairs) and surely_better(scores, self.tries.scores[self.taken])
+        sure = surely_better(scores, best)
+        if fmean(scores) <= fmean(best):
+            self.refused.add(way)
+        elif not sure:
+            self.unsure = True
+        return sure
+
+    def _score(self, way: Way, pairs: Sequence[tuple[str, str]]) -> bool:
+        """Score the way on those of the pairs that it has not seen; False where the time does not allow it."""
+        rest = pairs[len(self.tries.scores[way]):]
+        known = self.tries.costs[way] or self.tries.costs[self.taken]
+        if rest and len(rest) * fmean(known) > self._left():
+            return False
+        return not rest or self.tries.run(rest, [way], seconds=None) == len(rest)
 
     def _left(self) -> float:
         """Processor seconds that are left."""
