@@ -65,6 +65,7 @@ class AutoRegSlicerParameterNode:
     initialTransform: vtkMRMLTransformNode
     similarity: Similarity = Similarity.Automatic
     refinementSteps: Annotated[int, WithinRange(-1, 500)] = 0  # -1: until it converges
+    landmarksGuide: bool  # of many pairs
     device: Device = Device.Automatic
     keepJobFiles: bool = True
 

@@ -198,15 +198,15 @@ def addScans(scene: Any, data: Path) -> dict[str, Any]:
     return made
 
 
-def tinyBundle(folder: Path, *, strength: float = 3e3, affine: str = "none") -> Path:
+def tinyBundle(folder: Path, *, strength: float = 3e3, affine: str = "none", dims: int = 3) -> Path:
     """A model of a few thousand random weights that moves points by some millimeters, smoothly."""
     from AutoRegLib.bundle import save_bundle
     from AutoRegLib.core.recipe import Network, Preprocessing, Recipe
     from AutoRegLib.networks.registry import build_network
 
-    recipe = Recipe(spatial_dims=3, structures={1: NAMES[0], 2: NAMES[1]},
+    recipe = Recipe(spatial_dims=dims, structures={1: NAMES[0], 2: NAMES[1]},
                     network=Network(features=(4, 4), decoder=(4, 4, 4)),
-                    preprocessing=Preprocessing(spacing=(2.0, 2.0, 2.0), affine=affine))  # type: ignore[arg-type]
+                    preprocessing=Preprocessing(spacing=(2.0,) * dims, affine=affine))  # type: ignore[arg-type]
     state = build_network(recipe, seed=3).state_dict()
     state = {name: value * strength if "head" in name else value for name, value in state.items()}
     return save_bundle(folder, recipe=recipe, state=state, metrics={"validation": {"dice": 0.5}}, history=[],

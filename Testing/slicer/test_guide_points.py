@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("slicer_core", reason="needs the Slicer runtime (slicer-core)", exc_type=ImportError)
+pytest.importorskip("standins.fixtures", reason="slicer-core or PySide6 is not installed", exc_type=ImportError)
 
 import oracle
 import scenes
@@ -191,3 +191,29 @@ def test_frames_of_a_sequence_go_without_them_and_it_is_said(full_desk: Any) -> 
     for selector in (ui.fixedGuidesSelector, ui.movingGuidesSelector):
         assert not selector.isEnabled() and "frames of a sequence" in selector.toolTip()
     assert panel.inputs().movingGuides is None is panel.inputs().fixedGuides
+
+
+def test_landmarks_of_many_pairs_guide_where_that_is_wanted(full_desk: Any, tmp_path: Path) -> None:
+    """The table of the job says so; the panel says which lists are meant, and what stands against them."""
+    from AutoRegLib.core.pair_table import read_pair_table
+    from AutoRegSlicerLib.registration.pairs import exportPairsSteps
+    from AutoRegSlicerLib.steps import finish
+
+    desk, ui, panel = full_desk, full_desk.ui, full_desk.widget.pairsPanel
+    ui.addPairsButton.click()
+    desk.settle()
+    for guided in (False, True):
+        [line] = read_pair_table(finish(exportPairsSteps(panel.pairs, tmp_path / str(guided), guided=guided)))
+        files = [line.files.get(f"{role}_{'guides' if guided else 'landmarks'}") for role in ("fixed", "moving")]
+        assert line.arguments.get("guide_landmarks") == (tuple(files) if guided else None)
+        for file, node in zip(files, (desk.parameters.fixedLandmarks, desk.parameters.movingLandmarks), strict=True):
+            shown = [node.GetNthControlPointPositionWorld(index) for index in range(6)]
+            assert np.abs(read_points(file)[1] * LPS - shown).max() < 1e-9
+    assert "Landmarks: fixed points (fixed), moving points (moving)" in panel.model.item(0, 0).toolTip()
+    ui.landmarksGuideCheckBox.click()
+    desk.settle()
+    assert desk.parameters.landmarksGuide
+    assert "Guide points: fixed points (fixed), moving points (moving)" in panel.model.item(0, 0).toolTip()
+    assert not any("not placed" in reason for reason in panel.reasons())
+    desk.parameters.movingLandmarks.UnsetNthControlPointPosition(2)
+    assert any("'moving points' has points that are not placed" in reason for reason in panel.reasons())

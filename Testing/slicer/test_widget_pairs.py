@@ -77,7 +77,13 @@ def test_pairs_are_registered_as_the_choice_above_says(
                 return tmp_path / "job"
 
     monkeypatch.setattr(desk.session, "launch", launch)
-    monkeypatch.setattr(module, "exportPairsSteps", lambda pairs, folder: iter_of(folder / "pairs.csv"))
+    guided: list[bool] = []
+
+    def export(_pairs: Any, folder: Path, *, guided: bool, told: list[bool] = guided) -> Any:
+        told.append(guided)
+        return iter_of(folder / "pairs.csv")
+
+    monkeypatch.setattr(module, "exportPairsSteps", export)
     found = Found(tmp_path, "autoreg", tmp_path / "recipe.json", tmp_path / "scenario.json")
     for model, search, words in (("lddmm", None, ("none", "lddmm", None)), ("none", None, ("none", "svf", None)),
                                  ("found-loss", found, ("none", "svf", str(found.recipe)))):
@@ -85,6 +91,9 @@ def test_pairs_are_registered_as_the_choice_above_says(
         desk.parameters.model = model
         panel.start()
         assert tuple(asked[-1].get(name) for name in ("model", "transformation", "loss")) == words
+    desk.ui.landmarksGuideCheckBox.click()
+    panel.start()
+    assert guided == [False, False, False, True]
     monkeypatch.setattr(module, "last_found", lambda statuses: None)
     assert any("No search has found a loss here" in reason for reason in panel.reasons())
 

@@ -73,6 +73,8 @@ def working_voxels(shape: tuple[int, ...], spacing: tuple[float, ...], working: 
     """Voxels of the grid the network sees: the image's field of view at the working spacing (its own when empty)."""
     if not working:
         return prod(shape)
+    if len(shape) > len(working):  # a slice, which a model of pictures sees as one
+        shape, spacing = zip(*((n, s) for n, s in zip(shape, spacing, strict=True) if n > 1), strict=True)
     # the header's axes taken in their order: for a volume stored in another one the number is a good guess
     return prod(ceil(size * own / wanted) for size, own, wanted in zip(shape, spacing, working, strict=True))
 

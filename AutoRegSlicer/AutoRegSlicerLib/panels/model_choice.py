@@ -41,14 +41,12 @@ class ModelChoice:
 
     def reasons(self) -> list[str]:
         """What keeps the choice from being used."""
-        name, bundle = self.session.parameters.model, self.model()
+        name = self.session.parameters.model
         if self._missing():
             return [_("No search has found a loss here: run Auto-search, or choose another way to register.")
                     if name == FOUND_LOSS else
                     _("The model “{name}” is not on this computer: choose another one, or import it in Models.").format(
                         name=name)]
-        if bundle is not None and bundle.recipe.spatial_dims != 3:
-            return [_("This model is for 2-D images: choose another model.")]
         return []
 
     def refresh(self) -> None:

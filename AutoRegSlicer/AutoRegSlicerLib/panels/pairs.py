@@ -15,10 +15,12 @@ from AutoRegSlicerLib.jobs.jobs import JobState, JobStatus
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.cases_table import casesOfScene
 from AutoRegSlicerLib.panels.choices import InitialAlignment, refinement
+from AutoRegSlicerLib.panels.pair_cells import belongings, cells
 from AutoRegSlicerLib.panels.session import Session, describe
 from AutoRegSlicerLib.panels.trials import Found, last_found
-from AutoRegSlicerLib.registration.pairs import NodePair, exportPairsSteps, loadPairSteps, nodePairs
+from AutoRegSlicerLib.registration.pairs import NodePair, checkPairs, exportPairsSteps, loadPairSteps, nodePairs
 from AutoRegSlicerLib.registration.scripting import readSummary
+from AutoRegSlicerLib.registration.slice_checks import isSlice
 from AutoRegSlicerLib.scene.values import FOUND_LOSS, GEODESIC, NO_MODEL
 from AutoRegSlicerLib.wording import counted
 
@@ -57,7 +59,11 @@ class PairsPanel:
         target = next((row for row in rows if row.volume is fixed), logic.CaseRow(fixed.GetName(), fixed))
         known = [pair.moving.volume for pair in self.pairs if isinstance(pair, NodePair) and pair.fixed.volume is fixed]
         moving = [row for row in rows if row.volume is not fixed and not any(row.volume is other for other in known)]
-        self._add(nodePairs(target, moving, [pair.name for pair in self.pairs]))
+        alike = [row for row in moving if isSlice(row.volume) == isSlice(fixed)]
+        self._add(nodePairs(target, alike, [pair.name for pair in self.pairs]))
+        if len(alike) < len(moving):
+            self.session.say(_("Single slices and volumes do not register with each other: {names} left out.").format(
+                names=", ".join(row.volume.GetName() for row in moving if row not in alike)))
 
     def addTable(self) -> None:
         path = self.session.dialogs.open_file(_("Table of pairs"), "CSV (*.csv)")
@@ -145,8 +151,7 @@ class PairsPanel:
             found.append(_("An existing transform belongs to one pair: choose another initial alignment under "
                            "Advanced."))
         bundle = self._bundle()
-        if bundle is not None and bundle.recipe.spatial_dims != 3:
-            found.append(_("This model is for 2-D images: choose another model."))
+        found += [message.text for message in checkPairs(self.pairs, bundle and bundle.recipe.spatial_dims)]
         if p.model == FOUND_LOSS and self._found() is None:
             found.append(_("No search has found a loss here: run Auto-search, or choose another way to register."))
         if not self.folder:
@@ -176,7 +181,9 @@ class PairsPanel:
         if self._running() is None:
             for row in self.results.values():  # the process was ended within this pair
                 row["state"] = "cancelled" if row.get("state") == "running" else row.get("state")
-        texts = [cells(pair, self.results.get(pair.name, {})) for pair in self.pairs]
+        guided = self.session.parameters.landmarksGuide
+        texts = [[*cells(pair, self.results.get(pair.name, {})), belongings(pair, guided=guided)]
+                 for pair in self.pairs]
         if texts == self._texts:
             return
         kept = qtbits.selected_rows(self.ui.pairsTableView)
@@ -184,7 +191,7 @@ class PairsPanel:
         self.model.removeRows(0, self.model.rowCount())
         for pair, line in zip(self.pairs, texts, strict=True):
             why = str(self.results.get(pair.name, {}).get("error", ""))
-            self.model.appendRow([qtbits.cell(text, tip=why) for text in line])
+            self.model.appendRow([qtbits.cell(text, tip=why or line[-1]) for text in line[:-1]])
         for number in kept:
             if number < len(self.pairs):
                 qtbits.select_row(self.ui.pairsTableView, self.model.index(number, PAIR))
@@ -208,7 +215,7 @@ class PairsPanel:
     def start(self) -> None:
         """Export what is in the scene and start the job."""
         p, bundle, pairs = self.session.parameters, self._bundle(), list(self.pairs)
-        found, geodesic = self._found(), p.model == GEODESIC
+        found, geodesic, guided = self._found(), p.model == GEODESIC, p.landmarksGuide
         arguments = {
             "model": str(bundle.folder) if bundle else NO_MODEL, "output": self.folder, "device": p.device.value,
             "affine": "auto" if p.initialAlignment is InitialAlignment.Affine else "none",
@@ -219,7 +226,7 @@ class PairsPanel:
         }
 
         def prepare(folder: Path) -> Any:
-            table = yield from exportPairsSteps(pairs, folder / "in")
+            table = yield from exportPairsSteps(pairs, folder / "in", guided=guided)
             return JobRequest("batch", {**arguments, "table": str(Path(table).relative_to(folder))})
 
         self.results, self._read, self.notice = {}, None, ""
@@ -265,17 +272,3 @@ class PairsPanel:
             self.session.changed()
 
         self.session.run(steps, loaded, failed)
-
-
-def cells(pair: NodePair | PairLine, row: dict[str, Any]) -> list[str]:
-    """One line of the table; what was not measured stays empty."""
-    states = {"waiting": _("Waiting"), "running": _("Running"), "done": _("Done"), "failed": _("Failed"),
-              "cancelled": _("Cancelled")}
-
-    def change(name: str) -> str:
-        before, after = row.get(f"{name}_before"), row.get(name)
-        return "" if after is None else f"{after:.2f}" if before is None else f"{before:.2f} → {after:.2f}"
-
-    folds = row.get("folds")
-    return [pair.name, states.get(str(row.get("state", "")), ""), change("dice"), change("lncc"),
-            "" if folds is None else str(folds)]

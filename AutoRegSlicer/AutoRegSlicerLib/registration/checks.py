@@ -12,6 +12,7 @@ import numpy as np
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.recipe import Recipe, read_recipe
 from AutoRegSlicerLib.registration.point_checks import checkPoints
+from AutoRegSlicerLib.registration.slice_checks import checkSlices, dimensions, isSlice, ontoPlane
 from AutoRegSlicerLib.scene import regions, segmentations, transforms, volumes
 from AutoRegSlicerLib.scene.previews import ownTransform
 from AutoRegSlicerLib.scene.values import NO_MODEL, Message, Node, RegistrationInputs, RegistrationOutputs
@@ -25,7 +26,8 @@ def checkRegistration(scene: Any, inputs: RegistrationInputs, outputs: Registrat
     model-dimension, no-output, output-is-input, input-under-output (action "take-off"), no-overlap (action
     "align-centers"), empty-segments, empty-mask, no-moving-segmentation, no-affine, no-region, small-region.
     Remarks only: centers-used, masks-unseen, one-segmentation, nonlinear-fixed, nonlinear-moving.
-    Those of points: :func:`AutoRegSlicerLib.registration.point_checks.checkPoints`.
+    Those of points: :func:`AutoRegSlicerLib.registration.point_checks.checkPoints`; of single slices:
+    :func:`AutoRegSlicerLib.registration.slice_checks.checkSlices`.
     """
     fixed, moving = inputs.fixedVolume, inputs.movingVolume
     found: list[Message] = []
@@ -36,7 +38,7 @@ def checkRegistration(scene: Any, inputs: RegistrationInputs, outputs: Registrat
             found += _image(role, node, inputs.model)
     if not found:
         found += _pair(fixed, moving, inputs)
-    found += _model(inputs.model)
+    found += _model(inputs.model, 0 if found else dimensions(fixed, moving))
     found += _outputs(inputs, outputs)
     found += _labels(inputs, outputs)
     found += checkPoints(inputs)
@@ -58,10 +60,9 @@ def _image(role: str, node: Node, model: str) -> list[Message]:
         return [Message("color-image", f"{role.capitalize()} volume is a color image; convert with Vector to Scalar "
                         "Volume.", "vector-to-scalar")]
     size = " x ".join(map(str, image.GetDimensions()))
-    if min(image.GetDimensions()) == 1:
-        return [Message("flat-image", f"The {role} volume is a single slice ({size}); this module registers 3-D "
-                        "volumes. The command line registers slices and pictures.")]
-    if min(image.GetDimensions()) < 4 and model not in ("", NO_MODEL):
+    if list(image.GetDimensions()).count(1) > 1:
+        return [Message("flat-image", f"The {role} volume is a single line of voxels ({size}): choose another one.")]
+    if 1 < min(image.GetDimensions()) < 4 and model not in ("", NO_MODEL):
         return [Message("flat-image", f"The {role} volume has too few slices for a model ({size}): choose no model; "
                         "each slice is then registered in its plane.")]
     return []
@@ -74,7 +75,10 @@ def _pair(fixed: Node, moving: Node, inputs: RegistrationInputs) -> list[Message
     corners = volumes.worldCorners(moving)
     if inputs.initialTransform is not None:
         corners = transforms.transformPoints(transforms.warpToWorld(inputs.initialTransform), corners)
-    gap = _gap(volumes.worldCorners(fixed), corners)
+    if isSlice(fixed) or isSlice(moving):
+        found += checkSlices(fixed, moving)
+    flat = dimensions(fixed, moving) == 2
+    gap = _gap(*(ontoPlane(points, fixed) if flat else points for points in (volumes.worldCorners(fixed), corners)))
     if gap > 0:
         text = f"Volumes do not overlap in space (gap {gap:.0f} mm)."
         if inputs.affine == "auto" and _recipeAligns(inputs.model) and inputs.initialTransform is None:
@@ -100,7 +104,7 @@ def _region(fixed: Node, roi: Node) -> list[Message]:
     if lattice is None:
         return []  # how many voxels it covers shows when the volume is exported
     size = regions.voxelBox(lattice, roi)[1]
-    if min(size) < regions.FEWEST:
+    if regions.isSmall(size, lattice):
         return [Message("small-region", "The region covers too little of the fixed volume "
                         f"({' x '.join(map(str, size))} voxels): enlarge or move it.")]
     return []
@@ -131,13 +135,16 @@ def _recipeAligns(model: str) -> bool:
     return recipe is None or recipe.preprocessing.affine == "auto"
 
 
-def _model(model: str) -> list[Message]:
+def _model(model: str, dims: int) -> list[Message]:
+    """``dims``: of the images, 0 where they are not known."""
     if not model:
         return [Message("no-model", "Choose a model, or make one with Auto-search.", "auto-search")]
     recipe = _recipe(model)
-    if recipe is not None and recipe.spatial_dims != 3:
-        return [Message("model-dimension", f"The model is for {recipe.spatial_dims}-D images; choose one for volumes.")]
-    return []
+    if recipe is None or recipe.spatial_dims == dims or not dims:
+        return []
+    return [Message("model-dimension", f"The model is for {recipe.spatial_dims}-D images; choose one for volumes."
+                    if dims == 3 else f"The volumes are single slices and the model is for {recipe.spatial_dims}-D "
+                    "images: choose a model for 2-D images, or no model.")]
 
 
 def _outputs(inputs: RegistrationInputs, outputs: RegistrationOutputs) -> list[Message]:

@@ -11,10 +11,11 @@ from typing import Any
 
 from AutoRegLib.core.pair_table import PAIR_FILES, PairLine
 from AutoRegLib.core.records import make_folder, write_text
-from AutoRegSlicerLib.registration.cases import exportCase, labelValues, uniqueNames
+from AutoRegSlicerLib.registration.cases import exportCase, isNode, labelValues, uniqueNames
 from AutoRegSlicerLib.registration.results import markResult, marksOf, readReport, showLike
-from AutoRegSlicerLib.scene import segmentations, transforms, volumes
-from AutoRegSlicerLib.scene.values import CaseRow, Node, RegistrationInputs
+from AutoRegSlicerLib.registration.slice_checks import dimensions
+from AutoRegSlicerLib.scene import landmarks, segmentations, transforms, volumes
+from AutoRegSlicerLib.scene.values import CaseRow, Message, Node, RegistrationInputs
 from AutoRegSlicerLib.steps import Steps
 
 
@@ -38,10 +39,28 @@ def nodePairs(fixed: CaseRow, moving: Sequence[CaseRow], taken: Sequence[str] = 
     return [NodePair(name, fixed, row) for name, row in zip(names, moving, strict=True)]
 
 
-def exportPairsSteps(pairs: Sequence[NodePair | PairLine], folder: str | Path) -> Steps:
+def checkPairs(pairs: Sequence[NodePair | PairLine], dims: int | None) -> list[Message]:
+    """What stands against registering the pairs of the scene with a model for ``dims`` dimensions (None: no model).
+
+    Codes, all of which block: model-dimension, unplaced-landmarks. Files are not opened for this.
+    """
+    own, found = [pair for pair in pairs if isinstance(pair, NodePair)], []
+    other = [pair.name for pair in own if dims not in (None, dimensions(pair.fixed.volume, pair.moving.volume))]
+    if other:
+        found.append(Message("model-dimension", f"This model is for {dims}-D images and '{other[0]}' is not: choose "
+                             "another model, or none."))
+    points = {id(row.landmarks): row.landmarks for pair in own for row in (pair.fixed, pair.moving)
+              if isNode(row.landmarks)}
+    found += [Message("unplaced-landmarks", f"'{node.GetName()}' has points that are not placed: place or remove them.")
+              for node in points.values() if landmarks.unplaced(node)]
+    return found
+
+
+def exportPairsSteps(pairs: Sequence[NodePair | PairLine], folder: str | Path, *, guided: bool = False) -> Steps:
     """Write ``pairs.csv`` and the volumes of the scene it names, in world coordinates; files stay where they are.
 
-    A volume of several pairs is written once. Yields what was done, returns the table's path.
+    A volume of several pairs is written once. ``guided``: the landmarks of volumes of the scene guide, instead of
+    measuring. Yields what was done, returns the table's path.
     Raises InputError, DiskError.
     """
     folder = make_folder(folder)
@@ -61,7 +80,8 @@ def exportPairsSteps(pairs: Sequence[NodePair | PairLine], folder: str | Path) -
         line = {"name": pair.name, **{role: case.image for role, case in both.items()}}
         line |= {f"{role}_labels": case.labels for role, case in both.items() if case.labels}
         if all(case.landmarks for case in both.values()):
-            line |= {f"{role}_landmarks": case.landmarks for role, case in both.items()}
+            what = "guides" if guided else "landmarks"
+            line |= {f"{role}_{what}": case.landmarks for role, case in both.items()}
         lines.append(line)
     stream = io.StringIO()
     writer = csv.DictWriter(stream, ("name", *PAIR_FILES), restval="", lineterminator="\n")

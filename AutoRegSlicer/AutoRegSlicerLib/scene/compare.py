@@ -92,7 +92,8 @@ def edges(scene: Any, other: Node, fixed: Node, variant: str = "") -> Node:
     lattice = worldLattice(fixed)
     lattice = lattice.thinned(int(np.ceil((np.prod(lattice.size) / _ENOUGH) ** (1 / 3))))  # the views would wait
     voxels = _Shown(other, lattice).planes(slice(0, lattice.size[2]))
-    slopes = np.stack(np.gradient(voxels, *lattice.spacing[::-1]))
+    slopes = np.stack([np.gradient(voxels, step, axis=axis) if voxels.shape[axis] > 1 else np.zeros_like(voxels)
+                       for axis, step in enumerate(lattice.spacing[::-1])])
     steepness = np.sqrt((slopes**2).sum(axis=0))
     across = np.abs(slopes).argmax(axis=0)
     crest = np.zeros(voxels.shape, bool)

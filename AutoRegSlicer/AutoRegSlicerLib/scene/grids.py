@@ -79,10 +79,16 @@ class Lattice:
         return Lattice((*self.size[:2], slab.stop - slab.start), matrix)
 
     def straightened(self) -> Lattice:
-        """The nearest lattice with perpendicular axes that holds the whole field of view."""
-        left, _, right = np.linalg.svd(self.directions)
-        axes, spacing = left @ right, self.spacing
-        along = (self.corners @ axes) / spacing
+        """The nearest lattice with perpendicular axes that holds the whole field of view; a slice keeps its plane."""
+        matrix = self.ijkToRAS.copy()
+        for axis in (axis for axis, count in enumerate(self.size) if self.size.count(1) == 1 and count == 1):
+            one, other = np.delete(matrix[:3, :3], axis, axis=1).T
+            normal = np.cross(one, other) / np.linalg.norm(np.cross(one, other))
+            matrix[:3, axis] = normal * (normal @ matrix[:3, axis])
+        upright = Lattice(self.size, matrix)
+        left, _, right = np.linalg.svd(upright.directions)
+        axes, spacing = left @ right, upright.spacing
+        along = (upright.corners @ axes) / spacing
         lowest, highest = along.min(axis=0), along.max(axis=0)
         size = np.maximum(np.rint(highest - lowest), 1)
         matrix = np.eye(4)

@@ -11,7 +11,7 @@ from AutoRegSlicerLib.scene import volumes
 from AutoRegSlicerLib.scene.grids import Lattice, numpyMatrix, ownLattice
 from AutoRegSlicerLib.scene.values import Node
 
-FEWEST = 4  # voxels along an axis, as of a whole volume
+FEWEST = 4  # voxels along an axis, where the volume has as many
 _TOUCHING = 1e-4  # voxels; a face of the region that lies on one between two voxels takes in none of the further one
 
 
@@ -39,6 +39,11 @@ def voxelBox(lattice: Lattice, roi: Node) -> tuple[np.ndarray, np.ndarray]:
     return first, np.maximum(last - first + 1, 0)
 
 
+def isSmall(size: np.ndarray, lattice: Lattice) -> bool:
+    """Whether a box of the lattice holds too little to be registered; of a few slices it must hold all."""
+    return bool((size < np.minimum(FEWEST, lattice.size)).any())
+
+
 def part(lattice: Lattice, roi: Node) -> Lattice:
     """The lattice of the voxels of :func:`voxelBox`."""
     first, size = voxelBox(lattice, roi)
@@ -54,7 +59,7 @@ def cropped(world: Node, roi: Node, scratch: Any) -> Node:
     """
     lattice = ownLattice(world)
     first, size = voxelBox(lattice, roi)
-    if min(size) < FEWEST:
+    if isSmall(size, lattice):
         raise InputError("the region of interest covers too little of the fixed volume",
                          expected=f"{FEWEST} voxels or more along each axis", got=" x ".join(map(str, size)),
                          remedy="enlarge or move the region")
