@@ -54,6 +54,18 @@ class Slice:
         """Points, straight onto the plane, in its coordinates. Shape: (..., 3) to (..., 2)."""
         return (np.asarray(points, float) - self.offset) @ self.basis
 
+    def turned(self, field: DisplacementField) -> DisplacementField:
+        """A field within the plane, on any lattice of it, as one of space on a slice as thick as this one."""
+        flat, direction = field.geometry, self.geometry.direction_matrix.copy()
+        direction[:, [axis for axis in range(3) if axis != self.axis]] = self.basis @ flat.direction_matrix
+        size, spacing = list(flat.size), list(flat.spacing)
+        size.insert(self.axis, 1)
+        spacing.insert(self.axis, self.geometry.spacing[self.axis])
+        origin = self.basis @ np.array(flat.origin) + self.offset
+        lattice = Geometry(tuple(size), tuple(spacing), tuple(origin.tolist()), tuple(direction.ravel().tolist()))
+        vectors = (field.vectors.astype(float) @ self.basis.T).astype(np.float32)
+        return DisplacementField(np.expand_dims(vectors, 2 - self.axis), lattice)
+
     def lifted(self, volume: Volume) -> Volume:
         """What lies on :attr:`flat` as a volume of the slice's own shape and place."""
         return Volume(np.expand_dims(volume.array, 2 - self.axis), self.geometry, volume.kind)

@@ -70,6 +70,10 @@ class PairInputs:
         """A field found for these images as one of the files they came from."""
         return field if self.slices is None else self.slices.field(field, inverse=inverse)
 
+    def written_velocity(self, field: DisplacementField) -> DisplacementField:
+        """A velocity on a working grid of the fixed image as one of the file that it came from."""
+        return field if self.slices is None else self.slices.fixed.turned(field)
+
     def file_geometry(self, role: str) -> Geometry:
         """The lattice of the file that an image came from: the fixed or the moving one."""
         found = self if self.slices is None else self.slices

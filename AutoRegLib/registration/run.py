@@ -96,7 +96,7 @@ def register(
     if found.inverse is not None:
         fields["inverse_transform.nrrd"] = pair.written_field(found.inverse, inverse=True)
     if found.course is not None:
-        fields["initial_velocity.nrrd"] = pair.written_field(found.course)
+        fields["initial_velocity.nrrd"] = pair.written_velocity(found.course)
     with together(output, last="report.json", obsolete=OUTPUTS) as stage:
         with ThreadPoolExecutor(2 if most is None else 1) as writers:
             with clock("measure", monitor), ThreadPoolExecutor(1) as loader:

@@ -14,6 +14,7 @@ from AutoRegLib import register
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.imaging.files import read_geometry, read_volume, write_points, write_volume
 from AutoRegLib.imaging.geometry import Geometry
+from AutoRegLib.imaging.single_slice import slice_pair
 from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.registration.run import RegisterOptions, apply_transform
 from AutoRegLib.registration.run import register as register_files
@@ -171,6 +172,30 @@ def test_slices_of_two_planes_are_carried_onto_one_another_and_it_is_said(tmp_pa
     assert np.abs(moved - end).max() < 0.3
     warped = read_volume(tmp_path / "out" / "warped.nii.gz", "intensity", flat=False)
     assert np.abs(warped.array - seen).mean() < 0.05 * np.ptp(seen)
+
+
+def test_a_geodesic_of_slices_starts_as_that_of_the_pictures(tmp_path: Path) -> None:
+    """The initial velocity lies on the working grid, in the plane, whatever grid the slice itself has."""
+    fixed, moving = slice_grid(1, size=27), slice_grid(1, size=30)
+    write_volume(blobs(fixed), tmp_path / "fixed.nrrd")
+    write_volume(blobs(moving, shift=tuple(shifted(1))), tmp_path / "moving.nrrd")
+    flat = slice_pair(fixed, moving)
+    assert flat is not None
+    write_volume(flat.fixed.volume(blobs(fixed)), tmp_path / "fixed2.nrrd")
+    write_volume(flat.moving.volume(blobs(moving, shift=tuple(shifted(1)))), tmp_path / "moving2.nrrd")
+    for name in ("", "2"):
+        register(tmp_path / f"fixed{name}.nrrd", tmp_path / f"moving{name}.nrrd", tmp_path / f"out{name}",
+                 model="none", refine=0, affine="none", transformation="lddmm", deliver="whole")
+    field, plain = (sitk.ReadImage(str(tmp_path / f"out{name}" / "initial_velocity.nrrd"), sitk.sitkVectorFloat64)
+                    for name in ("", "2"))
+    assert field.GetSize()[1] == 1 and field.GetSize()[::2] == plain.GetSize() != fixed.size[::2]
+    turn = flat.fixed.basis
+    for index in ((0, 0), (7, 3), tuple(n - 1 for n in plain.GetSize())):
+        there = (index[0], 0, index[1])
+        point = turn @ plain.TransformIndexToPhysicalPoint(index) + flat.fixed.offset
+        assert np.abs(field.TransformIndexToPhysicalPoint(there) - point).max() < 1e-4
+        assert np.abs(np.array(field[there]) - turn @ plain[index]).max() < 0.02  # a descent follows rounding
+    assert np.abs(sitk.GetArrayFromImage(plain)).max() > 1.0
 
 
 def test_what_cannot_be_one_plane_is_refused_with_a_way_out(tmp_path: Path) -> None:
