@@ -12,6 +12,7 @@ from torch import Tensor
 from AutoRegLib.bridge import to_tensor
 from AutoRegLib.core.drawing import attempted
 from AutoRegLib.core.records import make_folder, write_json
+from AutoRegLib.core.result_set import together
 from AutoRegLib.fields.smooth import gaussian
 from AutoRegLib.imaging.files import read_transform, read_volume, write_volume
 from AutoRegLib.imaging.volume import Volume, resample
@@ -45,7 +46,6 @@ def scale(image: Tensor) -> Tensor:
 
 def fuse(
     fixed: str | Path, moving: str | Path, *, output: str | Path, transform: str | Path | None = None,
-    compress: bool = True,
 ) -> dict[str, Any]:
     """Write ``fused.nii.gz`` on the fixed grid, ``fused_before.nii.gz`` (without the transform) and ``fused.png``.
 
@@ -60,17 +60,18 @@ def fuse(
         arrays = {name: fuse_images(to_tensor(still), to_tensor(moved))[0, 0].numpy()
                   for name, moved in (("fused", after), ("fused_before", before))}
     results = {name: Volume(array, still.geometry, "intensity") for name, array in arrays.items()}
-    for name, volume in results.items():
-        write_volume(volume, output / f"{name}.nii.gz")
     report: dict[str, Any] = {"output": str(output), "fused": str(output / "fused.nii.gz"), "rule":
                               f"mean below {BASE:g} voxels, above by local energy ({ENERGY:g} voxels)", "warnings": []}
+    with together(output, last="fusion.json") as stage:
 
-    def draw() -> None:
-        from AutoRegLib.registration.fuse_figure import fusion_figure
+        def draw() -> None:
+            from AutoRegLib.registration.fuse_figure import fusion_figure
 
-        fusion_figure(output / "fused.png", still, after, results["fused_before"], results["fused"])
+            fusion_figure(stage / "fused.png", still, after, results["fused_before"], results["fused"])
 
-    if problem := attempted(draw, "picture"):
-        report["warnings"].append(problem)
-    write_json(output / "fusion.json", report)
+        for name, volume in results.items():
+            write_volume(volume, stage / f"{name}.nii.gz")
+        if problem := attempted(draw, "picture"):
+            report["warnings"].append(problem)
+        write_json(stage / "fusion.json", report)
     return report

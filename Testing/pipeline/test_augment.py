@@ -17,14 +17,14 @@ from scipy.ndimage import gaussian_filter
 
 from AutoRegLib.app.cli import main
 from AutoRegLib.bundle import ModelBundle
-from AutoRegLib.core.errors import InputError
+from AutoRegLib.core.errors import DiskError, InputError
 from AutoRegLib.core.recipe_loss import with_own_loss
 from AutoRegLib.core.scenario import read_scenario
 from AutoRegLib.evaluation.augment import augment, choose_atlas, network_field, random_field, root_mean_square
 from AutoRegLib.evaluation.spectra import BINS, inside_share, power_spectrum
 from AutoRegLib.fields.jacobian import jacobian_determinant
 from AutoRegLib.learning.train import train
-from AutoRegLib.registration.fuse import BASE, ENERGY, fuse_images
+from AutoRegLib.registration.fuse import BASE, ENERGY, fuse, fuse_images
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +141,19 @@ def test_the_verbs(model: ModelBundle, tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["fuse", *images, "--output", str(tmp_path / "f"), "--json"]) == 0
     fused, before = (read(tmp_path / "f" / f"{name}.nii.gz") for name in ("fused", "fused_before"))
     assert np.array_equal(fused, before) and (tmp_path / "f" / "fused.png").stat().st_size > 5000
+
+
+def test_a_fusion_that_fails_leaves_the_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_scenario(tmp_path / "data")
+    first, second, third = (str(tmp_path / "data" / f"s{n}.nii.gz") for n in range(3))
+    out = tmp_path / "f"
+    fuse(first, second, output=out)
+    kept = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert {"fused.nii.gz", "fused_before.nii.gz", "fused.png", "fusion.json"} == set(kept)
+    with monkeypatch.context() as broken:
+        broken.setattr("AutoRegLib.registration.fuse.write_json", lambda *_: (_ for _ in ()).throw(DiskError("full")))
+        with pytest.raises(DiskError, match="full"):
+            fuse(first, third, output=out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == kept
+    fuse(first, third, output=out)
+    assert (out / "fused.nii.gz").read_bytes() != kept["fused.nii.gz"]
