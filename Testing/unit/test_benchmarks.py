@@ -7,13 +7,14 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from pipeline.scenes import make_scenario
 
 from AutoRegLib.core.recipe import Network, Recipe, write_recipe
 from AutoRegLib.networks.registry import build_network, count_parameters
-from benchmarks import equal_time, learned, summaries, tables
+from benchmarks import equal_time, learned, search_pays, summaries, tables
 from benchmarks.environments import Needs, NotInstalledError, environment
 from benchmarks.measure import ROOT, RunFailedError, run_process
 from benchmarks.methods import METHODS
@@ -158,3 +159,18 @@ def test_training_steps_of_a_tree(tmp_path: Path) -> None:
     told = json.loads((tmp_path / "log.txt").read_text().splitlines()[-1])
     assert len(told["seconds"]) == 2 and min(told["seconds"]) > 0
     assert told["parameters"] == count_parameters(build_network(recipe))
+
+
+def test_what_a_search_is_worth_counts_what_is_delivered() -> None:
+    """Gains pair by pair over the default of the same seed, over the seeds; finished, where there is a finish."""
+    rows: list[Row] = [
+        {"row": "default", "seed": 0, "by_pair": [0.5, 0.6, 0.7], "finished_by_pair": [0.6, 0.7, 0.8]},
+        {"row": "default", "seed": 1, "by_pair": [0.5, 0.6, 0.7]},
+        {"row": "searched", "seed": 0, "by_pair": [0.7, 0.7, 0.7]},
+        {"row": "searched", "seed": 1, "by_pair": [0.4, 0.4, 0.4], "finished_by_pair": [0.6, 0.7, 0.8]},
+        {"row": "searched", "seed": 2, "by_pair": [0.0, 0.0, 0.0]},
+    ]
+    gain, error = search_pays.gains(rows, search_pays.delivered)["searched"]
+    assert abs(gain - 0.05) < 1e-12 and abs(error - np.std([0.1, 0.05, 0.0], ddof=1) / 3**0.5) < 1e-12
+    gain, _ = search_pays.gains(rows, search_pays.alone)["searched"]
+    assert abs(gain - np.mean([0.05, -0.05, -0.15])) < 1e-12
