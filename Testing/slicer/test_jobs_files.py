@@ -197,3 +197,4 @@ def test_the_estimate_follows_the_images_and_the_recipe(tmp_path: Path) -> None:
 def test_working_voxels() -> None:
     assert estimate.working_voxels((10, 20, 30), (1.0, 1.0, 1.0), ()) == 6000
     assert estimate.working_voxels((10, 20, 30), (1.0, 1.0, 2.0), (2.0, 2.0, 2.0)) == 5 * 10 * 30
+    assert estimate.working_voxels((10, 1, 30), (1.0, 5.0, 2.0), (2.0, 2.0)) == 5 * 30  # a slice is a picture

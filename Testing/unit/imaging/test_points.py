@@ -10,6 +10,7 @@ import pytest
 
 from AutoRegLib.core.errors import DiskError, InputError
 from AutoRegLib.imaging.files import read_points, write_points
+from AutoRegLib.imaging.points import partners
 
 POINTS = np.array([[1.5, -2.25, 3.0], [1 / 3, 1e-9, -1e6]])
 FCSV = """# Markups fiducial file version = 4.11
@@ -196,3 +197,18 @@ def test_other_refusals(tmp_path: Path) -> None:
         write_points(("a",), POINTS, tmp_path / "p.csv")
     with pytest.raises(DiskError):
         write_points(("a", "b"), POINTS, tmp_path / "no" / "p.csv")
+
+
+def test_partners_are_found_by_name_or_else_by_order() -> None:
+    assert partners("abc", "cab") == [1, 2, 0]
+    assert partners(["F-1", "F-2"], ["F_1-1", "F_1-2"]) == [0, 1]
+    assert partners("aab", "aab") == [0, 1, 2]  # a name twice says nothing, the places agree
+    assert partners("abx", "aby") == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("fixed", "moving", "said"), [
+    ("abx", "bay", "not their order"), ("abc", "ab", "do not correspond"), ("ab", "abb", "do not correspond"),
+    ("ab", "xyz", "do not correspond"), ("ab", "", "do not correspond")])
+def test_points_without_partners_are_refused(fixed: str, moving: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        partners(fixed, moving)
