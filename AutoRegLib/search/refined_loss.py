@@ -70,7 +70,6 @@ class _Climb:
         self.tries, self.all_pairs, self.seconds = tries, pairs, seconds
         self.pairs, self.taken = pairs[:_BEGIN], Way(refine="full")
         self.refused: set[Way] = set()
-        self.unsure = False  # whether something was better in this round, but not surely
 
     def begin(self) -> bool:
         """Score the start's loss on as many of the first pairs as there is time for; whether there is any."""
@@ -79,32 +78,43 @@ class _Climb:
         return self._left() > 0.0
 
     def to_the_top(self) -> None:
-        """Change one thing after the other until no change is better, or would surely be on twice the pairs."""
+        """Make the change that is the best of those that are surely better, go on in its direction, and so on.
+
+        Where none is sure, the promising ones are looked at on twice the pairs.
+        """
         while True:
-            before, self.unsure = self.taken, False
-            self._first_of([[self.taken._replace(smoothness=share) for share in ladder]
-                            for ladder in _ladders(SHARES, self.taken.smoothness)])
-            recipe = at_way(self.tries.recipe, self.taken)
-            if has_windows(recipe):
-                self._first_of([[self.taken._replace(window=width) for width in ladder]
-                                for ladder in _ladders(WIDTHS, recipe.objective.windows[0])])
-            for name in other_similarities(self.tries.recipe):
-                for share in dict.fromkeys((1.0, self.taken.smoothness)):
-                    way = Way(refine="full", similarity=name, smoothness=share)
-                    self.taken = way if self._better(way) else self.taken
-            if self.taken == before and not (self.unsure and self._more_pairs()):
+            ladders = sorted(self._ladders(), key=lambda ladder: -self._gain(ladder[0]))
+            better = [ladder for ladder in ladders if self._better(ladder[0])]
+            if better:
+                first, *further = max(better, key=lambda ladder: fmean(self.tries.scores[ladder[0]]))
+                self.taken = first
+                for way in further:
+                    if not self._better(way):
+                        break
+                    self.taken = way
+            elif all(self._gain(ladder[0]) <= 0.0 for ladder in ladders) or not self._more_pairs():
                 return
 
-    def _first_of(self, ladders: Sequence[Sequence[Way]]) -> None:
-        """Climb the first ladder whose first rung is better than what is taken, as high as it gets better."""
-        before = self.taken
-        for ladder in ladders:
-            for way in ladder:
-                if not self._better(way):
-                    break
-                self.taken = way
-            if self.taken != before:
-                return
+    def _ladders(self) -> list[list[Way]]:
+        """All changes of one thing of what is taken, each with the further ones in its direction."""
+        here = at_way(self.tries.recipe, self.taken)
+        ladders = [[self.taken._replace(smoothness=share) for share in rungs]
+                   for rungs in _from_here(SHARES, self.taken.smoothness)]
+        if has_windows(here):
+            ladders += [[self.taken._replace(window=width) for width in rungs]
+                        for rungs in _from_here(WIDTHS, here.objective.windows[0])]
+        ladders += [[Way(refine="full", similarity=name, smoothness=share)]
+                    for name in other_similarities(self.tries.recipe)
+                    for share in dict.fromkeys((1.0, self.taken.smoothness))]
+        return [ladder for ladder in ladders if ladder and ladder[0] != self.taken]
+
+    def _gain(self, way: Way) -> float:
+        """Of a way that is not refused, over what is taken, on the pairs that both were tried on; 0: on none."""
+        scores = self.tries.scores[way]
+        if way in self.refused or not scores:
+            return 0.0
+        best = self.tries.scores[self.taken]
+        return fmean(a - b for a, b in zip(scores, best, strict=False))
 
     def _more_pairs(self) -> bool:
         """Score what is taken on twice the pairs; whether there are more, and the time to learn from them."""
@@ -119,7 +129,7 @@ class _Climb:
 
         What is surely worse on the first pairs, or no better on all, is refused and not tried again.
         """
-        if way in self.refused or way == self.taken:
+        if way in self.refused:
             return False
         best = self.tries.scores[self.taken]
         for pairs in (self.pairs[:_FEWEST], self.pairs):
@@ -129,12 +139,9 @@ class _Climb:
             if surely_better(best[: len(scores)], scores):
                 self.refused.add(way)
                 return False
-        sure = surely_better(scores, best)
         if fmean(scores) <= fmean(best):
             self.refused.add(way)
-        elif not sure:
-            self.unsure = True
-        return sure
+        return surely_better(scores, best)
 
     def _score(self, way: Way, pairs: Sequence[tuple[str, str]]) -> bool:
         """Score the way on those of the pairs that it has not seen; False where the time does not allow it."""
@@ -160,7 +167,7 @@ def windows_around(recipe: Recipe) -> list[int]:
     return [own, *(width for width in WIDTHS if width != own)] if has_windows(recipe) else [own]
 
 
-def _ladders(rungs: Sequence[Rung], here: Rung) -> list[list[Rung]]:
+def _from_here(rungs: Sequence[Rung], here: Rung) -> list[list[Rung]]:
     """The rungs below and those above, each from here on: less is tried first."""
     rungs = sorted(rungs)
     return [[rung for rung in reversed(rungs) if rung < here], [rung for rung in rungs if rung > here]]
