@@ -6,6 +6,7 @@ from torch import Tensor
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.fields.warp import warp
+from AutoRegLib.kernels.flow import SMALL, SmallFlow
 
 
 def compose(first: Tensor, then: Tensor) -> Tensor:
@@ -30,6 +31,9 @@ def exponentiate(velocity: Tensor, *, squarings: int = 7) -> Tensor:
     """
     if squarings < 0:
         raise InputError("The number of squarings is negative", expected="0 or more", got=squarings)
+    if velocity.device.type == "cpu" and velocity.numel() <= SMALL[velocity.ndim - 2]:
+        small: Tensor = SmallFlow.apply(velocity, squarings)
+        return small
     # three components are interpolated faster one by one, each in its own memory
     displacement = velocity.contiguous() * (0.5**squarings)
     for _ in range(squarings):

@@ -8,6 +8,7 @@ import torch
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.fields.velocity import compose, exponentiate
 from AutoRegLib.fields.warp import identity_grid, warp
+from AutoRegLib.kernels.flow import plain_flow
 
 
 def smooth_velocity(shape: tuple[int, ...], *, size: float) -> torch.Tensor:
@@ -73,3 +74,28 @@ def test_compose_applies_the_first_first() -> None:
 def test_negative_squarings_are_refused() -> None:
     with pytest.raises(InputError, match="squarings"):
         exponentiate(torch.zeros(1, 2, 4, 4), squarings=-1)
+
+
+@pytest.mark.parametrize("shape", [(9, 11), (6, 5, 7), (1, 5, 6)])
+def test_small_velocities_flow_as_the_plain_formula_says(shape: tuple[int, ...]) -> None:
+    """The value, its gradient and the gradient's, where torch's own sampling makes the flow."""
+    torch.manual_seed(3)
+    velocity = (2 * torch.randn(2, len(shape), *shape, dtype=torch.float64)).requires_grad_()
+    weights = torch.randn(2, len(shape), *shape, dtype=torch.float64)
+    found, expected = exponentiate(velocity, squarings=3), plain_flow(velocity, 3)
+    assert (found - expected).abs().max() < 1e-10
+    assert (expected - velocity).abs().max() > 0.5
+    assert torch.equal(exponentiate(velocity.detach(), squarings=3), found)
+    slopes = [torch.autograd.grad((value * weights).sum(), velocity, create_graph=True)[0]
+              for value in (found, expected)]
+    assert (slopes[0] - slopes[1]).abs().max() < 1e-10
+    fast = torch.autograd.grad((exponentiate(velocity, squarings=3) * weights).sum(), velocity)[0]
+    assert (fast - slopes[1]).abs().max() < 1e-10
+    second = [torch.autograd.grad(slope.square().sum(), velocity)[0] for slope in slopes]
+    assert (second[0] - second[1]).abs().max() < 1e-8 * second[1].abs().max()
+
+
+def test_a_diverged_velocity_shows_in_its_displacement() -> None:
+    velocity = torch.zeros(1, 3, 4, 4, 4)
+    velocity[0, 1, 2, 2, 2] = float("nan")
+    assert exponentiate(velocity)[0, 1, 2, 2, 2].isnan()
