@@ -49,15 +49,24 @@ class Verdict:
     """What is delivered of what was found.
 
     ``share`` of the deformation. ``reason``: why not all, in words. ``scores``: of headers, alignment and result, by
-    measure of :mod:`AutoRegLib.registration.agreement`. ``mirrored``: how much better the aligned image fits than
-    mirrored ones; ``chance``: the local correlation of images that show nothing in common.
+    measure of :mod:`AutoRegLib.registration.agreement`. ``look``, ``transform``: what was judged, and its alignment.
     """
 
     share: float = 1.0
     reason: str = ""
     scores: dict[str, Scores] = field(default_factory=dict)
-    mirrored: tuple[float, ...] = ()
-    chance: float = 0.0
+    look: Look | None = None
+    transform: Any = None
+
+    @cached_property
+    def mirrored(self) -> tuple[float, ...]:
+        """How much better the aligned image fits than mirrored ones."""
+        return () if self.look is None else self.look.mirrored(self.transform)
+
+    @cached_property
+    def chance(self) -> float:
+        """The local correlation of images that show nothing in common."""
+        return 0.0 if self.look is None else self.look.chance(self.transform)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -161,11 +170,29 @@ class Look:
         """Every measure, with the moving image through the transforms and, before them, a displacement of the working
         grid. Unit: voxels.
         """
+        if displacement is None:
+            place = tuple(own for transform in transforms if (own := _numbers(transform)))
+            if place not in self._known:
+                self._known[place] = self._agreements(*self.placed(*transforms))
+            return self._known[place]
         image, seen = self.placed(*transforms)
-        if displacement is not None:
-            moved = _pooled(displacement.cpu(), self.factor) / self.factor
-            image, seen = warp(image, moved), warp(seen, moved)
+        moved = _pooled(displacement.cpu(), self.factor) / self.factor
+        return self._agreements(warp(image, moved), warp(seen, moved))
+
+    def _agreements(self, image: Tensor, seen: Tensor) -> Scores:
         return agreements(self._target[0], image, self._target[1], seen)
+
+    @cached_property
+    def _known(self) -> dict[tuple[tuple[float, ...], ...], Scores]:
+        """The scores of transforms that were looked at before: stages are judged more than once."""
+        return {}
+
+
+def _numbers(transform: Any) -> tuple[float, ...]:
+    """What tells a linear transform from others; nothing for the identity."""
+    own, dims = transform.GetParameters(), transform.GetDimension()
+    still = own == (*np.eye(dims).flatten().tolist(), *[0.0] * dims)
+    return () if still else (*own, *transform.GetFixedParameters())
 
 
 def believed(look: Look, alignment: Alignment) -> Alignment:
@@ -208,9 +235,8 @@ def judged(
     tried; what harms still is left out.
     """
     own, scores = OWN.get(similarity, ""), {"headers": look.scores(), "alignment": look.scores(transform)}
-    null: dict[str, Any] = {"mirrored": look.mirrored(transform), "chance": look.chance(transform)}
     if not bool((prediction.displacement != 0).any()):
-        return Verdict(1.0, "", scores | {"result": scores["alignment"]}, **null)
+        return Verdict(1.0, "", scores | {"result": scores["alignment"]}, look, transform)
     first = ""
     for share in (1.0, *(_SHARES if prediction.velocity is not None else ())):
         part = partial(prediction, share, look.grid.shape, squarings=squarings)
@@ -218,8 +244,8 @@ def judged(
         worse = [harm(scores[stage], found, without=own) for stage in ("alignment", "headers")]
         first = first or next((text for text in worse if text), "")
         if not any(worse):
-            return Verdict(share, first, scores | {"result": found}, **null)
-    return Verdict(0.0, first, scores | {"result": scores["alignment"]}, **null)
+            return Verdict(share, first, scores | {"result": found}, look, transform)
+    return Verdict(0.0, first, scores | {"result": scores["alignment"]}, look, transform)
 
 
 def doubtful(verdict: Verdict, displacement: Tensor) -> bool:
