@@ -78,21 +78,22 @@ class _Climb:
         return self._left() > 0.0
 
     def to_the_top(self) -> None:
-        """Make the change that is the best of those that are surely better, go on in its direction, and so on.
+        """Make a change that is surely better, go on in its direction while that is, and begin again from there.
 
-        Where none is sure, the promising ones are looked at on twice the pairs.
+        Where none is sure, the promising ones are looked at on twice the pairs, the most promising first.
         """
         while True:
             ladders = sorted(self._ladders(), key=lambda ladder: -self._gain(ladder[0]))
-            better = [ladder for ladder in ladders if self._better(ladder[0])]
-            if better:
-                first, *further = max(better, key=lambda ladder: fmean(self.tries.scores[ladder[0]]))
-                self.taken = first
-                for way in further:
+            before = self.taken
+            for ladder in ladders:
+                for way in ladder:
                     if not self._better(way):
                         break
                     self.taken = way
-            elif all(self._gain(ladder[0]) <= 0.0 for ladder in ladders) or not self._more_pairs():
+                if self.taken != before:
+                    break
+            if self.taken == before and (
+                    all(self._gain(ladder[0]) <= 0.0 for ladder in ladders) or not self._more_pairs()):
                 return
 
     def _ladders(self) -> list[list[Way]]:
