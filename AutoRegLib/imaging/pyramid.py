@@ -20,19 +20,19 @@ def pyramid_of(fixed: Volume, moving: Volume) -> list[tuple[Volume, Volume]]:
     scaled = [scale_intensity(v, intensity_scaling(v)) for v in (fixed, moving)]
     levels: list[tuple[Volume, Volume]] = []
     for factor in (1, 2, 4, 8):  # each level from the finer one: smoothing full-size images is the costly part
-        scaled = [_coarsen(v, factor * finest) for v in scaled]
-        if factor > 1 and scaled[0].array.size < _COARSEST[geometry.dims]:
+        targets = [_coarser(v.geometry, factor * finest) for v in scaled]
+        if factor > 1 and np.prod(targets[0].size) < _COARSEST[geometry.dims]:
             break
+        scaled = [v if target.size == v.geometry.size else resample(v, target, outside=None, antialias=True)
+                  for v, target in zip(scaled, targets, strict=True)]
         levels.insert(0, (scaled[0], scaled[1]))
     return levels
 
 
-def _coarsen(volume: Volume, spacing: float) -> Volume:
+def _coarser(geometry: Geometry, spacing: float) -> Geometry:
     """The same field of view and axes with voxels of at least ``spacing``. Unit: mm."""
-    geometry = volume.geometry
     own, size = np.array(geometry.spacing), np.array(geometry.size)
     count = np.maximum(np.floor(size * own / np.maximum(own, spacing) + 1e-3), 1).astype(int)
     wanted = own * size / count
     origin = geometry.centre - geometry.direction_matrix @ (wanted * (count - 1) / 2)
-    target = Geometry(tuple(count.tolist()), tuple(wanted.tolist()), tuple(origin.tolist()), geometry.direction)
-    return resample(volume, target, outside=None, antialias=True)
+    return Geometry(tuple(count.tolist()), tuple(wanted.tolist()), tuple(origin.tolist()), geometry.direction)
