@@ -12,14 +12,12 @@ pytest.importorskip("standins.fixtures", reason="slicer-core or PySide6 is not i
 
 import oracle
 import scenes
+from checking import check, said
 
 from AutoRegLib.core.jobs import read_request
 from AutoRegLib.imaging.points import read_points
 from AutoRegSlicerLib.logic import (
-    Message,
     RegistrationInputs,
-    RegistrationOutputs,
-    checkRegistration,
     exportRegistration,
 )
 from AutoRegSlicerLib.scene.previews import Previews
@@ -34,18 +32,6 @@ def addGuides(scene: Any, pair: dict[str, Any], points: np.ndarray = AT, *, off:
     return {**pair, "fixedLandmarks": None, "movingLandmarks": None,
             "fixedGuides": scenes.addPoints(scene, "fixed guides", points),
             "movingGuides": scenes.addPoints(scene, "moving guides", points + np.array(off))}
-
-
-def check(scene: Any, pair: dict[str, Any], **changes: Any) -> list[Message]:
-    return checkRegistration(scene, RegistrationInputs(**{"model": "none", "refine": "auto", **pair, **changes}),
-                             RegistrationOutputs())
-
-
-def said(messages: list[Message], *, blocking: bool = True) -> tuple[str, str]:
-    """Code and text of the only message."""
-    [message] = messages
-    assert message.blocking is blocking
-    return message.code, message.text
 
 
 def test_lists_that_do_not_belong_together(scene: Any) -> None:

@@ -14,16 +14,15 @@ import oracle
 import scenes
 import SimpleITK as sitk
 import slicer
+from checking import check, said
 from standins.fixtures import why
 
 from AutoRegLib.core.recipe import Recipe, write_recipe
 from AutoRegSlicerLib.jobs.jobs import Jobs
 from AutoRegSlicerLib.logic import (
-    Message,
     RegistrationInputs,
     RegistrationOutputs,
     applyToNodes,
-    checkRegistration,
     computeMetrics,
     exportRegistration,
     registerVolumes,
@@ -62,17 +61,6 @@ def addSlices(scene: Any, axis: int = 2, **moving: Any) -> dict[str, Any]:
     seen = scenes.blobs(moved(scenes.positions(there), axis))
     return {"fixedVolume": scenes.addVolume(scene, "fixed", here, scenes.blobs(scenes.positions(here))),
             "movingVolume": scenes.addVolume(scene, "moving", there, seen)}
-
-
-def check(scene: Any, pair: dict[str, Any], **changes: Any) -> list[Message]:
-    return checkRegistration(scene, RegistrationInputs(**{"model": "none", "refine": "auto", **pair, **changes}),
-                             RegistrationOutputs())
-
-
-def said(messages: list[Message], *, blocking: bool = True) -> tuple[str, str]:
-    [message] = messages
-    assert message.blocking is blocking
-    return message.code, message.text
 
 
 # ---- the checks
