@@ -65,7 +65,7 @@ def search(
     device: str = "cpu",
     monitor: Monitor | None = None,
 ) -> Recipe:
-    """Choose the start's smoothness and windows, run the recipe's stages, then its finals.
+    """Choose the start's loss, run the recipe's stages, then its finals.
 
     Writes ``recipe.json``, ``genotype.json``, ``history.csv``, ``provenance.json``, ``card.md``, ``figures/``.
     The budget is each stage's steps, or ``minutes`` in all (data preparation included), shared by
