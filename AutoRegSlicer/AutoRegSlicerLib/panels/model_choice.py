@@ -70,8 +70,8 @@ class ModelChoice:
         qtbits.offer(self.ui.modelInfoButton, [] if bundle else [_("No model is chosen.")],
                      _("Show the card of this model: data, accuracy, limits."))
         words = {
-            FOUND_LOSS: _("Refines this pair by the similarity and the smoothness that your last search found. Needs no "
-                          "training; a brain takes a minute or two."),
+            FOUND_LOSS: _("Refines this pair by the similarity and the smoothness that your last search found. Needs "
+                          "no training; a brain takes a minute or two."),
             GEODESIC: geodesic(p.fixedVolume)}
         usual = _("Needs no training; a brain takes a minute or two. A model, made in “Search and train”, takes "
                   "seconds.")

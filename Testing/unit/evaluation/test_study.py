@@ -19,6 +19,7 @@ from AutoRegLib.core.memory import keep_freed_memory
 from AutoRegLib.core.networks import NETWORKS
 from AutoRegLib.core.presets import preset_recipe
 from AutoRegLib.core.recipe import LossWeights, Network, Recipe, Training
+from AutoRegLib.core.recipe_loss import with_loss
 from AutoRegLib.core.scenario import Case, Scenario
 from AutoRegLib.core.study_rows import ROWS, TABLES, Table, choose_rows, row_recipe
 from AutoRegLib.core.study_verbs import StudyArguments
@@ -33,6 +34,7 @@ from AutoRegLib.evaluation.study_report import (
 )
 from AutoRegLib.registration.metrics import peak_memory_bytes, reset_peak_memory
 from AutoRegLib.search.random_search import CANDIDATES, FACTOR, affordable, draw_candidates, validations
+from AutoRegLib.search.refined_loss import other_similarities
 from AutoRegLib.search.successive_halving import by_hand
 
 
@@ -131,10 +133,16 @@ def test_random_candidates_differ_in_what_is_searched_only() -> None:
     for _, recipe in whole[len(byhand):]:
         assert replace(recipe, genotype=start.genotype, loss_weights=start.loss_weights,
                        objective=start.objective) == start
-        assert replace(recipe.objective, windows=start.objective.windows) == start.objective
-        for name in ("smoothness", "half_scale", "quarter_scale"):
-            assert 1 / FACTOR <= getattr(recipe.loss_weights, name) / getattr(start.loss_weights, name) <= FACTOR
+        seen = recipe.objective
+        assert replace(seen, windows=start.objective.windows, data_term=start.objective.data_term) == start.objective
+        around = [start, *(with_loss(start, name) for name in other_similarities(start))]  # what a search's start tries
+        pairs = [[(getattr(recipe.loss_weights, name), getattr(other.loss_weights, name))
+                  for name in ("smoothness", "half_scale", "quarter_scale")]
+                 for other in around if other.objective.data_term == seen.data_term]
+        assert any(all(1 / FACTOR <= found / given <= FACTOR if given else found == 0.0 for found, given in weights)
+                   for weights in pairs)
     assert len({recipe.objective.windows for _, recipe in whole}) > 1, "a search's start chooses windows too"
+    assert {recipe.objective.data_term for _, recipe in whole} == {"lncc", "mse", "nmi"}, "and the similarity"
     for _, recipe in draw_candidates(start, {"deformation"}, count=4)[1:]:
         assert recipe.loss_weights == start.loss_weights and recipe.genotype is not None
         assert recipe.genotype.feature_half == recipe.genotype.feature_quarter == ("conv3",) * 3
