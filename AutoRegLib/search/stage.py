@@ -106,7 +106,7 @@ def run_stage(
         keep({
             "weights": _copied(weights), "upper": _copied(upper), "lower": lower_optimiser.state_dict(),
             "upper_optimiser": upper_optimiser.state_dict(), "still": still, "before": last,
-            "clock": {"step": clock.step, "used": clock.used},
+            "clock": {"step": clock.step, "used": clock.used}, "loss": float(loss), "upper_loss": upper_loss,
         })
 
     def note() -> Tensors:
@@ -120,7 +120,9 @@ def run_stage(
             monitor.event("metric", name=name, value=value, step=clock.step)
         return now
 
-    kept, upper_loss, finish = clock.used, None, False
+    # what was seen last: a stage that was stopped after its last step still has to note it
+    loss, upper_loss = (saved.get("loss", math.nan), saved.get("upper_loss")) if saved else (math.nan, None)
+    kept, finish = clock.used, False
     while not finish and not clock.over and still < settings.stable_checks:
         step = clock.step
         batch = draw("train", "lower", step)
