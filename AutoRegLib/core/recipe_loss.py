@@ -13,7 +13,8 @@ from AutoRegLib.core.recipe import WEIGHTS, LossWeights, Recipe
 #: (docs/results.md)
 LNCC_SMOOTHNESS = {2: 0.5, 3: 1.0}
 SMOOTHNESS = {"lncc": LNCC_SMOOTHNESS[3], "mind": 0.6, "mse": 0.03, "nmi": 0.2}
-WINDOWED = ("lncc", "local_nmi")  # what is computed within windows
+_WINDOWED = ("lncc", "local_nmi")  # what is computed within windows
+_TITLES = {"lncc": "LNCC", "mse": "MSE", "nmi": "NMI", "local_nmi": "local NMI"}
 
 
 def similarity_of(recipe: Recipe) -> str:
@@ -24,13 +25,12 @@ def similarity_of(recipe: Recipe) -> str:
 
 def has_windows(recipe: Recipe) -> bool:
     """Whether what the recipe's loss compares by looks at windows."""
-    return recipe.loss_weights.similarity_mix > 0.0 and recipe.objective.data_term in WINDOWED
+    return recipe.loss_weights.similarity_mix > 0.0 and recipe.objective.data_term in _WINDOWED
 
 
 def loss_words(recipe: Recipe) -> str:
     """The loss in words, as "LNCC in windows of 9 voxels, smoothness 1"."""
-    weights, term = recipe.loss_weights, recipe.objective.data_term.replace("_", " ").replace("lncc", "LNCC")
-    term = term.replace("mse", "MSE").replace("nmi", "NMI")
+    weights, term = recipe.loss_weights, _TITLES[recipe.objective.data_term]
     if has_windows(recipe):
         term += f" in windows of {recipe.objective.windows[0]} voxels"
     mix = weights.similarity_mix

@@ -52,8 +52,6 @@ def choose_loss(
         return recipe
     climb.to_the_top()
     for way, scores in climb.tries.scores.items():
-        if not scores:
-            continue
         tried = at_way(recipe, way)
         history.append({
             "stage": STAGE, "step": len(scores), "seconds": round(sum(climb.tries.costs[way]), 1),
@@ -111,7 +109,7 @@ class _Climb:
 
     def _gain(self, way: Way) -> float:
         """Of a way that is not refused, over what is taken, on the pairs that both were tried on; 0: on none."""
-        scores = self.tries.scores[way]
+        scores = self.tries.scores.get(way)
         if way in self.refused or not scores:
             return 0.0
         best = self.tries.scores[self.taken]
@@ -146,8 +144,8 @@ class _Climb:
 
     def _score(self, way: Way, pairs: Sequence[tuple[str, str]]) -> bool:
         """Score the way on those of the pairs that it has not seen; False where the time does not allow it."""
-        rest = pairs[len(self.tries.scores[way]):]
-        known = self.tries.costs[way] or self.tries.costs[self.taken]
+        rest = pairs[len(self.tries.scores.get(way, ())):]
+        known = self.tries.costs.get(way) or self.tries.costs[self.taken]
         if rest and len(rest) * fmean(known) > self._left():
             return False
         return not rest or self.tries.run(rest, [way], seconds=None) == len(rest)

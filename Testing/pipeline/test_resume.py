@@ -81,9 +81,14 @@ PUBLISHED = replace(RECIPE, search=replace(published(RECIPE, epoch=1).search, ch
     replace(stage, steps=6) for stage in published(RECIPE, epoch=1).search.stages)))
 
 
-@pytest.mark.parametrize(("verb", "recipe"), [("search", RECIPE), ("train", RECIPE), ("search", PUBLISHED)])
+#: checkpoints of a search until the last step of its first stage: one before the loss is chosen, one a step
+END_OF_STAGE = 1 + RECIPE.search.stages[0].steps
+
+
+@pytest.mark.parametrize(("verb", "recipe", "doomed"), [
+    ("search", RECIPE, None), ("train", RECIPE, None), ("search", PUBLISHED, None), ("search", RECIPE, END_OF_STAGE)])
 def test_killed_and_resumed_equals_uninterrupted(
-    verb: str, recipe: Recipe, tmp_path: Path, one_thread: None
+    verb: str, recipe: Recipe, doomed: int | None, tmp_path: Path, one_thread: None
 ) -> None:
     scenario_path = make_scenario(tmp_path / "data")
     scenario = read_scenario(scenario_path)
@@ -92,7 +97,7 @@ def test_killed_and_resumed_equals_uninterrupted(
     run(recipe, scenario, output=tmp_path / "whole")
 
     # a fresh random step each time: it must hold for every one, in each stage of the search and in its finals
-    doomed = random.randrange(2, 22 if verb == "train" else 60 if recipe is RECIPE else 29)
+    doomed = doomed or random.randrange(2, 22 if verb == "train" else 60 if recipe is RECIPE else 29)
     killed = subprocess.run(
         [sys.executable, "-c", CHILD, verb, str(tmp_path / "recipe.json"), str(scenario_path), str(tmp_path / "cut"),
          str(doomed)],

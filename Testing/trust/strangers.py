@@ -16,17 +16,22 @@ SMALL = dataclasses.replace(Recipe(), network=dataclasses.replace(Recipe().netwo
 
 @contextmanager
 def limited(seconds: int = 10, megabytes: int = 400) -> Iterator[None]:
-    """What is done within is interrupted after some seconds of processor time, and may not make the process grow."""
+    """What is done within is interrupted after some seconds of processor time, or twelve times as many of the clock
+    (something that waits needs no processor), and may not make the process grow.
+    """
     def late(number: int, frame: FrameType | None) -> None:
         raise AssertionError(f"still busy after {seconds} s")
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    former = signal.signal(signal.SIGPROF, late)
+    former = {kind: signal.signal(kind, late) for kind in (signal.SIGPROF, signal.SIGALRM)}
     signal.setitimer(signal.ITIMER_PROF, seconds)  # a busy machine is not the program's fault
+    signal.alarm(12 * seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, former)
+        signal.alarm(0)
+        for kind, handler in former.items():
+            signal.signal(kind, handler)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000
     assert grown < megabytes, f"{grown:.0f} MB"

@@ -15,6 +15,11 @@ from AutoRegSlicerLib.scene.values import FOUND_LOSS, GEODESIC, NO_MODEL
 _WITHOUT = ("", NO_MODEL, GEODESIC)  # choices that need nothing
 
 
+def nothingFound() -> str:
+    """Why the loss of the last search cannot be used."""
+    return _("No search has found a loss here: run Auto-search, or choose another way to register.")
+
+
 class ModelChoice:
     """Suitable models first, then what needs none; the first model is chosen until the user chooses.
 
@@ -43,8 +48,7 @@ class ModelChoice:
         """What keeps the choice from being used."""
         name = self.session.parameters.model
         if self._missing():
-            return [_("No search has found a loss here: run Auto-search, or choose another way to register.")
-                    if name == FOUND_LOSS else
+            return [nothingFound() if name == FOUND_LOSS else
                     _("The model “{name}” is not on this computer: choose another one, or import it in Models.").format(
                         name=name)]
         return []

@@ -15,6 +15,7 @@ from AutoRegSlicerLib.jobs.jobs import JobState, JobStatus
 from AutoRegSlicerLib.panels import qtbits
 from AutoRegSlicerLib.panels.cases_table import casesOfScene
 from AutoRegSlicerLib.panels.choices import InitialAlignment, refinement
+from AutoRegSlicerLib.panels.model_choice import nothingFound
 from AutoRegSlicerLib.panels.pair_cells import belongings, cells
 from AutoRegSlicerLib.panels.session import Session, describe
 from AutoRegSlicerLib.panels.trials import Found, last_found
@@ -153,7 +154,7 @@ class PairsPanel:
         bundle = self._bundle()
         found += [message.text for message in checkPairs(self.pairs, bundle and bundle.recipe.spatial_dims)]
         if p.model == FOUND_LOSS and self._found() is None:
-            found.append(_("No search has found a loss here: run Auto-search, or choose another way to register."))
+            found.append(nothingFound())
         if not self.folder:
             found.append(_("Choose a folder for the results."))
         elif (Path(self.folder) / SUMMARY).exists():

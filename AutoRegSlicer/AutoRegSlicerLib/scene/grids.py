@@ -81,7 +81,8 @@ class Lattice:
     def straightened(self) -> Lattice:
         """The nearest lattice with perpendicular axes that holds the whole field of view; a slice keeps its plane."""
         matrix = self.ijkToRAS.copy()
-        for axis in (axis for axis, count in enumerate(self.size) if self.size.count(1) == 1 and count == 1):
+        if self.size.count(1) == 1:
+            axis = self.size.index(1)
             one, other = np.delete(matrix[:3, :3], axis, axis=1).T
             normal = np.cross(one, other) / np.linalg.norm(np.cross(one, other))
             matrix[:3, axis] = normal * (normal @ matrix[:3, axis])
