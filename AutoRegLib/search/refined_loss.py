@@ -9,6 +9,7 @@ the same loss after a second a pair.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from statistics import fmean
 from typing import Any, TypeVar
 
@@ -76,36 +77,31 @@ class _Climb:
         return self._left() > 0.0
 
     def to_the_top(self) -> None:
-        """Make a change that is surely better, go on in its direction while that is, and begin again from there.
+        """Make a change that is surely better and begin again from there, with a change of the next variable.
 
         Where none is sure, the promising ones are looked at on twice the pairs, the most promising first.
         """
+        turn = 0
         while True:
-            ladders = sorted(self._ladders(), key=lambda ladder: -self._gain(ladder[0]))
-            before = self.taken
-            for ladder in ladders:
-                for way in ladder:
-                    if not self._better(way):
-                        break
-                    self.taken = way
-                if self.taken != before:
-                    break
-            if self.taken == before and (
-                    all(self._gain(ladder[0]) <= 0.0 for ladder in ladders) or not self._more_pairs()):
+            variables = self._variables()
+            by_turns = [way for changes in zip_longest(*variables[turn:], *variables[:turn]) for way in changes if way]
+            ways = sorted(by_turns, key=lambda way: -self._gain(way))
+            if better := next(filter(self._better, ways), None):
+                turn = 1 + next(place for place, changes in enumerate(variables) if better in changes)
+                self.taken = better
+            elif all(self._gain(way) <= 0.0 for way in ways) or not self._more_pairs():
                 return
 
-    def _ladders(self) -> list[list[Way]]:
-        """All changes of one thing of what is taken, each with the further ones in its direction."""
+    def _variables(self) -> list[list[Way]]:
+        """What is taken with one thing changed, as little as can be: with other smoothness, windows or similarity."""
         here = at_way(self.tries.recipe, self.taken)
-        ladders = [[self.taken._replace(smoothness=share) for share in rungs]
-                   for rungs in _from_here(SHARES, self.taken.smoothness)]
-        if has_windows(here):
-            ladders += [[self.taken._replace(window=width) for width in rungs]
-                        for rungs in _from_here(WIDTHS, here.objective.windows[0])]
-        ladders += [[Way(refine="full", similarity=name, smoothness=share)]
-                    for name in other_similarities(self.tries.recipe)
-                    for share in dict.fromkeys((1.0, self.taken.smoothness))]
-        return [ladder for ladder in ladders if ladder and ladder[0] != self.taken]
+        widths = _beside(WIDTHS, here.objective.windows[0]) if has_windows(here) else []
+        others = [Way(refine="full", similarity=name, smoothness=share)
+                  for name in other_similarities(self.tries.recipe)
+                  for share in dict.fromkeys((1.0, self.taken.smoothness))]
+        return [[self.taken._replace(smoothness=share) for share in _beside(SHARES, self.taken.smoothness)],
+                [self.taken._replace(window=width) for width in widths],
+                [way for way in others if way != self.taken]]
 
     def _gain(self, way: Way) -> float:
         """Of a way that is not refused, over what is taken, on the pairs that both were tried on; 0: on none."""
@@ -166,7 +162,7 @@ def windows_around(recipe: Recipe) -> list[int]:
     return [own, *(width for width in WIDTHS if width != own)] if has_windows(recipe) else [own]
 
 
-def _from_here(rungs: Sequence[Rung], here: Rung) -> list[list[Rung]]:
-    """The rungs below and those above, each from here on: less is tried first."""
-    rungs = sorted(rungs)
-    return [[rung for rung in reversed(rungs) if rung < here], [rung for rung in rungs if rung > here]]
+def _beside(rungs: Sequence[Rung], here: Rung) -> list[Rung]:
+    """The next rung below and the next above, where there are: less is tried first."""
+    below, above = [rung for rung in rungs if rung < here], [rung for rung in rungs if rung > here]
+    return sorted(below)[-1:] + sorted(above)[:1]

@@ -183,6 +183,32 @@ def test_one_change_after_the_other_ends_where_none_is_better() -> None:
     assert ("lncc", 0.125, 3) not in {tries.loss(way) for way in tries.scores}  # two changes away
 
 
+def field(smoothness: float, window: int, *, squared: float = 0.0) -> dict[Loss, float]:
+    """Scores that fall by 0.01 a rung from a best smoothness and window, and those of squared differences."""
+    rungs, widths = sorted(refined_loss.SHARES), [3, 5, 9, 17, 25]
+    off = {s: abs(rungs.index(s) - rungs.index(smoothness)) for s in rungs}
+    return {
+        **{("lncc", s, w): 0.9 - 0.01 * (off[s] + abs(widths.index(w) - widths.index(window)))
+           for s in rungs for w in widths},
+        **{("mse", 0.03 * s, 0): squared - 0.01 * off[s] for s in rungs}}
+
+
+def test_the_variables_are_changed_in_turn() -> None:
+    """Fewer refinements than it takes to find the smoothness alone find most of that and of the windows."""
+    found, tries = climbed(field(0.0625, 5), seconds=56.0)
+    order = [tries.loss(way) for way in tries.scores]
+    assert order[:5] == [("lncc", 1.0, 9), ("lncc", 0.5, 9), ("lncc", 0.5, 5), ("mind", 0.6, 0), ("lncc", 0.25, 5)]
+    assert found == ("lncc", 0.25, 5)
+
+
+@pytest.mark.parametrize("smoothness", [4.0, 0.5, 0.0625])
+@pytest.mark.parametrize("window", [3, 9, 25])
+@pytest.mark.parametrize("squared", [0.0, 0.95])
+def test_it_ends_at_the_best_of_the_field(smoothness: float, window: int, squared: float) -> None:
+    scores = field(smoothness, window, squared=squared)
+    assert climbed(scores)[0] == max(scores, key=lambda loss: scores[loss])
+
+
 def test_a_small_gain_is_found_on_more_pairs_and_none_is_made_up() -> None:
     """0.02 +- 0.04 a pair: 1.7 standard errors on 12 pairs, 2.4 on 24."""
     found, tries = climbed({("lncc", 1.0, 5): 0.72}, spread=0.04)
