@@ -218,7 +218,7 @@ class Search:
     final_steps: int = within(300, 0, 10**9)  # of each finalist in each round
     final_pairs: int = within(32, 1, 10**6)  # validation pairs that score the finalists
     refined_pairs: int = within(48, 0, 10**6)  # labelled, refined to choose the start's loss; 0: none
-    refined_share: float = within(0.4, 0, 1)  # of the time budget, at most
+    refined_share: float = within(0.4, 0, 1)  # of the time budget, at most; of the time of the steps, about
     finals_share: float = within(0.40, 0, 1)  # of the time budget
     second_order: bool = True
     epsilon: Literal["normalised", "rate"] = "normalised"  # 0.01/||g|| (DARTS) or the learning rate (paper)

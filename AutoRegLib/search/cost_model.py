@@ -19,7 +19,8 @@ from AutoRegLib.learning.trainee import Trainee
 from AutoRegLib.losses.objective import as_weights, registration_loss
 from AutoRegLib.networks.cells import Cell
 from AutoRegLib.networks.registry import build_network
-from AutoRegLib.search.upper_variables import UPPERS
+from AutoRegLib.search.refined_loss import refining_seconds
+from AutoRegLib.search.upper_variables import UPPERS, searched_kinds
 
 LARGE = 1_000_000  # voxels; candidates are timed on a grid half as fine above this
 REPEATS = 6
@@ -200,8 +201,8 @@ def training_seconds(recipe: Recipe, dataset: Dataset) -> float:
 
 
 def estimate(recipe: Recipe, dataset: Dataset, stages: Sequence[Stage], *, minutes: float | None) -> dict[str, Any]:
-    """Before the start: ``seconds`` of the whole search and ``bytes`` at its peak, from one trial step of each part;
-    ``stage_steps``: how many steps each stage comes to.
+    """Before the start: ``seconds`` of the whole search and ``bytes`` at its peak, from one trial step of each part and
+    one refinement; ``stage_steps``: how many steps each stage comes to.
     """
     training = step_cost(recipe, dataset)
     costs = [step_cost(recipe, dataset, stage) for stage in stages]
@@ -217,6 +218,8 @@ def estimate(recipe: Recipe, dataset: Dataset, stages: Sequence[Stage], *, minut
     seconds = sum(count * one for count, one in zip(steps, each, strict=True))
     if recipe.search.finalists > 1:
         seconds += 2.0 * recipe.search.finalists * recipe.search.final_steps * training[0]
+    if minutes is None and "lambda" in searched_kinds(stages):
+        seconds += refining_seconds(recipe, dataset)
     return {
         "seconds": 60.0 * minutes if minutes is not None else seconds,
         "bytes": float(max(cost[1] for cost in (training, *costs))),

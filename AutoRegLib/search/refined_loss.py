@@ -8,6 +8,7 @@ the same loss after a second a pair.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from itertools import zip_longest
 from statistics import fmean
@@ -17,7 +18,7 @@ from AutoRegLib.core.jobs import Monitor
 from AutoRegLib.core.recipe import Recipe
 from AutoRegLib.core.recipe_loss import SMOOTHNESS, has_windows, similarity_of
 from AutoRegLib.learning.data import Dataset, choose_validation
-from AutoRegLib.learning.finish import Tries, Way, at_way
+from AutoRegLib.learning.finish import Tries, Way, at_way, finished
 from AutoRegLib.learning.validation import surely_better
 from AutoRegLib.networks.none import NoNetwork
 
@@ -28,8 +29,10 @@ STAGE = "loss by refinement"
 #: windows (voxels), and other similarities, at the smoothness that each has without a network
 SHARES = (4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
 WIDTHS = (3, 5, 17, 25)  # what differs less cannot be told from each other
+_START = Way(refine="full")
 _FEWEST = 4  # pairs that can tell
 _BEGIN = 12  # pairs that all begin with, where there are as many; more for what is better on them, not yet surely
+_LOSSES, _STEPS = 5, 3  # so often is a pair refined in a search, and so many steps of training does that cost
 _FIRST = 0.15  # of the time, for the start's loss: half a dozen others are tried on all pairs
 
 
@@ -40,13 +43,13 @@ def choose_loss(
 
     A change is taken only where it is better by more than twice the standard error over the pairs. They begin with
     twelve pairs, as ``seconds`` allow; what is surely worse on the first four is not tried on the others. Where nothing
-    is better, what is not refused is tried on twice the pairs, up to ``recipe.search.refined_pairs``, until the time is
-    over (a budget of steps: until all were seen). Too little time, too few pairs, or none with labels or landmarks,
-    leave the recipe as it is. Every try is a row of ``history``. Raises CancelledError.
+    is better, what is not refused is tried on twice the pairs, until the time is over or :func:`pairs_to_refine` were
+    seen. Too little time or too few pairs leave the recipe as it is. Every try is a row of ``history``.
+    Raises CancelledError.
     """
-    pairs = dataset.sample("val", recipe.search.refined_pairs, seed=recipe.seed)
-    if choose_validation(dataset) == "unsupervised" or len(pairs) < _FEWEST:
-        return recipe  # the loss alone always likes less smoothness
+    pairs = pairs_to_refine(recipe, dataset, by_steps=seconds is None)
+    if not pairs:
+        return recipe
     monitor.event("stage", name=STAGE, index=0, count=1)
     climb = _Climb(Tries(recipe, dataset, NoNetwork().to(dataset.device), monitor), pairs, seconds)
     if not climb.begin():
@@ -62,12 +65,41 @@ def choose_loss(
     return at_way(recipe, climb.taken)
 
 
+def pairs_to_refine(recipe: Recipe, dataset: Dataset, *, by_steps: bool) -> tuple[tuple[str, str], ...]:
+    """Validation pairs to choose the loss by: ``recipe.search.refined_pairs``, none where these can't tell.
+
+    Those of a search by steps are about as many as ``refined_share`` of its steps pays for, counted and not timed: it
+    finds the same on every machine.
+    """
+    search = recipe.search
+    count = search.refined_pairs
+    if by_steps:
+        finals = 2 * search.finalists * search.final_steps if search.finalists > 1 else 0
+        steps = sum(stage.steps for stage in search.stages) + finals
+        count = min(count, int(search.refined_share * steps / (_LOSSES * _STEPS)))
+    pairs = dataset.sample("val", count, seed=recipe.seed)
+    if choose_validation(dataset) == "unsupervised" or len(pairs) < _FEWEST:
+        return ()  # the loss alone always likes less smoothness
+    return pairs
+
+
+def refining_seconds(recipe: Recipe, dataset: Dataset) -> float:
+    """What the choice of the loss will take in a search by steps, from one refinement."""
+    pairs = pairs_to_refine(recipe, dataset, by_steps=True)
+    if not pairs:
+        return 0.0
+    batch = dataset.batch(pairs[:1])
+    began = time.perf_counter()
+    finished(recipe, NoNetwork().to(dataset.device), batch, _START)
+    return _LOSSES * len(pairs) * (time.perf_counter() - began)
+
+
 class _Climb:
     """From the start's loss to the best that was found, on as many pairs as it takes to be sure."""
 
     def __init__(self, tries: Tries, pairs: Sequence[tuple[str, str]], seconds: float | None) -> None:
         self.tries, self.all_pairs, self.seconds = tries, pairs, seconds
-        self.pairs, self.taken = pairs[:_BEGIN], Way(refine="full")
+        self.pairs, self.taken = pairs[:_BEGIN], _START
         self.refused: set[Way] = set()
 
     def begin(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,13 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from torch import Tensor
 
 from AutoRegLib.core.jobs import Monitor
-from AutoRegLib.core.recipe import LossWeights, Network, Objective, Recipe
+from AutoRegLib.core.recipe import LossWeights, Network, Objective, Recipe, Search, Stage
 from AutoRegLib.core.recipe_loss import has_windows, similarity_of, with_window
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.learning.data import Dataset
 from AutoRegLib.learning.finish import Way, at_way
 from AutoRegLib.search import refined_loss
+from AutoRegLib.search.cost_model import estimate
 from AutoRegLib.search.refined_loss import STAGE, choose_loss
 
 SIZE, PAIRS = 48, 4
@@ -227,6 +229,39 @@ def test_what_the_first_pairs_refuse_is_not_tried_on_the_others() -> None:
 def test_the_time_is_kept(seconds: float) -> None:
     _, tries = climbed({("lncc", 1.0, 5): 0.701}, spread=0.04, seconds=seconds)
     assert sum(map(sum, tries.costs.values())) <= seconds
+
+
+def budget(pairs: int, *, steps: int, finalists: int, final_steps: int, share: float = 0.4) -> Recipe:
+    return replace(recipe(1.0), search=Search(
+        stages=(Stage("loss weights", "lambda", "auto", steps, 5e-2),), shares=(0.6,), finalists=finalists,
+        final_steps=final_steps, refined_pairs=pairs, refined_share=share))
+
+
+def test_a_search_of_few_steps_refines_few_pairs() -> None:
+    """Five refinements a pair, each as long as three steps of training."""
+    dataset = scene(detail=4.0, noise=0.0, pairs=24)
+
+    def count(start: Recipe, by_steps: bool = True) -> int:
+        return len(refined_loss.pairs_to_refine(start, dataset, by_steps=by_steps))
+
+    small = budget(20, steps=150, finalists=2, final_steps=50)
+    assert count(small) == 9  # 0.4 * (150 + 2 * 2 * 50) / 15
+    assert count(small, by_steps=False) == count(budget(20, steps=1000, finalists=1, final_steps=0)) == 20
+    assert count(replace(small, search=replace(small.search, refined_share=0.2))) == 4
+    assert count(budget(20, steps=100, finalists=1, final_steps=50)) == 0, "two pairs can't tell"
+
+
+def test_the_estimate_of_a_search_by_steps_counts_the_refinements(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = scene(detail=4.0, noise=0.0, pairs=24)
+    clock = iter([10.0, 1e6 + 10.0])
+    monkeypatch.setattr(refined_loss, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr(refined_loss, "finished", lambda *_: None)
+    start = budget(20, steps=150, finalists=2, final_steps=50)
+    seconds = estimate(start, dataset, start.search.stages, minutes=None)["seconds"]
+    assert 5 * 9 * 1e6 <= seconds < 5 * 9 * 1e6 + 1e5
+    operators = (replace(start.search.stages[0], upper="feature"),)
+    assert estimate(start, dataset, operators, minutes=None)["seconds"] < 1e5
+    assert estimate(start, dataset, start.search.stages, minutes=2.0)["seconds"] == 120.0
 
 
 def test_a_loss_without_windows_tries_none() -> None:
