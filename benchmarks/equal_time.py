@@ -35,9 +35,9 @@ from AutoRegLib.learning.finish import Way, finished
 from AutoRegLib.learning.start_recipe import start_recipe
 from AutoRegLib.learning.trainee import Trainee
 from AutoRegLib.losses.objective import as_weights, label_dice, registration_loss
+from AutoRegLib.networks.none import NoNetwork
 from AutoRegLib.registration.pair import read_labels
 from AutoRegLib.registration.pipeline import working_geometry
-from AutoRegLib.registration.refine import refine_prediction
 from benchmarks import tables
 from benchmarks.tables import Row
 
@@ -122,11 +122,7 @@ def measured(recipe: Recipe, batches: Sequence[Batch], structures: Sequence[int]
 
 def from_nothing(recipe: Recipe, batch: Batch) -> Prediction:
     """Refinement of the pair without a network."""
-    shape = batch.fixed.shape[2:]
-    nothing = Prediction(batch.fixed.new_zeros(1, len(shape), *shape),
-                         batch.fixed.new_zeros(1, len(shape), *(-(-size // 4) * 2 for size in shape)))
-    refined = refine_prediction(nothing, batch.moving, batch.fixed, recipe=recipe, iterations="full")
-    return Prediction(refined.displacement, refined.velocity)
+    return finished(recipe, NoNetwork(), batch, Way(refine="full"))
 
 
 def alone(recipe: Recipe, network: torch.nn.Module, batch: Batch) -> Prediction:

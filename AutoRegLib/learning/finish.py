@@ -24,6 +24,7 @@ from AutoRegLib.learning.budget import TIMERS, heed
 from AutoRegLib.learning.data import Batch, Dataset, choose_validation
 from AutoRegLib.learning.validation import surely_better, validate_prediction
 from AutoRegLib.networks.asking import ask
+from AutoRegLib.networks.none import NoNetwork
 from AutoRegLib.networks.registry import build_network
 from AutoRegLib.registration.refine import Iterations, refine_prediction
 
@@ -48,8 +49,9 @@ class Way(NamedTuple):
 
 #: how often a network is asked
 ASKS = (1, 2, 3, 4)
-#: in the order of their cost: the network alone, its answer finished, every level from its answer on
-CHOICES: tuple[Iterations, ...] = (0, "auto", "full")
+#: in the order of their cost: the network alone, its answer finished by five iterations, by as many as the stopping
+#: rule wants, every level from its answer on
+CHOICES: tuple[Iterations, ...] = (0, 5, "auto", "full")
 #: shares of the recipe's smoothness that a finish is tried with where labels or landmarks judge it: which of them the
 #: structures of these images want, the loss cannot know
 SHARES = (1.0, 0.5, 0.25)
@@ -66,9 +68,11 @@ def choose_finish(
     """The figures of a bundle: ``finish``, the choice, ``finishes``, what each came to: ``score``, ``seconds``, and,
     where others than 1 and the recipe's are better, ``asks`` and ``finish_smoothness``, the weight it is done with.
 
-    First how often to ask, then how long to refine, then, where the validation split has labels or landmarks, how
-    smooth. ``steps``: those of the training, which say how many pairs are tried; where ``seconds`` are given these do:
-    no further pair begins once a part of them is spent; two are tried in any case. ``score`` is that of the training's
+    First how long to refine, then how often to ask, then, where the validation split has labels or landmarks, how
+    smooth. Where it has none, more asks are tried only of what is still above the loss of refinement alone: what they
+    lower beyond it is not known to be worth their time. ``finishes`` has refinement alone beside the others.
+    ``steps``: those of the training, which say how many pairs are tried; where ``seconds`` are given these do: no
+    further pair begins once a part of them is spent; two are tried in any case. ``score`` is that of the training's
     validation, without the coarser scales and the velocity, which not all answers have. Unit: processor seconds a pair.
     Raises CancelledError.
     """
@@ -78,7 +82,7 @@ def choose_finish(
     pairs = dataset.sample("val", count, seed=recipe.seed)
     monitor.event("stage", name="choose the finish", index=0, count=1)
     tries = Tries(recipe, dataset, network, monitor)
-    still = [tries.score(batch, _nothing(batch.fixed)) for batch in (dataset.batch([pair]) for pair in pairs)]
+    without = Tries(recipe, dataset, NoNetwork().to(dataset.device), monitor)
 
     def chosen(ways: Sequence[Way], *, share: float, most: float | None = None) -> Way:
         nonlocal count
@@ -88,17 +92,24 @@ def choose_finish(
     def part(share: float) -> float | None:
         return None if seconds is None else share * seconds
 
-    way = chosen([Way(asks) for asks in ASKS], share=_SHARE_OF_PASS, most=part(0.3))
-    way = chosen([way._replace(refine=refine) for refine in CHOICES], share=_SHARE, most=part(0.5))
-    if way.refine != 0 and choose_validation(dataset, "val") != "unsupervised":
+    alone = Way(refine="auto")
+    count = without.run(pairs, [alone], seconds=part(0.15))
+    still = [without.score(batch, _nothing(batch.fixed)) for batch in map(dataset.batch, ([pair] for pair in pairs))]
+    way = chosen([Way(refine=refine) for refine in CHOICES], share=_SHARE, most=part(0.45))
+    judged = choose_validation(dataset, "val") != "unsupervised"
+    if judged or not _enough(tries.scores[way], without.scores[alone], still):
+        way = chosen([way._replace(asks=asks) for asks in ASKS], share=_SHARE_OF_PASS, most=part(0.2))
+    if way.refine != 0 and judged:
         way = chosen([way._replace(smoothness=share) for share in SHARES], share=_SHARE)
     return {
         "finish": way.refine,
         **({} if way.asks == 1 else {"asks": way.asks}),
         **({} if way.smoothness == 1.0 else {
             "finish_smoothness": at_way(recipe, way).loss_weights.smoothness}),
-        "finishes": {str(tried): {"score": fmean(scores), "seconds": fmean(tries.costs[tried])}
-                     for tried, scores in tries.scores.items()} | {"pairs": count},
+        "finishes": {name: {"score": fmean(made.scores[tried]), "seconds": fmean(made.costs[tried])}
+                     for made, tried, name in ((without, alone, "auto, without the network"),
+                                               *((tries, tried, str(tried)) for tried in tries.scores))
+                     } | {"pairs": count},
     }
 
 
@@ -145,13 +156,13 @@ def at_way(recipe: Recipe, way: Way) -> Recipe:
 
 
 def finished(recipe: Recipe, network: nn.Module, batch: Batch, way: Way) -> Prediction:
-    """The network's answer to a pair in this way."""
+    """The network's answer to a pair in this way; of no network what ``register`` without a model makes of the pair."""
     with torch.inference_mode():
         answer = ask(network, batch.moving, batch.fixed, times=way.asks, squarings=recipe.network.squarings)
     if way.refine == 0:
         return answer
     return refine_prediction(answer, batch.moving, batch.fixed, recipe=at_way(recipe, way),
-                             iterations=way.refine, finish=True).prediction
+                             iterations=way.refine, finish=not isinstance(network, NoNetwork)).prediction
 
 
 def preferred(still: Sequence[float], scores: Mapping[Choice, Sequence[float]], *, share: float = _SHARE) -> Choice:
@@ -166,6 +177,13 @@ def preferred(still: Sequence[float], scores: Mapping[Choice, Sequence[float]], 
         if surely_better(scores[choice], scores[taken], least=share * whole):
             taken = choice
     return taken
+
+
+def _enough(scores: Sequence[float], wanted: Sequence[float], still: Sequence[float]) -> bool:
+    """Whether the scores reach the wanted ones but for a twentieth of what these gain over images that stay."""
+    pairs = list(zip(scores, wanted, still, strict=False))
+    got, goal, least = (fmean(column) for column in zip(*pairs, strict=True))
+    return got - goal >= -_SHARE * (goal - least)
 
 
 def _nothing(image: Tensor) -> Prediction:

@@ -20,6 +20,8 @@ from AutoRegLib.learning import finish
 from AutoRegLib.learning.data import Dataset
 from AutoRegLib.learning.finish import choose_finish
 from AutoRegLib.networks.asking import ask
+from AutoRegLib.networks.none import NoNetwork
+from AutoRegLib.registration.refine import refine_prediction
 
 SIZE, SQUARINGS, FAR = 48, 6, 8.0
 
@@ -108,11 +110,25 @@ def test_validation_says_how_often(labelled: bool, monkeypatch: pytest.MonkeyPat
 
     def asks(network: nn.Module) -> int:
         monkeypatch.setattr(finish, "build_network", lambda _: network)
-        return int(choose_finish(recipe, dataset, {}, steps=1000, monitor=Monitor()).get("asks", 1))
+        figures = choose_finish(recipe, dataset, {}, steps=1000, monitor=Monitor())
+        assert {"0", "auto, without the network"} <= set(figures["finishes"])
+        return int(figures.get("asks", 1))
 
     class Still(Hesitant):
         def forward(self, moving: Tensor, fixed: Tensor) -> Prediction:
             own = super().forward(moving, fixed)
             return Prediction(0 * own.displacement, None)
 
+    class Refined(Hesitant):
+        """What refinement alone makes of a pair; asked again it lowers the loss further."""
+
+        def forward(self, moving: Tensor, fixed: Tensor) -> Prediction:
+            with torch.inference_mode(False):
+                pair = (moving.clone(), fixed.clone())
+                return refine_prediction(NoNetwork()(*pair), *pair, recipe=recipe).prediction
+
     assert asks(Hesitant()) == max(finish.ASKS) and asks(Still()) == 1
+    if not labelled:
+        assert asks(Refined()) == 1
+        monkeypatch.setattr(finish, "_enough", lambda *_: False)
+        assert asks(Refined()) > 1
