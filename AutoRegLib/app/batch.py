@@ -11,13 +11,12 @@ from AutoRegLib.bundle import table_text
 from AutoRegLib.core.errors import AutoRegError, CancelledError, InputError
 from AutoRegLib.core.failures import explain
 from AutoRegLib.core.jobs import Monitor, Wish
-from AutoRegLib.core.pair_table import FIGURES, SUMMARY, PairLine
+from AutoRegLib.core.pair_table import FIGURES, GUIDE_FIGURES, GUIDES, SUMMARY, PairLine
 from AutoRegLib.core.records import digest, make_folder, read_json, write_json, write_text
 from AutoRegLib.core.sharing import without_paths
 from AutoRegLib.core.strict_json import read_object
 
 SCHEMA, SETTINGS = "autoreg-batch/1", "batch.json"
-COLUMNS = ("name", "state", "fit", *FIGURES, "error", "fixed", "moving")
 
 
 class PairMonitor(Monitor):
@@ -59,10 +58,12 @@ def run_batch(
     rows = [{"name": pair.name, "state": "waiting", **_images(pair)} for pair in pairs]
     problems: list[AutoRegError] = []
     began, registered = time.monotonic(), 0
+    guides = GUIDE_FIGURES if any(role in pair.files for pair in pairs for role in GUIDES) else ()
+    columns = ("name", "state", "fit", *FIGURES, *guides, "error", "fixed", "moving")
     monitor.event("stage", name="register pairs", index=0, count=1)
 
     def write() -> None:
-        told = [{name: row.get(name) for name in COLUMNS} for row in rows]
+        told = [{name: row.get(name) for name in columns} for row in rows]
         given: list[str | Path] = [output, *(file for pair in pairs for file in pair.files.values())]
         write_text(output / SUMMARY, table_text(without_paths(told, given) if share else told))
 
@@ -137,6 +138,8 @@ def figures(report: Mapping[str, Any]) -> dict[str, Any]:
     """What the summary says of a report; what was not measured has no key."""
     values = {key: report[key] for key in FIGURES if key in report}
     fit = {"fit": report["fit"]["verdict"]} if "fit" in report else {}
+    if "guide_landmarks" in report:
+        fit |= {key: report["guide_landmarks"][key.removeprefix("guides_")] for key in GUIDE_FIGURES}
     return fit | {key: value["mean"] if isinstance(value, Mapping) else value for key, value in values.items()
             if not isinstance(value, Mapping) or "mean" in value}
 

@@ -19,6 +19,8 @@ PAIR_FILES = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_landmar
 SUMMARY = "summary.csv"
 FIGURES = ("dice_before", "dice", "hd95_mm", "tre_before_mm", "tre_mm", "lncc_before", "lncc", "folds",
            "fold_fraction", "jacobian_min", "seconds")
+#: the same of points that guide, where a line of the table has any: mean distance by the headers and after everything
+GUIDE_FIGURES = ("guides_before_mm", "guides_after_mm")
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ from AutoRegLib.registration.unfolding import without_folds
 
 #: the steps that are announced; finer ones are only timed
 STAGES = ("read", "align", "network", "refine", "compose", "measure", "write")
-_MASKS_UNSEEN = "the masks guided {}, since a network does not look at masks: ask for a refinement, as --refine 10"
+_UNSEEN = "the {what} guided {stage}, since a network does not look at {what}: ask for a refinement, as --refine auto"
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,8 +209,10 @@ def register_volumes(
             inverted = refine_inverse(delivered, guess)
     torn = () if mended == 0 else (
         f"the deformation folded at {mended} voxels and was smoothed around them until none was left",)
-    unseen = (_MASKS_UNSEEN.format("the affine alignment alone" if level != "none" else "nothing"),
-              ) if given and masked and not refinement else ()
+    asked = {"masks": given and masked, "guide landmarks": guides is not None}
+    unseen = () if refinement else tuple(
+        _UNSEEN.format(what=what, stage="the affine alignment alone" if level != "none" else "nothing")
+        for what, there in asked.items() if there)
     beyond = () if initial is None else ends_within(outer, fixed.geometry)
     return Registration(delivered, inverted, alignment, inverse_chain, clock.seconds,
                         (*alignment.warnings, *verdict.words, *unseen, *beyond, *torn), refinement, unfolded + mended,

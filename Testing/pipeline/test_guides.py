@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from pipeline.synthetic import blobs, grid_about
+from pipeline.synthetic import blobs, grid_about, known_model
 
 from AutoRegLib import register
 from AutoRegLib.app.perform import perform
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.core.jobs import JobRequest
+from AutoRegLib.core.jobs import JobRequest, Monitor
 from AutoRegLib.imaging.files import write_points, write_volume
 from AutoRegLib.imaging.geometry import Geometry
 from AutoRegLib.imaging.volume import Volume
 from AutoRegLib.registration import metrics
+from AutoRegLib.registration.pair import RegisterOptions
+from AutoRegLib.registration.run import register as register_files
 
 PLANE = grid_about((0, 0), (72, 64), (1.5, 1.5), np.eye(2))
 PERIOD = 15.0
@@ -81,6 +84,11 @@ def test_a_table_names_points_that_guide(tmp_path: Path) -> None:
     error = {name: np.abs(moved(field_of(tmp_path / "all", name), SPOTS) - SPOTS - true).max()
              for name in ("with", "without")}
     assert error["with"] < 1.0 and error["without"] > 10
+    rows = {row["name"]: row for row in csv.DictReader((tmp_path / "all" / "summary.csv").read_text().splitlines())}
+    assert abs(float(rows["with"]["guides_before_mm"]) - np.linalg.norm(true)) < 1e-3
+    left = np.linalg.norm(moved(field_of(tmp_path / "all", "with"), SPOTS) - SPOTS - true, axis=1).mean()
+    assert abs(float(rows["with"]["guides_after_mm"]) - left) < 1e-2
+    assert {rows[name][key] for name in ("without", "half") for key in ("guides_before_mm", "guides_after_mm")} == {""}
 
 
 def smooth_inside(shift: np.ndarray | None = None) -> tuple[Volume, Volume, np.ndarray]:
@@ -106,6 +114,30 @@ def test_in_what_shows_nothing_landmarks_pull_and_nothing_folds(tmp_path: Path) 
     outline = np.array([[0.0, 34], [0, -34], [-34, 0], [34, 0]])  # what the images show stays
     assert np.linalg.norm(moved(field_of(tmp_path), outline) - outline, axis=1).mean() < 2.0
     assert report["folds"] == 0 and report["ndv_fraction"] == 0
+
+
+@pytest.mark.parametrize(("affine", "word"), [("rigid", "the affine alignment alone"), ("none", "nothing")])
+def test_without_a_refinement_it_is_said_that_points_had_no_more_say(tmp_path: Path, affine: str, word: str) -> None:
+    heard: list[str] = []
+
+    class Listener(Monitor):
+        def event(self, type: str, **payload: Any) -> None:
+            heard.extend([payload["text"]] if type == "warning" else [])
+
+    arguments = written(tmp_path, blobs(PLANE), blobs(PLANE, shift=(4.0, -3.0)), SPOTS, SPOTS + (4.0, -3.0))
+    paths = {name: Path(arguments[name]) for name in ("fixed", "moving")}
+    guides = (str(tmp_path / "ours.csv"), str(tmp_path / "theirs.csv"))
+
+    def warned(**options: Any) -> bool:
+        heard.clear()
+        report = register_files(known_model(2, 0.0), **paths, output=tmp_path / "out", monitor=Listener(),
+                                options=RegisterOptions(affine=affine, **options))  # type: ignore[arg-type]
+        said = [text for text in report["warnings"] if text.startswith(f"The guide landmarks guided {word}")]
+        assert set(said) <= set(heard) and all("--refine auto" in text for text in said)
+        return bool(said)
+
+    assert warned(guide_landmarks=guides)
+    assert not warned(guide_landmarks=guides, refine=1) and not warned()
 
 
 def test_landmarks_that_contradict_one_another_leave_the_alignment_alone(tmp_path: Path) -> None:

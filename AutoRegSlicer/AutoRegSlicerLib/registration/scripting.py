@@ -10,7 +10,7 @@ from typing import Any
 
 from AutoRegLib.core.errors import AutoRegError, CancelledError, InputError
 from AutoRegLib.core.jobs import JobRequest
-from AutoRegLib.core.pair_table import FIGURES, SUMMARY, read_pair_table
+from AutoRegLib.core.pair_table import FIGURES, GUIDE_FIGURES, SUMMARY, read_pair_table
 from AutoRegLib.core.tables import read_table
 from AutoRegSlicerLib import settings
 from AutoRegSlicerLib.registration.checks import checkRegistration, require
@@ -134,7 +134,8 @@ def readSummary(folder: Path) -> list[dict[str, Any]]:
         lines = read_table(folder / SUMMARY, "the summary")
     except InputError:
         return []
-    return [{key: _number(value) if key in FIGURES else value for key, value in line.items() if value}
+    figures = (*FIGURES, *GUIDE_FIGURES)
+    return [{key: _number(value) if key in figures else value for key, value in line.items() if value}
             | {"folder": str(folder / line["name"])} for line in lines if line.get("name")]
 
 
