@@ -10,9 +10,9 @@ from AutoRegLib.core.recipe import WEIGHTS, LossWeights, Recipe
 
 #: how much each similarity is smoothed without a network, in its own unit; less and more of it with MIND left larger
 #: errors, as did wider patches. Local correlation by dimensions: slabs would want less, whole brains more
-#: (docs/results.md)
+#: (docs/results.md). The others stand in the order of what a refinement by them costs
 LNCC_SMOOTHNESS = {2: 0.5, 3: 1.0}
-SMOOTHNESS = {"lncc": LNCC_SMOOTHNESS[3], "mind": 0.6, "mse": 0.03, "nmi": 0.2}
+SMOOTHNESS = {"lncc": LNCC_SMOOTHNESS[3], "mse": 0.03, "nmi": 0.2, "mind": 0.6}
 _WINDOWED = ("lncc", "local_nmi")  # what is computed within windows
 _TITLES = {"lncc": "LNCC", "mse": "MSE", "nmi": "NMI", "local_nmi": "local NMI"}
 
