@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 from typing import Any, NamedTuple, TypeVar
@@ -59,6 +59,7 @@ _PAIRS = 16
 _STEPS_BY_PAIR = 250  # a training of few steps tries few pairs, unless its time is what limits them
 # of all that registration gains on the images as they lie, what a costlier finish, or another pass, has to add
 _SHARE, _SHARE_OF_PASS = 0.05, 0.01
+_CLOSE = 0.1  # of what refinement alone lowers the loss; networks that lower it so far less have the same overlap
 
 
 def choose_finish(
@@ -68,9 +69,10 @@ def choose_finish(
     """The figures of a bundle: ``finish``, the choice, ``finishes``, what each came to: ``score``, ``seconds``, and,
     where others than 1 and the recipe's are better, ``asks`` and ``finish_smoothness``, the weight it is done with.
 
-    First how long to refine, then how often to ask, then, where the validation split has labels or landmarks, how
-    smooth. Where it has none, more asks are tried only of what is still above the loss of refinement alone: what they
-    lower beyond it is not known to be worth their time. ``finishes`` has refinement alone beside the others.
+    Labels or landmarks of the validation split say first how long to refine, then how often to ask, then how smooth.
+    Where it has none, the loss has to do, which falls on where no overlap is gained: the network is asked twice where
+    that lowers it, which has gained overlap wherever that was measured, and its finish is the cheapest that comes close
+    to the loss of refinement alone. ``finishes`` has that beside the others.
     ``steps``: those of the training, which say how many pairs are tried; where ``seconds`` are given these do: no
     further pair begins once a part of them is spent; two are tried in any case. ``score`` is that of the training's
     validation, without the coarser scales and the velocity, which not all answers have. Unit: processor seconds a pair.
@@ -84,31 +86,38 @@ def choose_finish(
     tries = Tries(recipe, dataset, network, monitor)
     without = Tries(recipe, dataset, NoNetwork().to(dataset.device), monitor)
 
-    def chosen(ways: Sequence[Way], *, share: float, most: float | None = None) -> Way:
-        nonlocal count
-        count = tries.run(pairs[:count], [way for way in ways if way not in tries.scores], seconds=most)
-        return preferred(still[:count], {way: tries.scores[way][:count] for way in ways}, share=share)
-
     def part(share: float) -> float | None:
         return None if seconds is None else share * seconds
 
     alone = Way(refine="auto")
     count = without.run(pairs, [alone], seconds=part(0.15))
     still = [without.score(batch, _nothing(batch.fixed)) for batch in map(dataset.batch, ([pair] for pair in pairs))]
-    way = chosen([Way(refine=refine) for refine in CHOICES], share=_SHARE, most=part(0.45))
-    judged = choose_validation(dataset, "val") != "unsupervised"
-    if judged or not _enough(tries.scores[way], without.scores[alone], still):
-        way = chosen([way._replace(asks=asks) for asks in ASKS], share=_SHARE_OF_PASS, most=part(0.2))
-    if way.refine != 0 and judged:
-        way = chosen([way._replace(smoothness=share) for share in SHARES], share=_SHARE)
+
+    def tried(ways: Iterable[Way], most: float | None = None) -> dict[Way, list[float]]:
+        nonlocal count
+        ways = list(ways)
+        count = tries.run(pairs[:count], [way for way in ways if way not in tries.scores], seconds=most)
+        return {way: tries.scores[way][:count] for way in ways}
+
+    if choose_validation(dataset, "val") == "unsupervised":
+        once, twice = tried((Way(), Way(asks=2)), part(0.2)).values()
+        way = Way(asks=2 if fmean(twice) > fmean(once) else 1)
+        for way in (way._replace(refine=refine) for refine in CHOICES):
+            if _close(tried([way], part(0.2))[way], without.scores[alone], still):
+                break
+    else:
+        way = preferred(still, tried((Way(refine=refine) for refine in CHOICES), part(0.45)), share=_SHARE)
+        way = preferred(still, tried((way._replace(asks=asks) for asks in ASKS), part(0.2)), share=_SHARE_OF_PASS)
+        if way.refine != 0:
+            way = preferred(still, tried(way._replace(smoothness=share) for share in SHARES), share=_SHARE)
     return {
         "finish": way.refine,
         **({} if way.asks == 1 else {"asks": way.asks}),
         **({} if way.smoothness == 1.0 else {
             "finish_smoothness": at_way(recipe, way).loss_weights.smoothness}),
-        "finishes": {name: {"score": fmean(made.scores[tried]), "seconds": fmean(made.costs[tried])}
-                     for made, tried, name in ((without, alone, "auto, without the network"),
-                                               *((tries, tried, str(tried)) for tried in tries.scores))
+        "finishes": {name: {"score": fmean(made.scores[one]), "seconds": fmean(made.costs[one])}
+                     for made, one, name in ((without, alone, "auto, without the network"),
+                                             *((tries, one, str(one)) for one in tries.scores))
                      } | {"pairs": count},
     }
 
@@ -171,7 +180,7 @@ def preferred(still: Sequence[float], scores: Mapping[Choice, Sequence[float]], 
     Worth it: the mean gain, pair by pair, exceeds twice its standard error and this share of what the best of them
     gains over images that stay as they lie (``still``). Higher scores are better; ``scores`` in the order of cost.
     """
-    whole = max(map(fmean, scores.values())) - fmean(still)
+    whole = max(map(fmean, scores.values())) - fmean(still[: len(next(iter(scores.values())))])
     taken, *rest = scores
     for choice in rest:
         if surely_better(scores[choice], scores[taken], least=share * whole):
@@ -179,11 +188,10 @@ def preferred(still: Sequence[float], scores: Mapping[Choice, Sequence[float]], 
     return taken
 
 
-def _enough(scores: Sequence[float], wanted: Sequence[float], still: Sequence[float]) -> bool:
-    """Whether the scores reach the wanted ones but for a twentieth of what these gain over images that stay."""
-    pairs = list(zip(scores, wanted, still, strict=False))
-    got, goal, least = (fmean(column) for column in zip(*pairs, strict=True))
-    return got - goal >= -_SHARE * (goal - least)
+def _close(scores: Sequence[float], wanted: Sequence[float], still: Sequence[float]) -> bool:
+    """Whether the scores reach the wanted ones but for a part of what these gain over images that stay as they lie."""
+    got, goal, least = map(fmean, zip(*zip(scores, wanted, still, strict=False), strict=True))
+    return got - goal >= -_CLOSE * (goal - least)
 
 
 def _nothing(image: Tensor) -> Prediction:
