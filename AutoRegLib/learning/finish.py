@@ -59,7 +59,7 @@ _PAIRS = 16
 _STEPS_BY_PAIR = 250  # a training of few steps tries few pairs, unless its time is what limits them
 # of all that registration gains on the images as they lie, what a costlier finish, or another pass, has to add
 _SHARE, _SHARE_OF_PASS = 0.05, 0.01
-_CLOSE = 0.1  # of what refinement alone lowers the loss; networks that lower it so far less have the same overlap
+_CLOSE = 0.25  # of what refinement alone lowers the loss; networks that lower it so far less have the same overlap
 
 
 def choose_finish(
@@ -70,9 +70,9 @@ def choose_finish(
     where others than 1 and the recipe's are better, ``asks`` and ``finish_smoothness``, the weight it is done with.
 
     Labels or landmarks of the validation split say first how long to refine, then how often to ask, then how smooth.
-    Where it has none, the loss has to do, which falls on where no overlap is gained: the network is asked twice where
-    that lowers it, which has gained overlap wherever that was measured, and its finish is the cheapest that comes close
-    to the loss of refinement alone. ``finishes`` has that beside the others.
+    Where it has none, the loss has to do, which often falls on where no overlap is gained, and hardly at all where
+    asking twice gains it: so the network is asked twice, which was better wherever labels could tell, and its finish is
+    the cheapest that comes close to the loss of refinement alone. ``finishes`` has that beside the others.
     ``steps``: those of the training, which say how many pairs are tried; where ``seconds`` are given these do: no
     further pair begins once a part of them is spent; two are tried in any case. ``score`` is that of the training's
     validation, without the coarser scales and the velocity, which not all answers have. Unit: processor seconds a pair.
@@ -100,9 +100,7 @@ def choose_finish(
         return {way: tries.scores[way][:count] for way in ways}
 
     if choose_validation(dataset, "val") == "unsupervised":
-        once, twice = tried((Way(), Way(asks=2)), part(0.2)).values()
-        way = Way(asks=2 if fmean(twice) > fmean(once) else 1)
-        for way in (way._replace(refine=refine) for refine in CHOICES):
+        for way in (Way(asks=2, refine=refine) for refine in CHOICES):
             if _close(tried([way], part(0.2))[way], without.scores[alone], still):
                 break
     else:

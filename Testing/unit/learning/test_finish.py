@@ -34,9 +34,9 @@ def test_a_costlier_finish_has_to_be_surely_and_clearly_better(short: Any, full:
     assert preferred(STILL, {0: network, "auto": above(*short), "full": above(*full)}) == wanted
 
 
-@pytest.mark.parametrize(("score", "wanted"), [(-0.31, True), (-0.335, True), (-0.35, False), (-0.2, True)])
+@pytest.mark.parametrize(("score", "wanted"), [(-0.31, True), (-0.38, True), (-0.39, False), (-0.2, True)])
 def test_a_loss_is_low_close_at_that_of_refinement_alone(score: float, wanted: bool) -> None:
-    """Within a tenth of what refinement gains: of 0.3 from 0.61 to 0.31."""
+    """Within a quarter of what refinement gains: of 0.3 from 0.61 to 0.31."""
     assert _close([score - 0.1, score + 0.1], [-0.41, -0.21], [-0.71, -0.51]) is wanted
 
 
