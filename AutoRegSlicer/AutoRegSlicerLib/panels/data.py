@@ -15,6 +15,7 @@ from AutoRegSlicerLib.panels.case_details import CaseDetails
 from AutoRegSlicerLib.panels.cases_table import CasesTable, title
 from AutoRegSlicerLib.panels.choices import Pairing
 from AutoRegSlicerLib.panels.session import Session, describe
+from AutoRegSlicerLib.registration.flat_cases import isFlat
 from AutoRegSlicerLib.wording import counted
 
 
@@ -95,6 +96,10 @@ class DataPanel:
         """How many pairs of a split there are."""
         p = self.session.parameters
         return logic.countPairs(split, self.cases.cases(), p.validationPercent, p.pairing.value)
+
+    def dims(self) -> int:
+        """Of the images: single slices are pictures."""
+        return 2 if any(isFlat(row.volume) for row in self.cases.cases() if row.use) else 3
 
     def labeled(self) -> bool:
         """Whether training cases can be learnt from by their labels."""

@@ -81,7 +81,8 @@ class SearchPanel:
         qtbits.offer(self.ui.speedWeightSpinBox, own, _(
             "How much speed counts beside accuracy while operators are chosen."))
         self.start.offer(
-            [b for b in self.session.models if b.network == self._network() and b.recipe.spatial_dims == 3],
+            [b for b in self.session.models
+             if b.network == self._network() and b.recipe.spatial_dims == self.data.dims()],
             _("The operators and loss weights that the search starts from and has to beat."),
             _("No model of this network is installed: train or import one."))
 

@@ -14,6 +14,7 @@ from AutoRegLib.core.errors import InputError
 from AutoRegLib.core.records import make_folder
 from AutoRegLib.core.scenario import Case, Scenario, read_scenario, write_scenario
 from AutoRegLib.core.tables import read_table
+from AutoRegSlicerLib.registration.flat_cases import checkFlat, flattened, isFlat
 from AutoRegSlicerLib.scene import landmarks, segmentations, transforms, volumes
 from AutoRegSlicerLib.scene.grids import ownLattice
 from AutoRegSlicerLib.scene.nodes import isMadeByAutoReg
@@ -69,11 +70,12 @@ def checkCases(
     Reads no voxels: label maps count once :func:`searchLabelsSteps` has been through them.
     A search needs 4 usable cases, 2 training subjects and 1 validation pair. Codes that block: too-few-cases,
     too-few-subjects, no-validation-pair, subject-in-two-splits, no-image, own-result, no-label-map, missing-file,
-    mixed-case, no-template.
+    mixed-case, no-template, bent-slice, mixed-dimensions.
     Remarks: no-labels, some-labels.
     """
     used = [row for row in rows if row.use]
     messages = [message for row in used for message in _checkRow(row)]
+    messages += checkFlat([row.volume for row in used] + [template] * (pairing == "atlas" and template is not None))
     assigned = splits(rows, validationPercent)
     if len(used) < 4:
         messages.append(Message("too-few-cases", counted(
@@ -156,8 +158,9 @@ def _checkRow(row: CaseRow) -> list[Message]:
                              "learn from: remove its row."))
     elif isNode(row.volume):
         image = row.volume.GetImageData()
-        if image is None or min(image.GetDimensions()) < 4 or image.GetNumberOfScalarComponents() != 1:
-            found.append(Message("no-image", f"'{row.volume.GetName()}' is not a 3-D image with one value a voxel."))
+        size = [] if image is None else [n for n in image.GetDimensions() if n != 1]
+        if len(size) < 2 or min(size) < 4 or image.GetNumberOfScalarComponents() != 1:
+            found.append(Message("no-image", f"'{row.volume.GetName()}' is no volume or slice with one value a voxel."))
     if isNode(row.labels) and segmentations.isSearched(row.labels):
         try:
             segmentations.segmentNames(row.labels)
@@ -233,15 +236,16 @@ def exportScenarioSteps(
             raise InputError(message.text, remedy=message.action)
     folder = make_folder(folder)
     value, structures = labelValues(used)
-    cases, atlas = [], None
+    cases, atlas, flat = [], None, any(isFlat(row.volume) for row in used)
     names = uniqueNames(used)
     for row, split, case in zip(used, splits(used, validationPercent), names, strict=True):
         if row.volume is template and template is not None:
             atlas = case
-        cases.append(exportCase(row, case, split, folder, value))
+        written = exportCase(row, case, split, folder, value)
+        cases.append(flattened(written, folder) if flat else written)
         yield case
     path = folder / "scenario.json"
-    write_scenario(path, Scenario(name or folder.name, 3, pairing, tuple(cases), atlas, structures))
+    write_scenario(path, Scenario(name or folder.name, 2 if flat else 3, pairing, tuple(cases), atlas, structures))
     read_scenario(path)  # what cannot be read back must not be found out by the search
     return path
 
@@ -253,8 +257,8 @@ def exportScenario(
     """Write ``scenario.json`` and the volumes of the scene it needs into ``folder``; returns its path.
 
     Nodes are exported in world coordinates, labels on their volume's grid with one value per segment name over all
-    cases; files are named, not copied, and keep their values. ``pairing``: all, within-subject, or atlas (then
-    ``template`` is the fixed volume of every pair). Raises InputError, DiskError.
+    cases; files are named, not copied, and keep their values. Slices become pictures. ``pairing``: all,
+    within-subject, or atlas (then ``template`` is the fixed volume of every pair). Raises InputError, DiskError.
     """
     return finish(exportScenarioSteps(rows, folder, pairing, validationPercent, template, name))
 

@@ -29,10 +29,9 @@ def checkSlices(fixed: Node, moving: Node) -> list[Message]:
     Codes that block: flat-image (beside a volume, planes that are not parallel), bent-slice. Remark: slices-apart.
     """
     lattices = [volumes.exportLattice(volume) for volume in (fixed, moving)]
-    for role, volume, lattice in zip(("fixed", "moving"), (fixed, moving), lattices, strict=True):
-        if lattice is None and isSlice(volume):
-            return [Message("bent-slice", f"The {role} volume is a single slice under a non-linear transform, which "
-                            "bends it out of its plane: take it off that transform.")]
+    for role, volume in (("fixed", fixed), ("moving", moving)):
+        if bent := bentSlice(f"The {role} volume", volume):
+            return bent
     from AutoRegLib.imaging.single_slice import slice_pair  # loads SimpleITK, which comes with Slicer
 
     try:
@@ -43,6 +42,14 @@ def checkSlices(fixed: Node, moving: Node) -> list[Message]:
                         f"{problem.remedy}.")]
     return [] if slices is None else [Message("slices-apart", f"{words[:1].upper()}{words[1:]}.", blocking=False)
                                       for words in slices.words]
+
+
+def bentSlice(who: str, volume: Node) -> list[Message]:
+    """Code bent-slice where the volume is a slice that a transform takes out of its plane."""
+    if not isSlice(volume) or volumes.exportLattice(volume) is not None:
+        return []
+    return [Message("bent-slice", f"{who} is a single slice under a non-linear transform, which bends it out of its "
+                    "plane: take it off that transform.")]
 
 
 def ontoPlane(points: np.ndarray, fixed: Node) -> np.ndarray:
