@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from AutoRegLib.core.errors import InputError
@@ -60,12 +62,10 @@ def without_padding(volume: Volume, mask: np.ndarray | None = None) -> np.ndarra
     return mask if measured.all() or not measured.any() else measured if mask is None else mask.astype(bool) & measured
 
 
-def measured_share(fixed: Volume, moving: Volume, grid: Geometry, transform: object = None) -> float:
-    """The part of a grid at which both images were measured; 1 without padding. Direction: fixed to moving."""
-    parts = [mask_on(counting(without_padding(volume)), volume.geometry, grid, through)
-             for volume, through in ((fixed, None), (moving, transform))]
-    shares = [part.array for part in parts if part is not None]
-    return float(np.prod(shares, axis=0).mean()) or 1.0 if shares else 1.0
+def counted_share(masks: Iterable[Volume | None]) -> float:
+    """The part of a grid that all masks on it count; 1 without any, or where they have nothing in common."""
+    parts = [mask.array for mask in masks if mask is not None]
+    return float(np.prod(parts, axis=0).mean()) or 1.0 if parts else 1.0
 
 
 def _filled(total: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ from AutoRegLib.geodesic.predictor import Predictor
 from AutoRegLib.imaging.align import Alignment, affine_align
 from AutoRegLib.imaging.displacement import DisplacementField, compose_on
 from AutoRegLib.imaging.geometry import Geometry, nearest_axes, working_grid
-from AutoRegLib.imaging.masks import continued, counting, mask_on, measured_share, without_padding
+from AutoRegLib.imaging.masks import continued, counted_share, counting, mask_on, without_padding
 from AutoRegLib.imaging.preprocess import to_grid
 from AutoRegLib.imaging.single_slice import is_single_slice
 from AutoRegLib.imaging.tetrahedra import Orientation
@@ -174,8 +174,7 @@ def register_volumes(
             masks = (mask_on(moving_mask, moving.geometry, grid, chain), mask_on(fixed_mask, fixed.geometry, grid))
             seen, nothing = prepared(*compared) if masked else inputs, prediction
             options: dict[str, Any] = {"iterations": refine, "smoothness": smoothness / min(grid.spacing),
-                                       "volume_weight": preserve_volume, "monitor": monitor,
-                                       "measured": measured_share(fixed, moving, grid, chain)}
+                                       "volume_weight": preserve_volume, "monitor": monitor}
             prediction, refinement = _refine(
                 model.refining, prediction, *seen, masks=masks, similarity=similarity,
                 unlike=alignment.kept == SHIFTED, **options,
@@ -266,13 +265,13 @@ def _refine(
     recipe: Recipe, prediction: Prediction, moving: Volume, fixed: Volume, *,
     masks: tuple[Volume | None, Volume | None], iterations: Iterations, similarity: Similarity | Literal["own"],
     regularity: Regularity | Predictor | None, smoothness: float, volume_weight: float, monitor: Monitor,
-    across: int | None, guides: Guides | None, measured: float = 1.0, unlike: bool = False,
+    across: int | None, guides: Guides | None, unlike: bool = False,
 ) -> tuple[Prediction, dict[str, Any]]:
     """The answer optimised for this pair with the recipe's own loss, and what was done, in the words of the report.
 
-    ``across``: the tensors' axis across the slices of a thin stack, which are refined one by one. ``measured``: the
-    part of the grid that is no padding; the rest agrees under every field, as the air that would be there does.
-    ``unlike``: the images hardly resemble each other.
+    ``across``: the tensors' axis across the slices of a thin stack, which are refined one by one. ``unlike``: the
+    images hardly resemble each other. The similarity is a mean over what the masks count; the smoothness, a mean over
+    the grid, is told how much that is: a mask leaves the field as smooth as it would be without.
     """
     device, learnt = prediction.displacement.device, recipe.network.name != NAME
     given = [mask.array > 0.5 for mask in masks if mask is not None]
@@ -281,7 +280,7 @@ def _refine(
     if regularity is None and guides is None and hopeless(told):
         return prediction, {"start": "alignment", "iterations": 0, "converged": False, "loss_before": 0.0,
                             "loss_after": 0.0, "seconds": 0.0, "levels": [], **told}
-    recipe = with_smoothness(recipe, recipe.loss_weights.smoothness / measured)
+    recipe = with_smoothness(recipe, recipe.loss_weights.smoothness / counted_share(masks))
     tensors = [None if volume is None else to_tensor(volume).to(device) for volume in masks]
     there, here = (to_tensor(volume).to(device) for volume in (moving, fixed))
     shot: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from lattices import LEFT_HANDED, OBLIQUE, smooth_image
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.imaging.geometry import Geometry
-from AutoRegLib.imaging.masks import continued, counting, mask_on, measured_share
+from AutoRegLib.imaging.masks import continued, counted_share, counting, mask_on, without_padding
 from AutoRegLib.imaging.volume import Volume
 
 
@@ -61,19 +61,21 @@ def test_a_mask_on_another_grid_is_the_part_it_covers() -> None:
     assert mask_on(None, OBLIQUE, LEFT_HANDED) is None
 
 
-def test_the_measured_part_is_what_neither_image_padded() -> None:
-    """By hand: of 8 x 8 x 8 voxels one pads a quarter along an axis, the other a half along another."""
+def test_the_counted_part_is_what_both_masks_count() -> None:
+    """By hand: of 8 x 8 x 8 voxels one pads a quarter along an axis, a mask leaves half of another out."""
     grid = Geometry((8, 8, 8), (2.0, 2.0, 2.0), (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
-    plain = Volume(np.full((8, 8, 8), -1000, np.float32), grid, "intensity")
-    fixed, moving = plain.array.copy(), plain.array.copy()
-    fixed[:, :, :2], moving[:, 4:] = -3024, -2048
-    images = [Volume(array, grid, "intensity") for array in (fixed, moving)]
-    assert measured_share(plain, plain, grid) == 1
-    assert measured_share(images[0], plain, grid) == pytest.approx(0.75)
-    assert measured_share(*images, grid) == pytest.approx(0.75 * 0.5)
-    shift = sitk.TranslationTransform(3, (0.0, 4.0, 0.0))  # two of the moving image's rows come from beyond its padding
-    assert measured_share(plain, images[1], grid, shift) == pytest.approx(0.25)
-    assert measured_share(Volume(fixed - 5000, grid, "intensity"), plain, grid) == 1  # nothing is above: no padding
+    plain = np.full((8, 8, 8), -1000, np.float32)
+    padded, half = plain.copy(), np.ones(plain.shape, bool)
+    padded[:, :, :2], half[:, 4:] = -3024, False
+    first = mask_on(counting(without_padding(Volume(padded, grid, "intensity"))), grid, grid)
+    second = mask_on(half, grid, grid)
+    assert counted_share((None, None)) == 1
+    assert counted_share((first, None)) == pytest.approx(0.75)
+    assert counted_share((first, second)) == pytest.approx(0.75 * 0.5)
+    shift = sitk.TranslationTransform(3, (0.0, 4.0, 0.0))  # two rows come from beyond what the mask leaves
+    assert counted_share((mask_on(half, grid, grid, shift), None)) == pytest.approx(0.25)
+    assert without_padding(Volume(padded - 5000, grid, "intensity")) is None  # nothing is above: no padding
+    assert counted_share((mask_on(~half, grid, grid), second)) == 1  # nothing in common
 
 
 @pytest.mark.parametrize("mask", [np.zeros(OBLIQUE.shape, bool), np.ones((3, 3, 3), bool)])
