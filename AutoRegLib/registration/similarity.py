@@ -66,11 +66,15 @@ def with_similarity(
     if unlike:
         similarity, chooser, reason = "mind", "images", "the images hardly resemble each other"
     elif similarity == "auto":
-        chooser, pair = "images", _deep_inside(fixed, moving, inside)
-        value, straight = _correlation(*pair), straightness(*pair)
+        chooser = "images"
+        for where in (inside,) if inside is None else (inside, None):  # a mask may leave hardly more than noise
+            pair = _deep_inside(fixed, moving, where)
+            value, straight = _correlation(*pair), straightness(*pair)
+            if alike := value > _ALIKE and straight > _STRAIGHT:
+                break
         seen = (f"inside tissue the aligned images correlate by {value:.2f}, and a straight line is {straight:.2f} of "
                 "what the brightness of one tells of the other's")
-        if value > _ALIKE and straight > _STRAIGHT:
+        if alike:
             similarity = "lncc"
             reason = f"{seen}: of one kind"
         else:

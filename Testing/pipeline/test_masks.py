@@ -70,7 +70,7 @@ def error(found: DisplacementField, truth: DisplacementField, where: Any) -> flo
 
 
 def test_a_mask_leaves_the_field_as_smooth_as_without_it() -> None:
-    """The similarity is a mean over a fifth of the voxels, so the smoothness, a mean over all, weighs five times more."""
+    """The similarity is a mean over a fifth of the voxels, so the smoothness, over all, weighs five times more."""
     fixed, moving, truth = anatomy()
     mask, inner = np.zeros(SHAPE, bool), tuple(slice(size // 2 - 9, size // 2 + 9) for size in SHAPE)
     mask[tuple(slice(s.start - 2, s.stop + 2) for s in inner)] = True

@@ -89,6 +89,19 @@ def test_masks_decide_what_is_looked_at() -> None:
     assert correlation(first, mixed, inside=inside) > 0.9 > correlation(first, mixed)
 
 
+def test_a_mask_that_leaves_hardly_more_than_noise_does_not_make_one_contrast_two() -> None:
+    """As of lungs: the mask holds the dark alone, whose outline guides."""
+    y, x = np.ogrid[:SIDE, :SIDE]
+    hole = (y - SIDE / 2) ** 2 + (x - SIDE / 2) ** 2 < 20**2
+    bright = tissues(0.4, 0.5, 0.6, 0.9).array
+    pair = [volume(torch.from_numpy(np.where(hole, 0.05, bright)) + 0.02 * smooth(seed, 0.5)) for seed in (3, 4)]
+    assert abs(correlation(*pair, inside=hole)) < 0.3 < correlation(*pair)
+    told = with_similarity(recipe(), *pair, "auto", inside=hole)[1]
+    assert told["similarity"] == "lncc" and "of one kind" in told["similarity_reason"]
+    other = replace(pair[1], array=tissues(0.9, 0.4, 0.6, 0.5).array)
+    assert "warp_left" in with_similarity(recipe(), pair[0], other, "auto", inside=hole)[1]
+
+
 def test_what_was_asked_for_or_trained_stays() -> None:
     first, other = tissues(0.2, 0.4, 0.6, 0.9), tissues(0.9, 0.3, 0.1, 0.5)
     assert with_similarity(recipe(), first, other, "lncc")[1] == {
