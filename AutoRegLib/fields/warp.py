@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from AutoRegLib.core.errors import InputError
+from AutoRegLib.kernels.planes import PlaneSample
 from AutoRegLib.kernels.sampling import LinearSample, positions, sum_rows
 
 Mode = Literal["linear", "nearest"]
@@ -94,6 +95,9 @@ def _sample(image: Tensor, where: Tensor, *, mode: Mode, padding: Padding, relat
     rows = values.device.type == "cpu" and values.shape[1] > 1 and values[:, 0, ..., :2].stride(-1) > 1
     if rows and not recorded:
         return sum_rows(values, where, relative=relative)
+    if recorded and relative and values.device.type == "cpu":  # constants and fine places are not kept to the last bit
+        quick: Tensor = PlaneSample.apply(values, where)
+        return quick
     result: Tensor = LinearSample.apply(values, where, relative)
     return result
 
