@@ -59,7 +59,9 @@ _PAIRS = 16
 _STEPS_BY_PAIR = 250  # a training of few steps tries few pairs, unless its time is what limits them
 # of all that registration gains on the images as they lie, what a costlier finish, or another pass, has to add
 _SHARE, _SHARE_OF_PASS = 0.05, 0.01
-_CLOSE = 0.25  # of what refinement alone lowers the loss; networks that lower it so far less have the same overlap
+# without labels, as they had said of networks of ten scans (docs/results.md): a finish that lowers the loss but for so
+# much of what refinement alone does has about its overlap; a second ask gains in pictures, of volumes the finish does
+_CLOSE, _UNSEEN_ASKS = 0.25, {2: 2, 3: 1}
 
 
 def choose_finish(
@@ -70,9 +72,9 @@ def choose_finish(
     where others than 1 and the recipe's are better, ``asks`` and ``finish_smoothness``, the weight it is done with.
 
     Labels or landmarks of the validation split say first how long to refine, then how often to ask, then how smooth.
-    Where it has none, the loss has to do, which often falls on where no overlap is gained, and hardly at all where
-    asking twice gains it: so the network is asked twice, which was better wherever labels could tell, and its finish is
-    the cheapest that comes close to the loss of refinement alone. ``finishes`` has that beside the others.
+    Where it has none, the loss has to do, which falls where no overlap is gained and hardly does where it is: an
+    answer is finished in any case, as shortly as comes close to the loss of refinement alone, and a network for
+    pictures is asked twice first. ``finishes`` has refinement alone beside the others.
     ``steps``: those of the training, which say how many pairs are tried; where ``seconds`` are given these do: no
     further pair begins once a part of them is spent; two are tried in any case. ``score`` is that of the training's
     validation, without the coarser scales and the velocity, which not all answers have. Unit: processor seconds a pair.
@@ -100,7 +102,7 @@ def choose_finish(
         return {way: tries.scores[way][:count] for way in ways}
 
     if choose_validation(dataset, "val") == "unsupervised":
-        for way in (Way(asks=2, refine=refine) for refine in CHOICES):
+        for way in (Way(_UNSEEN_ASKS[recipe.spatial_dims], refine) for refine in CHOICES[1:]):
             if _close(tried([way], part(0.2))[way], without.scores[alone], still):
                 break
     else:
