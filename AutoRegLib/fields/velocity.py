@@ -7,7 +7,7 @@ from torch import Tensor
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.fields.warp import warp
-from AutoRegLib.kernels.flow import SMALL, PlaneFlow, SmallFlow
+from AutoRegLib.kernels.flow import SMALL, flow_for
 
 
 def compose(first: Tensor, then: Tensor) -> Tensor:
@@ -33,10 +33,10 @@ def exponentiate(velocity: Tensor, *, squarings: int = 7) -> Tensor:
     if squarings < 0:
         raise InputError("The number of squarings is negative", expected="0 or more", got=squarings)
     if velocity.device.type == "cpu":
-        small = velocity.numel() <= SMALL[velocity.ndim - 2]
-        if small or (velocity.ndim == 5 and torch.is_grad_enabled() and velocity.requires_grad):
-            displacement: Tensor = (SmallFlow if small else PlaneFlow).apply(velocity, squarings)
-            return displacement
+        recorded = velocity.ndim == 5 and torch.is_grad_enabled() and velocity.requires_grad
+        if recorded or velocity.numel() <= SMALL[velocity.ndim - 2]:
+            small: Tensor = flow_for(velocity).apply(velocity, squarings)
+            return small
     # three components are interpolated faster one by one, each in its own memory
     displacement = velocity.contiguous() * (0.5**squarings)
     for _ in range(squarings):

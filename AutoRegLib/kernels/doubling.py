@@ -20,6 +20,11 @@ def doubled(image: Tensor) -> Tensor:
     return result
 
 
+def gathered(image: Tensor) -> Tensor:
+    """The transpose of :func:`doubled`, without a gradient. Shape: (B, C, *(2 spatial)) to (B, C, *spatial)."""
+    return _by_axes(image, wider=False)
+
+
 class _Scaled(torch.autograd.Function):
     """Doubling (``wider``), or its transpose; each is the gradient of the other."""
 

@@ -47,6 +47,11 @@ class SmallFlow(torch.autograd.Function):
         return gradient * 0.5**ctx.squarings, None
 
 
+def flow_for(velocity: Tensor) -> type[SmallFlow] | type[PlaneFlow]:
+    """What takes less time on the CPU, with its gradient."""
+    return SmallFlow if velocity.numel() <= SMALL[velocity.ndim - 2] else PlaneFlow
+
+
 class PlaneFlow(torch.autograd.Function):
     """The same in planes: what takes less time for volumes that are not small, while a gradient is wanted."""
 

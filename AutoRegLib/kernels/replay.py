@@ -1,8 +1,9 @@
-"""Fast forwards, plain where a graph of the gradient is wanted: what every kernel's backward pass falls back to."""
+"""What autograd does with a kernel, without it: its plain formula for a graph of the gradient, or no graph at all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,3 +25,25 @@ def replay(
         wanted = [tensor for tensor, need in zip(inputs, needed, strict=True) if need]
         found = iter(torch.autograd.grad(value, wanted, grad, create_graph=graph))
     return tuple(next(found) if need else None for need in needed)
+
+
+class Step:
+    """An ``autograd.Function`` called by hand: its ``value``, and gradients without autograd's own time.
+
+    ``needed``: which inputs will have one.
+    """
+
+    def __init__(self, function: Any, needed: tuple[bool, ...], *inputs: Any) -> None:
+        self.needs_input_grad, self._function = needed, function
+        with torch.no_grad():
+            self.value: Tensor = function.forward(self, *inputs)
+
+    def save_for_backward(self, *tensors: Tensor) -> None:
+        """As the context of a Function has it."""
+        self.saved_tensors = tensors
+
+    def back(self, gradient: Tensor) -> tuple[Any, ...]:
+        """The gradients of the inputs from that of the value."""
+        with torch.no_grad():
+            found: tuple[Any, ...] = self._function.backward(self, gradient)
+        return found

@@ -29,7 +29,7 @@ def diffusion(displacement: Tensor, *, spacing: float | Sequence[float] = 1.0) -
     steps = [float(spacing)] * dims if isinstance(spacing, (int, float)) else [float(s) for s in spacing]
     if len(steps) != dims:
         raise InputError("The spacing does not fit the field", expected=f"{dims} values", got=steps)
-    result: Tensor = _Diffusion.apply(displacement, steps)
+    result: Tensor = Diffusion.apply(displacement, steps)
     return result
 
 
@@ -44,7 +44,7 @@ def plain_diffusion(displacement: Tensor, steps: Sequence[float]) -> Tensor:
     return total / len(steps)
 
 
-class _Diffusion(torch.autograd.Function):
+class Diffusion(torch.autograd.Function):
     """The gradient of a slope's square is the slope at one end and its opposite at the other: found with the value."""
 
     @staticmethod

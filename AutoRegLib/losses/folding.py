@@ -18,7 +18,7 @@ def fold_penalty(displacement: Tensor, *, margin: float = 0.0) -> Tensor:
     By hand: u(x) = -3 x along one axis of three has determinant 1 - 3 = -2 inside: it counts 2 there.
     Reference: docs/method.md, section 2.
     """
-    result: Tensor = _FoldPenalty.apply(displacement, margin)
+    result: Tensor = FoldPenalty.apply(displacement, margin)
     return result
 
 
@@ -27,7 +27,7 @@ def plain_fold_penalty(displacement: Tensor, margin: float) -> Tensor:
     return (margin - jacobian_determinant(displacement)).clamp_min(0).mean()
 
 
-class _FoldPenalty(torch.autograd.Function):
+class FoldPenalty(torch.autograd.Function):
     """With its gradient in closed form, which costs nothing where, as nearly always, no voxel counts.
 
     The determinant's derivative by a column is the cross product of the others.

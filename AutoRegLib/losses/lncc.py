@@ -11,6 +11,7 @@ from torch import Tensor
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.kernels.lncc import FastLncc, Side, side, squared_correlations
+from AutoRegLib.kernels.replay import Step
 
 _FLOOR = 1e-3
 
@@ -42,12 +43,21 @@ def lncc(
         )
     if fixed.dtype != torch.float64 or moving.dtype != torch.float64:
         fixed, moving = fixed.float(), moving.float()  # differences of sums of squares need the digits
-    weights = None
-    if mask is not None:
-        weights = mask.to(fixed.dtype).expand_as(fixed)
-        weights = weights / weights.sum().clamp_min(torch.finfo(fixed.dtype).tiny)
-    value: Tensor = FastLncc.apply(fixed, moving, weights, window, floor, known)
+    value: Tensor = FastLncc.apply(fixed, moving, _shares(mask, fixed), window, floor, known)
     return value
+
+
+def lncc_step(fixed: Tensor, moving: Tensor, *, window: int, mask: Tensor | None, known: Side) -> Step:
+    """:func:`lncc`, whose gradient with respect to the moving image is asked for by hand. Shape: as there."""
+    return Step(FastLncc, (False, True), fixed, moving, _shares(mask, fixed), window, _FLOOR, known)
+
+
+def _shares(mask: Tensor | None, like: Tensor) -> Tensor | None:
+    """The mask as parts of its sum."""
+    if mask is None:
+        return None
+    weights = mask.to(like.dtype).expand_as(like)
+    return weights / weights.sum().clamp_min(torch.finfo(like.dtype).tiny)
 
 
 @torch.inference_mode()

@@ -252,11 +252,14 @@ def _descend(
     while len(losses) < most and not still() and monitor.wish() != "finish":
         if monitor.wish() == "cancel":
             raise CancelledError("stopped during the refinement")
-        loss = problem.loss(reached(moved))
+        if problem.sigma < _UNSMOOTHED:
+            loss, gradient = problem.with_gradient(moved.detach())
+        else:
+            loss = problem.loss(reached(moved))
+            gradient = torch.autograd.grad(loss, moved)[0]
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
             break
-        gradient = torch.autograd.grad(loss, moved)[0]
         moved.grad = gaussian(gradient * problem.fixed.numel(), _GRADIENT_SIGMA)
         optimiser.step()
         monitor.event("progress", done=done + len(losses) / most, total=count)

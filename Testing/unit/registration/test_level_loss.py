@@ -1,4 +1,4 @@
-"""The loss of lattices: all of them are the full resolution, masks included."""
+"""The loss of a level: its gradient written out, and that of lattices, which together are the full resolution."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from AutoRegLib.core.errors import InputError
-from AutoRegLib.core.recipe import LossWeights, Recipe
+from AutoRegLib.core.recipe import LossWeights, Objective, Recipe
 from AutoRegLib.fields.resample import resize_displacement
 from AutoRegLib.fields.smooth import gaussian
 from AutoRegLib.fields.warp import warp
-from AutoRegLib.registration.level_loss import Bounds, LatticeLoss, between
+from AutoRegLib.kernels import flow
+from AutoRegLib.kernels.flow import plain_flow
+from AutoRegLib.kernels.lncc import plain_lncc
+from AutoRegLib.kernels.sampling import plain_linear
+from AutoRegLib.losses.diffusion import plain_diffusion
+from AutoRegLib.losses.folding import plain_fold_penalty
+from AutoRegLib.registration.level_loss import Bounds, LatticeLoss, LevelLoss, between
 
 SHAPES = {2: (12, 14), 3: (10, 8, 12)}
 
@@ -67,3 +73,51 @@ def test_what_masks_leave_out_does_not_count() -> None:
     with pytest.raises(InputError, match="no voxel in common"):
         apart, _, _, coarse = lattices(3, fixed=left, moving=right)
         apart.compared(0 * coarse)
+
+
+@pytest.mark.parametrize("small", [True, False])
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("factor", [1, 2])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_gradient_written_out_is_that_of_the_plain_formulas(
+    dims: int, factor: int, masked: bool, small: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Similarity, smoothness and folds in plain operations, differentiated by autograd in double precision."""
+    if not small:
+        monkeypatch.setattr(flow, "SMALL", {2: 0, 3: 0})
+    moving, fixed = (gaussian(random(1, 1, *SHAPES[dims], seed=seed).double(), 1.0) for seed in (0, 1))
+    masks = [(random(1, 1, *SHAPES[dims], seed=seed) > 0.3).double() if masked else None for seed in (3, 4)]
+    recipe = Recipe(spatial_dims=dims, loss_weights=LossWeights(similarity_mix=1.0, smoothness=0.3),
+                    objective=Objective(windows=(5, 3, 3), regularise="velocity", fold_weight=2.0))
+    level = LevelLoss(moving, fixed, factor, recipe, (masks[0], masks[1]), Bounds(0.0, 0.0))
+    velocity = (7 * (random(1, dims, *level.grid, seed=2).double() - 0.5)).requires_grad_()
+    coarse = plain_flow(velocity, 2)
+    displacement = coarse
+    if factor == 1:
+        mode = {2: "bilinear", 3: "trilinear"}[dims]
+        displacement = 2 * F.interpolate(coarse, scale_factor=2, mode=mode, align_corners=False)
+    weights = None
+    if level.moving_mask is not None and level.fixed_mask is not None:
+        weights = plain_linear(level.moving_mask, displacement.detach(), relative=True) * level.fixed_mask
+        weights = weights / weights.sum()
+    warped, folds = plain_linear(level.moving, displacement, relative=True), plain_fold_penalty(coarse, 0.1)
+    similarity = plain_lncc(level.fixed, warped, weights, level.window, 1e-3)
+    expected = 1 - similarity + 0.3 * plain_diffusion(velocity, [1.0] * dims) + 2 * folds
+    (slope,) = torch.autograd.grad(expected, velocity)
+    found, gradient = level.with_gradient(velocity.detach())
+    assert level.by_hand and folds > 1e-3
+    assert abs(found - expected) < 1e-12
+    assert (gradient - slope).abs().max() < 1e-12 < slope.abs().max()
+
+
+@pytest.mark.parametrize("changed", [{"smoothness": 1.0, "similarity_mix": 0.5}, {"similarity_mix": 1.0}])
+def test_what_is_not_written_out_has_the_gradient_of_autograd(changed: dict[str, float]) -> None:
+    """A mixture of similarities, and the smoothness of displacements."""
+    moving, fixed = (gaussian(random(1, 1, *SHAPES[3], seed=seed), 1.0) for seed in (0, 1))
+    recipe = Recipe(spatial_dims=3, loss_weights=LossWeights(**changed), objective=Objective(regularise="displacement"))
+    level = LevelLoss(moving, fixed, 2, recipe, (None, None), Bounds(0.0, 0.0))
+    velocity = (random(1, 3, *level.grid, seed=2) - 0.5).requires_grad_()
+    loss = level.loss(velocity)
+    found, gradient = level.with_gradient(velocity)
+    assert not level.by_hand and found == loss
+    assert torch.equal(gradient, torch.autograd.grad(loss, velocity)[0]) and gradient.abs().max() > 0
