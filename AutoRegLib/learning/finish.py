@@ -49,9 +49,9 @@ class Way(NamedTuple):
 
 #: how often a network is asked
 ASKS = (1, 2, 3, 4)
-#: in the order of their cost: the network alone, its answer finished by five iterations, by as many as the stopping
+#: in the order of their cost: the network alone, its answer finished by six iterations, by as many as the stopping
 #: rule wants, every level from its answer on
-CHOICES: tuple[Iterations, ...] = (0, 5, "auto", "full")
+CHOICES: tuple[Iterations, ...] = (0, 6, "auto", "full")
 #: shares of the recipe's smoothness that a finish is tried with where labels or landmarks judge it: which of them the
 #: structures of these images want, the loss cannot know
 SHARES = (1.0, 0.5, 0.25)

@@ -72,8 +72,8 @@ def test_training_tries_refinements_and_registering_uses_the_one_that_validation
     train(RECIPE)
     made = load_bundle(tmp_path / "new")
     tried = made.metrics["finishes"]
-    assert set(tried) >= {"0", "5", "auto", "full", "auto, without the network", "pairs"} and tried["pairs"] >= 2
-    assert made.finish in (0, 5, "auto", "full")
+    assert set(tried) >= {"0", "6", "auto", "full", "auto, without the network", "pairs"} and tried["pairs"] >= 2
+    assert made.finish in (0, 6, "auto", "full")
     assert tried[str(made.finish)]["score"] >= tried["0"]["score"]
     assert f"--refine {made.finish}" in (tmp_path / "new" / "card.md").read_text()
     case = min((tmp_path / "data").rglob("*.nii.gz"))

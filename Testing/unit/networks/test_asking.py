@@ -130,7 +130,7 @@ def test_validation_says_how_often(labelled: bool, monkeypatch: pytest.MonkeyPat
         tried = tried[: tried.index(f"{found['finish']}, asked 2 times") + 1]
         assert set(scores) == {"auto, without the network", *tried} and found["asks"] == 2
         assert len(tried) > 1 and max(scores[name] for name in tried[:-1]) < scores["auto, without the network"]
-        assert figures(Refined())["finish"] == 5
+        assert figures(Refined())["finish"] == 6
         return
     monkeypatch.setattr(finish, "CHOICES", (0,))
     assert figures(Hesitant())["asks"] == max(finish.ASKS) and figures(Still()).get("asks", 1) == 1
