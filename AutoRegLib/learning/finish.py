@@ -74,7 +74,8 @@ def choose_finish(
     Labels or landmarks of the validation split say first how long to refine, then how often to ask, then how smooth.
     Where it has none, the loss has to do, which falls where no overlap is gained and hardly does where it is: an
     answer is finished in any case, as shortly as comes close to the loss of refinement alone, and a network for
-    pictures is asked twice first. ``finishes`` has refinement alone beside the others.
+    pictures is asked twice first; one that labels of training cases taught stays as it is. ``finishes`` has refinement
+    alone beside the others.
     ``steps``: those of the training, which say how many pairs are tried; where ``seconds`` are given these do: no
     further pair begins once a part of them is spent; two are tried in any case. ``score`` is that of the training's
     validation, without the coarser scales and the velocity, which not all answers have. Unit: processor seconds a pair.
@@ -102,7 +103,8 @@ def choose_finish(
         return {way: tries.scores[way][:count] for way in ways}
 
     if choose_validation(dataset, "val") == "unsupervised":
-        for way in (Way(_UNSEEN_ASKS[recipe.spatial_dims], refine) for refine in CHOICES[1:]):
+        ways = [Way(_UNSEEN_ASKS[recipe.spatial_dims], refine) for refine in CHOICES[1:]]
+        for way in [Way()] if recipe.objective.label_weight > 0 else ways:
             if _close(tried([way], part(0.2))[way], without.scores[alone], still):
                 break
     else:

@@ -131,6 +131,8 @@ def test_validation_says_how_often(labelled: bool, monkeypatch: pytest.MonkeyPat
         assert set(scores) == {"auto, without the network", *tried} and found["asks"] == 2
         assert len(tried) > 1 and max(scores[name] for name in tried[:-1]) < scores["auto, without the network"]
         assert figures(Refined())["finish"] == 6
+        recipe = replace(recipe, objective=replace(recipe.objective, label_weight=1.0))
+        assert figures(Still())["finish"] == 0  # a loss that sees no labels would undo what they taught
         return
     monkeypatch.setattr(finish, "CHOICES", (0,))
     assert figures(Hesitant())["asks"] == max(finish.ASKS) and figures(Still()).get("asks", 1) == 1
