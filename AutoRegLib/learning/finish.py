@@ -59,9 +59,9 @@ _PAIRS = 16
 _STEPS_BY_PAIR = 250  # a training of few steps tries few pairs, unless its time is what limits them
 # of all that registration gains on the images as they lie, what a costlier finish, or another pass, has to add
 _SHARE, _SHARE_OF_PASS = 0.05, 0.01
-# without labels, as they had said of networks of ten scans (docs/results.md): a finish that lowers the loss but for so
-# much of what refinement alone does has about its overlap; a second ask gains in pictures, of volumes the finish does
-_CLOSE, _UNSEEN_ASKS = 0.25, {2: 2, 3: 1}
+# without labels, as they had said of networks of ten scans (docs/results.md): where the short finish comes so close to
+# what refinement alone lowers the loss, short ways have its overlap: in pictures a second ask, in volumes this finish
+_CLOSE, _UNSEEN = 0.25, {2: Way(asks=2), 3: Way(refine=CHOICES[1])}
 
 
 def choose_finish(
@@ -72,10 +72,10 @@ def choose_finish(
     where others than 1 and the recipe's are better, ``asks`` and ``finish_smoothness``, the weight it is done with.
 
     Labels or landmarks of the validation split say first how long to refine, then how often to ask, then how smooth.
-    Where it has none, the loss has to do, which falls where no overlap is gained and hardly does where it is: an
-    answer is finished in any case, as shortly as comes close to the loss of refinement alone, and a network for
-    pictures is asked twice first; one that labels of training cases taught stays as it is. ``finishes`` has refinement
-    alone beside the others.
+    Where it has none, the loss has to do, which falls where no overlap is gained and hardly does where it is: it says
+    whether the short finish brings the network close to refinement alone; volumes are then finished so, pictures asked
+    twice. Else it is the cheapest finish that comes close. What labels of training cases taught stays as it is.
+    ``finishes`` has refinement alone beside the others.
     ``steps``: those of the training, which say how many pairs are tried; where ``seconds`` are given these do: no
     further pair begins once a part of them is spent; two are tried in any case. ``score`` is that of the training's
     validation, without the coarser scales and the velocity, which not all answers have. Unit: processor seconds a pair.
@@ -103,10 +103,14 @@ def choose_finish(
         return {way: tries.scores[way][:count] for way in ways}
 
     if choose_validation(dataset, "val") == "unsupervised":
-        ways = [Way(_UNSEEN_ASKS[recipe.spatial_dims], refine) for refine in CHOICES[1:]]
-        for way in [Way()] if recipe.objective.label_weight > 0 else ways:
-            if _close(tried([way], part(0.2))[way], without.scores[alone], still):
-                break
+        way = Way()
+        if recipe.objective.label_weight == 0:
+            for way in [Way(refine=refine) for refine in CHOICES[1:]]:
+                if _close(tried([way], part(0.2))[way], without.scores[alone], still):
+                    break
+            if way.refine == CHOICES[1]:
+                way = _UNSEEN[recipe.spatial_dims]
+        tried([way])
     else:
         way = preferred(still, tried((Way(refine=refine) for refine in CHOICES), part(0.45)), share=_SHARE)
         way = preferred(still, tried((way._replace(asks=asks) for asks in ASKS), part(0.2)), share=_SHARE_OF_PASS)
