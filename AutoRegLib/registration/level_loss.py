@@ -23,7 +23,7 @@ from AutoRegLib.kernels.replay import Step
 from AutoRegLib.losses.diffusion import Diffusion, diffusion
 from AutoRegLib.losses.folding import FoldPenalty, fold_penalty
 from AutoRegLib.losses.guides import Guides, guide_loss
-from AutoRegLib.losses.lncc import fixed_side, lncc_loss, lncc_step
+from AutoRegLib.losses.lncc import fixed_side, lncc_loss, lncc_step, masked_side
 from AutoRegLib.losses.mind import descriptor_loss
 from AutoRegLib.losses.objective import similarity
 from AutoRegLib.losses.volume import volume_change
@@ -45,11 +45,12 @@ class Bounds:
 class LevelLoss:
     """The loss of one level as a function of the velocity on that level's grid (half of it at full resolution).
 
-    ``moving`` and ``fixed`` are images, or descriptors; both are averaged over ``own`` voxels already.
+    ``moving`` and ``fixed`` are images, or descriptors; both are averaged over ``own`` voxels already. ``within``:
+    windows too count what the masks count alone; a moving mask always has that.
     """
 
     def __init__(self, moving: Tensor, fixed: Tensor, factor: int, recipe: Recipe, masks: Masks,
-                 bounds: Bounds, *, own: int = 1, guides: Guides | None = None) -> None:
+                 bounds: Bounds, *, own: int = 1, guides: Guides | None = None, within: bool = True) -> None:
         self.factor, self.recipe, self.volume_weight, self.guides = factor, recipe, bounds.volume_weight, guides
         self.sigma = bounds.smoothness / max(factor, 2)  # voxels of the velocity's grid
         self.moving_mask, self.fixed_mask = (None if mask is None else downsample(mask, factor) for mask in masks)
@@ -57,7 +58,9 @@ class LevelLoss:
         self.grid = [size * own // max(factor, 2) for size in fixed.shape[2:]]
         self.window = recipe.objective.windows[min(int(math.log2(factor)), 2)]
         correlated = recipe.loss_weights.similarity_mix == 1 and recipe.objective.data_term == "lncc"
-        self.known = fixed_side(self.fixed, window=self.window) if correlated else None
+        self.weights, self.known = self.fixed_mask, fixed_side(self.fixed, window=self.window) if correlated else None
+        if correlated and within and self.fixed_mask is not None:
+            self.weights, self.known = masked_side(self.fixed, self.fixed_mask, window=self.window)
         #: whether the gradient is written out: as nearly every pair without a network is refined
         self.by_hand = (self.known is not None and recipe.objective.regularise == "velocity" and guides is None
                         and bounds.volume_weight == 0 and self.fixed.device.type == "cpu"
@@ -95,8 +98,8 @@ class LevelLoss:
         flow = Step(flow_for(velocity), (True, False), velocity, squarings)
         displacement = resize_displacement(flow.value, self.fixed.shape[2:])
         warped = Step(PlaneSample, (False, True), self.moving, displacement)
-        like = lncc_step(self.fixed, warped.value, window=self.window, mask=self._counted(displacement),
-                         known=cast(Side, self.known))
+        counted, known = self._windows(displacement)
+        like = lncc_step(self.fixed, warped.value, window=self.window, mask=counted, known=known)
         folds = Step(FoldPenalty, (True, False), flow.value, _FOLD_MARGIN)
         smooth = Step(Diffusion, (True, False), velocity, [1.0] * len(self.grid))
         one = velocity.new_ones(())
@@ -114,15 +117,23 @@ class LevelLoss:
         """What the similarity says under a displacement of the velocity's grid, and the displacement of the images'."""
         weights, objective = self.recipe.loss_weights, self.recipe.objective
         displacement = resize_displacement(coarse, self.fixed.shape[2:])
-        warped, counted = warp(self.moving, displacement), self._counted(displacement)
+        warped = warp(self.moving, displacement)
         if self.known is not None:
-            value = lncc_loss(self.fixed, warped, window=self.window, mask=counted, known=self.known)
-        elif weights.similarity_mix == 0:
+            counted, known = self._windows(displacement)
+            return lncc_loss(self.fixed, warped, window=self.window, mask=counted, known=known), displacement
+        counted = self._counted(displacement)
+        if weights.similarity_mix == 0:
             value = descriptor_loss(warped, self.fixed, mask=counted)
         else:
             value = similarity(warped, self.fixed, mix=weights.similarity_mix, window=self.window, mask=counted,
                                data_term=objective.data_term, mind=objective.mind)
         return value, displacement
+
+    def _windows(self, displacement: Tensor) -> tuple[Tensor | None, Side]:
+        """How much the window about each voxel counts, and what local correlation takes from the fixed image."""
+        if self.moving_mask is None:
+            return self.weights, cast(Side, self.known)
+        return masked_side(self.fixed, cast(Tensor, self._counted(displacement)), window=self.window)
 
     def _counted(self, displacement: Tensor) -> Tensor | None:
         """How much each voxel counts under this displacement; None: all alike. Raises InputError for none at all."""

@@ -129,8 +129,8 @@ def refine_prediction(
 
     The similarity is its weighted mean over voxels, weighted by the fixed mask times the warped moving one (which
     carry no gradient): elsewhere the field is only smooth. Without masks it is the fixed image's foreground, where the
-    recipe counts that alone. Images that were ``continued`` beyond their masks keep
-    what lies outside out of the local windows too.
+    recipe counts that alone. Masks keep what
+    lies outside out of the windows of a local correlation too, and the steps shorter.
 
     ``smoothness``: what is added to the velocity is smooth by construction, a Gaussian of this standard deviation
     (voxels) over something: no detail of the deformation is finer. ``volume_weight``: of the mean squared logarithm of
@@ -160,7 +160,8 @@ def refine_prediction(
         return _padded(image if shift is None else warp(image, shift), max(4, factors[0]))
 
     source, target = cast(Tensor, prepared(moving, given)), cast(Tensor, prepared(fixed))
-    if recipe.objective.counted == "foreground" and fixed_mask is None and moving_mask is None:
+    within, pace = fixed_mask is not None or moving_mask is not None, _pace(fixed_mask, moving_mask)
+    if recipe.objective.counted == "foreground" and not within:
         fixed_mask = foreground(fixed)
     masks = (prepared(moving_mask, given), prepared(fixed_mask))
     half = [size // 2 for size in target.shape[2:]]
@@ -173,9 +174,11 @@ def refine_prediction(
     if described:
         source, target = (pooled_mind(image, own, *recipe.objective.mind) for image in (source, target))
     guides = None if guides is None else guides.following(given)
-    finest = LevelLoss(source, target, factors[-1], recipe, masks, bounds, own=own, guides=guides)
+    how: dict[str, Any] = {"own": own, "guides": guides, "within": within}
+    finest = LevelLoss(source, target, factors[-1], recipe, masks, bounds, **how)
     with torch.no_grad():
         before = float(finest.loss(start))
+    course = replace(course, rate=course.rate * pace)
     # the loss of coarse levels falls by 1.5 % long after it matters where full resolution follows
     at_full = iterations == "auto" and (factors[-1] == 1 or lattice)
     coarser = min(course.coarser, _COARSER_OF_WHOLE) if at_full else course.coarser
@@ -184,13 +187,14 @@ def refine_prediction(
     for place, factor in enumerate(factors):
         last = factor == factors[-1]
         most = coarser if not last else iterations if isinstance(iterations, int) else finer
-        problem = finest if last else LevelLoss(source, target, factor, recipe, masks, bounds, own=own, guides=guides)
+        problem = finest if last else LevelLoss(source, target, factor, recipe, masks, bounds, **how)
         velocity, level = _descend(problem, velocity, most, course=course, monitor=monitor, done=place, count=count)
         levels.append(level)
     if lattice:
         velocity, level = _descend(
             LatticeLoss(source, target, recipe, masks, bounds, guides=guides), velocity, _FINEST_OF_LARGE,
-            course=replace(course, rate=_FROM_ANSWER.rate, tolerance=0.0), monitor=monitor, done=count - 1, count=count)
+            course=replace(course, rate=_FROM_ANSWER.rate * pace, tolerance=0.0), monitor=monitor, done=count - 1,
+            count=count)
         levels.append(level)
     with torch.no_grad():
         after = float(finest.loss(velocity))
@@ -284,3 +288,13 @@ def _fitted(velocity: Tensor, shape: Sequence[int]) -> Tensor:
     pads = [amount for own, size in zip(reversed(kept.shape[2:]), reversed(shape), strict=True)
             for amount in (0, size - own)]
     return F.pad(kept, pads, mode="replicate") if any(pads) else kept
+
+
+def _pace(*masks: Tensor | None) -> float:
+    """The part of a step that is taken under masks: the root of the part of the grid that they count.
+
+    Steps are of one length wherever anything pulls; the smoothness, which weighs more beside the mean over a small
+    mask, would take longer than a level lasts to undo what they ruffle elsewhere.
+    """
+    given = [mask for mask in masks if mask is not None]
+    return math.sqrt(float(math.prod(given[1:], start=given[0]).mean()) or 1.0) if given else 1.0

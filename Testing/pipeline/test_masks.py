@@ -81,6 +81,21 @@ def test_a_mask_leaves_the_field_as_smooth_as_without_it() -> None:
     assert error(masked, truth, inner) < 0.5 * float(np.linalg.norm(truth.vectors[inner], axis=-1).mean())
 
 
+@pytest.mark.parametrize("role", ["fixed", "moving"])
+@pytest.mark.parametrize("side", [0.58, 0.79])
+def test_what_a_mask_holds_is_found_as_well_as_without_it(side: float, role: str) -> None:
+    """Three voxels inside a mask of a fifth and of half of the volume: what was made up beyond does not reach there."""
+    fixed, moving, truth = anatomy()
+    mask = np.zeros(SHAPE, bool)
+    half = [round(size * side / 2) for size in SHAPE]
+    mask[tuple(slice(size // 2 - n, size // 2 + n) for size, n in zip(SHAPE, half, strict=True))] = True
+    deep = tuple(slice(size // 2 - n + 3, size // 2 + n - 3) for size, n in zip(SHAPE, half, strict=True))
+    plain, masked = (register_volumes(no_network(GRID, GRID), fixed, moving, affine="none", refine="auto",
+                                      similarity="lncc", **given).field for given in ({}, {f"{role}_mask": mask}))
+    assert error(plain, truth, deep) < 0.35 * float(np.linalg.norm(truth.vectors[deep], axis=-1).mean())
+    assert error(masked, truth, deep) < error(plain, truth, deep)
+
+
 @pytest.mark.parametrize("similarity", ["lncc", "mind"])
 @pytest.mark.parametrize("role", ["fixed", "moving"])
 def test_a_masked_object_no_longer_misleads(tmp_path: Path, role: str, similarity: str) -> None:

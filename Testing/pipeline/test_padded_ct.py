@@ -33,14 +33,15 @@ def chest(seed: int) -> Volume:
     return Volume(np.maximum(units, -1024).astype(np.float32), grid, "intensity")
 
 
-@pytest.mark.parametrize("radius", [0.50, 0.44])
-def test_padding_takes_little_from_a_known_warp(radius: float) -> None:
+@pytest.mark.parametrize(("radius", "seed"), [(0.50, 0), (0.44, 0), (0.44, 3)])
+def test_padding_takes_little_from_a_known_warp(radius: float, seed: int) -> None:
     """Around the body, and with its sides cut off; the error counts in the tissue that both images have.
 
-    Cut off, padding that is taken for tissue, or left out without its share, makes the error 20 % larger.
+    Cut off, padding that is taken for tissue, or left out without its share, makes the error 20 % larger (seed 0), and
+    windows that hold what was made up in its place 34 % (seed 3).
     """
-    image = chest(0)
-    case = warped_case("CT", image, image, seed=0, air=-1024.0)
+    image = chest(seed)
+    case = warped_case("CT", image, image, seed=seed, air=-1024.0)
     across = np.hypot(*np.ogrid[0.5 - SIDE / 2 : SIDE / 2, 0.5 - SIDE / 2 : SIDE / 2])
     away = np.broadcast_to(across > radius * SIDE, image.array.shape)
     tissue = (case.fixed.array > -500) & ~away

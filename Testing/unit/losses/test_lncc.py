@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import convolve
 
 from AutoRegLib.core.errors import InputError
 from AutoRegLib.kernels.box import box_sum
 from AutoRegLib.kernels.lncc import plain_lncc
-from AutoRegLib.losses.lncc import fixed_side, lncc, lncc_loss
+from AutoRegLib.losses.lncc import fixed_side, lncc, lncc_loss, masked_side
 
 
 @pytest.mark.parametrize("shape", [(7, 9), (6, 3, 11), (1, 8, 5)])
@@ -75,6 +77,57 @@ def test_what_the_fixed_image_alone_gives_can_be_kept(shape: tuple[int, ...]) ->
         assert plain == kept and plain > 0
         slopes = [torch.autograd.grad(value, moving)[0] for value in (plain, kept)]
         assert torch.equal(*slopes) and slopes[0].abs().max() > 0
+
+
+def _within(fixed: np.ndarray, moving: np.ndarray, inside: np.ndarray, window: int, floor: float) -> float:
+    """The textbook formula with sums over what counts, window by window."""
+    ones = np.ones([window] * fixed.ndim)
+    first, second = ((image - image.mean()) / image.std() for image in (fixed, moving))
+
+    def total(image: np.ndarray) -> np.ndarray:
+        return np.asarray(convolve(image, ones, mode="constant"))
+
+    held = total(inside)
+    known = held > 1e-3
+    first_mean, second_mean, product, first_square, second_square = (
+        np.where(known, total(inside * image) / np.where(known, held, 1), 0)
+        for image in (first, second, first * second, first**2, second**2))
+    below = np.maximum(first_square - first_mean**2, floor) * np.maximum(second_square - second_mean**2, floor)
+    weights = inside * held / total(np.ones_like(inside))
+    return float((weights * (product - first_mean * second_mean) ** 2 / below).sum() / weights.sum())
+
+
+@pytest.mark.parametrize("shape", [(11, 12), (9, 10, 11)])
+def test_windows_hold_what_a_mask_counts_alone(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(1)
+    fixed, moving, mask = torch.rand(3, 1, 1, *shape, dtype=torch.float64)
+    mask[..., :6] = 0  # some windows hold nothing, some a little
+    mask[..., 8:] = 1
+    weights, known = masked_side(fixed, mask, window=5)
+    found = lncc(fixed, moving, window=5, mask=weights, known=known)
+    assert abs(found.item() - _within(*(image[0, 0].numpy() for image in (fixed, moving, mask)), 5, 1e-3)) < 1e-12
+    assert abs(found - lncc(fixed, moving, window=5, mask=weights)) > 1e-3
+    whole, full = masked_side(fixed, torch.ones_like(mask), window=5)
+    assert (whole - 1).abs().max() < 1e-12
+    assert abs(lncc(fixed, moving, window=5, mask=whole, known=full) - lncc(fixed, moving, window=5)) < 1e-12
+
+
+def test_the_gradient_within_masks() -> None:
+    """And its own: those of the plain operations, by autograd; some windows are below the floor, some empty."""
+    torch.manual_seed(1)
+    fixed, moving = (torch.rand(1, 2, 5, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    inside = (torch.rand(1, 1, 5, 4) * (torch.arange(4) > 0)).double()
+
+    constant = fixed_side(fixed, window=3, floor=0.3, inside=inside)
+    expected = plain_lncc(fixed, moving, inside.expand_as(fixed) / inside.expand_as(fixed).sum(), 3, 0.3, inside)
+    found = lncc(fixed, moving, window=3, floor=0.3, mask=inside, known=constant)
+    assert abs(found - expected) < 1e-12
+    for one, other in zip(torch.autograd.grad(found, (fixed, moving), retain_graph=True),
+                          torch.autograd.grad(expected, (fixed, moving), retain_graph=True), strict=True):
+        assert (one - other).abs().max() < 1e-13 and other.abs().max() > 1e-3
+    second = [torch.autograd.grad(torch.autograd.grad(value, moving, create_graph=True)[0].square().sum(), moving)[0]
+              for value in (found, expected)]
+    assert (second[0] - second[1]).abs().max() < 1e-12 and second[1].abs().max() > 1e-4
 
 
 def _awkward(name: str) -> torch.Tensor:

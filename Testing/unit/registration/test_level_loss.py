@@ -13,6 +13,7 @@ from AutoRegLib.fields.resample import resize_displacement
 from AutoRegLib.fields.smooth import gaussian
 from AutoRegLib.fields.warp import warp
 from AutoRegLib.kernels import flow
+from AutoRegLib.kernels.box import box_sum
 from AutoRegLib.kernels.flow import plain_flow
 from AutoRegLib.kernels.lncc import plain_lncc
 from AutoRegLib.kernels.sampling import plain_linear
@@ -96,12 +97,13 @@ def test_the_gradient_written_out_is_that_of_the_plain_formulas(
     if factor == 1:
         mode = {2: "bilinear", 3: "trilinear"}[dims]
         displacement = 2 * F.interpolate(coarse, scale_factor=2, mode=mode, align_corners=False)
-    weights = None
+    weights, inside = None, None
     if level.moving_mask is not None and level.fixed_mask is not None:
-        weights = plain_linear(level.moving_mask, displacement.detach(), relative=True) * level.fixed_mask
+        inside = plain_linear(level.moving_mask, displacement.detach(), relative=True) * level.fixed_mask
+        weights = inside * box_sum(inside, level.window) / box_sum(torch.ones_like(inside), level.window)
         weights = weights / weights.sum()
     warped, folds = plain_linear(level.moving, displacement, relative=True), plain_fold_penalty(coarse, 0.1)
-    similarity = plain_lncc(level.fixed, warped, weights, level.window, 1e-3)
+    similarity = plain_lncc(level.fixed, warped, weights, level.window, 1e-3, inside)
     expected = 1 - similarity + 0.3 * plain_diffusion(velocity, [1.0] * dims) + 2 * folds
     (slope,) = torch.autograd.grad(expected, velocity)
     found, gradient = level.with_gradient(velocity.detach())
