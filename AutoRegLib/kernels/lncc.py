@@ -43,10 +43,7 @@ def plain_lncc(
 def squared_correlations(
     fixed: Tensor, moving: Tensor, window: int, floor: float, inside: Tensor | None = None,
 ) -> Tensor:
-    """The squared correlation of standardised images in the window about every voxel.
-
-    ``inside``: how much each voxel counts in the windows that hold it; a window without any correlates by 0.
-    """
+    """The squared correlation of standardised images in the window about every voxel; ``inside`` as of a `Side`."""
     layout = BoxLayout(tuple(fixed.shape[2:]), window)
     scale = 1 / layout.counts(fixed) if inside is None else _shares(box_sum(inside, window))
     f, m = (fixed, moving) if inside is None else (fixed * inside, moving * inside)
@@ -78,10 +75,7 @@ class Side:
 
 
 def side(image: Tensor, window: int, floor: float, kept: Buffers | None = None, inside: Tensor | None = None) -> Side:
-    """The side of a (B, C, *spatial) image, for every correlation with it that has this window and floor.
-
-    ``inside``: as of :class:`Side`, of the image's shape.
-    """
+    """The side of a (B, C, *spatial) image, for every correlation with it that has this window, floor and inside."""
     layout = BoxLayout(tuple(image.shape[2:]), window)
     core, factor = _placed(image, layout)
     counted, placed = core, None

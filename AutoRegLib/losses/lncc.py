@@ -103,24 +103,23 @@ def lncc_loss(
     return 1 - lncc(fixed, moving, window=window, mask=mask, floor=floor, known=known)
 
 
-def fixed_side(fixed: Tensor, *, window: int = 9, floor: float = _FLOOR, inside: Tensor | None = None) -> Side:
+def fixed_side(fixed: Tensor, *, window: int = 9, floor: float = _FLOOR) -> Side:
     """What :func:`lncc` needs of the fixed image alone, to be given to it as ``known`` where that image stays.
 
-    ``inside``: how much each voxel, of both images, counts in the windows that hold it; None: all alike.
-
-    Shape: (B, C, *spatial), without a gradient; inside (B or 1, C or 1, *spatial).
+    Shape: (B, C, *spatial), without a gradient.
     """
     with torch.no_grad():
-        fixed = fixed if fixed.dtype == torch.float64 else fixed.float()
-        return side(fixed, window, floor, inside=None if inside is None else inside.to(fixed.dtype).expand_as(fixed))
+        return side(fixed if fixed.dtype == torch.float64 else fixed.float(), window, floor)
 
 
-def masked_side(fixed: Tensor, mask: Tensor, *, window: int) -> tuple[Tensor, Side]:
-    """The side of windows that hold no more than the mask counts, and weights of their mean: the mask, times the part
-    of each window that it counts, as a correlation of a few voxels is mostly chance.
+def masked_side(fixed: Tensor, mask: Tensor, *, window: int = 9, floor: float = _FLOOR) -> tuple[Tensor, Side]:
+    """The mask of the mean and the fixed image's side where windows, too, hold what the mask counts alone.
 
-    Shape: (1, 1, *spatial), without a gradient.
+    A window counts the mask times the part of it that the mask covers: a correlation of a few voxels is mostly chance.
+
+    Shape: (B, C, *spatial), both of float32 or float64, without a gradient.
     """
-    known = fixed_side(fixed, window=window, inside=mask)
     layout = BoxLayout(tuple(fixed.shape[2:]), window)
-    return mask / (layout.voxels(known.share).view_as(mask) * layout.counts(mask)).clamp_min(1), known
+    with torch.no_grad():
+        known = side(fixed, window, floor, inside=mask)
+        return mask / (layout.voxels(known.share).reshape(mask.shape) * layout.counts(mask)).clamp_min(1), known

@@ -160,8 +160,10 @@ def refine_prediction(
         return _padded(image if shift is None else warp(image, shift), max(4, factors[0]))
 
     source, target = cast(Tensor, prepared(moving, given)), cast(Tensor, prepared(fixed))
-    within, pace = fixed_mask is not None or moving_mask is not None, _pace(fixed_mask, moving_mask)
-    if recipe.objective.counted == "foreground" and not within:
+    within, pace = [mask for mask in (moving_mask, fixed_mask) if mask is not None], 1.0
+    if within:  # one step has one length everywhere: the smoothness, weighing more then, would not undo it in time
+        pace = math.sqrt(float(torch.stack(within).prod(0).mean()) or 1.0)
+    elif recipe.objective.counted == "foreground":
         fixed_mask = foreground(fixed)
     masks = (prepared(moving_mask, given), prepared(fixed_mask))
     half = [size // 2 for size in target.shape[2:]]
@@ -174,7 +176,7 @@ def refine_prediction(
     if described:
         source, target = (pooled_mind(image, own, *recipe.objective.mind) for image in (source, target))
     guides = None if guides is None else guides.following(given)
-    how: dict[str, Any] = {"own": own, "guides": guides, "within": within}
+    how: dict[str, Any] = {"own": own, "guides": guides, "within": bool(within)}
     finest = LevelLoss(source, target, factors[-1], recipe, masks, bounds, **how)
     with torch.no_grad():
         before = float(finest.loss(start))
@@ -288,13 +290,3 @@ def _fitted(velocity: Tensor, shape: Sequence[int]) -> Tensor:
     pads = [amount for own, size in zip(reversed(kept.shape[2:]), reversed(shape), strict=True)
             for amount in (0, size - own)]
     return F.pad(kept, pads, mode="replicate") if any(pads) else kept
-
-
-def _pace(*masks: Tensor | None) -> float:
-    """The part of a step that is taken under masks: the root of the part of the grid that they count.
-
-    Steps are of one length wherever anything pulls; the smoothness, which weighs more beside the mean over a small
-    mask, would take longer than a level lasts to undo what they ruffle elsewhere.
-    """
-    given = [mask for mask in masks if mask is not None]
-    return math.sqrt(float(math.prod(given[1:], start=given[0]).mean()) or 1.0) if given else 1.0

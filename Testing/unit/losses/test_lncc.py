@@ -118,7 +118,7 @@ def test_the_gradient_within_masks() -> None:
     fixed, moving = (torch.rand(1, 2, 5, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
     inside = (torch.rand(1, 1, 5, 4) * (torch.arange(4) > 0)).double()
 
-    constant = fixed_side(fixed, window=3, floor=0.3, inside=inside)
+    constant = masked_side(fixed, inside.expand_as(fixed), window=3, floor=0.3)[1]
     expected = plain_lncc(fixed, moving, inside.expand_as(fixed) / inside.expand_as(fixed).sum(), 3, 0.3, inside)
     found = lncc(fixed, moving, window=3, floor=0.3, mask=inside, known=constant)
     assert abs(found - expected) < 1e-12
