@@ -128,9 +128,9 @@ def refine_prediction(
     monitor's wish to finish ends the level where it stands.
 
     The similarity is its weighted mean over voxels, weighted by the fixed mask times the warped moving one (which
-    carry no gradient): elsewhere the field is only smooth. Without masks it is the fixed image's foreground, where the
-    recipe counts that alone. Masks keep what
-    lies outside out of the windows of a local correlation too, and the steps shorter.
+    carry no gradient): elsewhere the field is only smooth. Masks keep what lies outside out of the windows of a local
+    correlation too, and the steps shorter. Without masks it is the fixed image's foreground, where the recipe counts
+    that alone.
 
     ``smoothness``: what is added to the velocity is smooth by construction, a Gaussian of this standard deviation
     (voxels) over something: no detail of the deformation is finer. ``volume_weight``: of the mean squared logarithm of
