@@ -94,6 +94,7 @@ def choose_finish(
 
     alone = Way(refine="auto")
     count = without.run(pairs, [alone], seconds=part(0.15))
+    pairs = pairs[:count]
     still = [without.score(batch, _nothing(batch.fixed)) for batch in map(dataset.batch, ([pair] for pair in pairs))]
 
     def tried(ways: Iterable[Way], most: float | None = None) -> dict[Way, list[float]]:
